@@ -1,0 +1,84 @@
+"""Structured logs: one JSON object a line on stdout, with the ids that were bound, and never a secret.
+
+Event names are short constants, data goes in keywords: `log.info("job.submitted", job=job_id)`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+
+#: Query strings carry signatures, userinfo carries passwords, callback paths carry tokens.
+_URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s\"'<>]+", re.IGNORECASE)
+_CALLBACK_PATH = re.compile(r"(/callbacks/[^/\s]+/[^/\s]+/)[^/?\s\"']+")
+_BEARER = re.compile(r"(?i)\bbearer\s+\S+")
+_SECRET_NAMES = frozenset({"authorization", "token", "secret", "password", "api_key", "secret_key"})
+
+
+def without_secrets(text: str) -> str:
+    """`text` with the query and userinfo of URLs, callback tokens and bearer tokens taken out."""
+    text = _URL.sub(lambda match: _bare(match.group()), text)
+    return _BEARER.sub("Bearer ***", _CALLBACK_PATH.sub(r"\1***", text))
+
+
+def _bare(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "[unreadable URL]"
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}" + ("?***" if parts.query else "")
+
+
+def _redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {
+        name: "***" if name in _SECRET_NAMES else without_secrets(value) if isinstance(value, str) else value
+        for name, value in event.items()
+    }
+
+
+def configure(level: str = "INFO") -> None:
+    """Send everything, also what libraries log, to stdout as JSON. To be called once a process."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _redact,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), structlog.stdlib.add_logger_name, *shared],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for chatty in ("botocore", "boto3", "urllib3", "s3transfer", "alembic", "kombu", "PIL", "libav"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def logger(name: str) -> structlog.stdlib.BoundLogger:
+    """The logger of a module."""
+    return structlog.stdlib.get_logger(name)
+
+
+bind = structlog.contextvars.bind_contextvars
+unbind = structlog.contextvars.clear_contextvars

@@ -1,0 +1,156 @@
+"""What a media file is: its facts, a poster of it, and whether its container is whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from io import BytesIO
+from typing import IO, Any
+
+import av
+from av.error import FFmpegError
+from PIL import Image, UnidentifiedImageError
+
+#: Longest side of a poster in pixels.
+POSTER_SIDE = 960
+
+
+class NotMedia(Exception):
+    """The bytes are not what they claim to be; the text says in which way."""
+
+
+@dataclass(frozen=True)
+class MediaFacts:
+    """Facts read from the file itself. Seconds, pixels, frames a second; None where the medium has no such thing."""
+
+    container: str
+    duration: float | None = None
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    video_codec: str | None = None
+    audio_codec: str | None = None
+
+
+def probe(file: IO[bytes] | Any) -> MediaFacts:
+    """The facts of a video or audio file, with its first and its last frame decoded. Raises `NotMedia`.
+
+    A file that was cut after its index still opens; its last frame does not decode.
+    """
+    try:
+        with av.open(file, "r", metadata_errors="ignore") as container:
+            video = next(iter(container.streams.video), None)
+            audio = next(iter(container.streams.audio), None)
+            if video is None and audio is None:
+                raise NotMedia("holds neither picture nor sound")
+            facts = MediaFacts(
+                container=container.format.name,
+                duration=_seconds(container, video or audio),
+                width=video.width if video else None,
+                height=video.height if video else None,
+                fps=_rate(video.average_rate) if video else None,
+                video_codec=video.codec_context.name if video else None,
+                audio_codec=audio.codec_context.name if audio else None,
+            )
+            _decode_ends(container, video or audio)
+            return facts
+    except FFmpegError as fault:
+        raise NotMedia(f"does not decode ({fault.strerror})") from fault
+
+
+def _seconds(container: Any, stream: Any) -> float | None:
+    if stream.duration is not None and stream.time_base is not None:
+        return round(float(stream.duration * stream.time_base), 3)
+    return round(container.duration / av.time_base, 3) if container.duration else None
+
+
+def _rate(rate: Fraction | None) -> float | None:
+    return round(float(rate), 3) if rate else None
+
+
+def _decode_ends(container: Any, stream: Any) -> None:
+    if next(container.decode(stream), None) is None:
+        raise NotMedia("has no frame that decodes")
+    if stream.duration:
+        container.seek(stream.start_time + stream.duration if stream.start_time else stream.duration, stream=stream)
+    last = None
+    for last in container.decode(stream):  # noqa: B007 - only the last one counts
+        pass
+    if last is None:
+        raise NotMedia("has no last frame that decodes")
+
+
+def probe_image(body: bytes) -> MediaFacts:
+    """The facts of a still picture, decoded whole. Raises `NotMedia`."""
+    try:
+        with Image.open(BytesIO(body)) as image:
+            image.load()
+            return MediaFacts(container=(image.format or "?").lower(), width=image.width, height=image.height)
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as fault:
+        raise NotMedia(f"is no picture ({type(fault).__name__})") from fault
+
+
+def poster(file: IO[bytes] | Any) -> bytes:
+    """The first frame of a video as JPEG, at most `POSTER_SIDE` pixels on its longest side. Raises `NotMedia`."""
+    try:
+        with av.open(file, "r") as container:
+            frame = next(container.decode(container.streams.video[0]), None)
+    except (FFmpegError, IndexError) as fault:
+        raise NotMedia("gives no poster") from fault
+    if frame is None:
+        raise NotMedia("gives no poster")
+    image = frame.to_image()  # type: ignore[no-untyped-call]  # PyAV leaves this one untyped
+    image.thumbnail((POSTER_SIDE, POSTER_SIDE))
+    out = BytesIO()
+    image.save(out, "JPEG", quality=82)
+    return out.getvalue()
+
+
+class BoxWalk:
+    """Follows the top-level boxes of an ISO media file (MP4, MOV) while its bytes pass by, keeping none of them.
+
+    Source: ISO/IEC 14496-12, 4.2. A file that was cut anywhere ends inside a box.
+    """
+
+    def __init__(self) -> None:
+        self.boxes: list[str] = []
+        self._header = bytearray()
+        self._skip = 0
+        self._open_ended = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes. Raises `NotMedia` as soon as they can't be such a file."""
+        view = memoryview(chunk)
+        while view and not self._open_ended:
+            if self._skip:
+                step = min(self._skip, len(view))
+                self._skip -= step
+                view = view[step:]
+                continue
+            need = 16 if self._header[:4] == b"\0\0\0\1" else 8
+            take = min(need - len(self._header), len(view))
+            self._header += view[:take]
+            view = view[take:]
+            if len(self._header) >= 8 and (len(self._header) == 16 or self._header[:4] != b"\0\0\0\1"):
+                self._enter()
+
+    def finish(self) -> None:
+        """Say that no bytes follow. Raises `NotMedia` when a box is cut, or moov or mdat is not there."""
+        if self._header or self._skip:
+            raise NotMedia("ends inside a box: it was cut")
+        if missing := {"moov", "mdat"} - set(self.boxes):
+            raise NotMedia(f"has no {' and no '.join(sorted(missing))} box")
+
+    def _enter(self) -> None:
+        length = int.from_bytes(self._header[:4], "big")
+        kind = self._header[4:8].decode("latin-1")
+        if not self.boxes and kind != "ftyp":
+            raise NotMedia("does not begin as an MP4 or MOV file")
+        if length == 1:
+            length = int.from_bytes(self._header[8:16], "big")
+        self._open_ended = length == 0
+        if length and length < len(self._header):
+            raise NotMedia("has a box of impossible length")
+        self._skip = max(length - len(self._header), 0)
+        self._header.clear()
+        self.boxes.append(kind)

@@ -1,0 +1,118 @@
+"""The broker, as a hint: a message that is lost costs one sweep, so no caller ever waits long for it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Sequence
+
+from celery import Celery
+from kombu.exceptions import KombuError
+
+from infra.log import logger
+from infra.settings import Settings
+
+log = logger(__name__)
+
+#: Seconds that a message may stay with a worker before another gets it. Far above the longest slice of work.
+VISIBILITY_SECONDS = 300
+
+
+def make_celery(settings: Settings, name: str = "reelhook") -> Celery:
+    """A Celery app without results, chords or priorities: rows hold all that."""
+    app = Celery(name, broker=settings.broker_url, set_as_current=False)
+    options: dict[str, object] = {}
+    if settings.broker_url.startswith("redis"):
+        options = {
+            "visibility_timeout": VISIBILITY_SECONDS,
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 1,
+            "socket_timeout": 5,  # without it a broker that accepts and never replies blocks for good
+            "socket_connect_timeout": 3,
+            "socket_keepalive": True,
+            "health_check_interval": 15,
+        }
+    app.conf.update(
+        broker_transport_options=options,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_pool_limit=1,
+        broker_pool_acquire_timeout=3,
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        task_acks_late=True,
+        task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0.2},
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_enable_remote_control=True,
+        worker_soft_shutdown_timeout=max(settings.shutdown_grace_seconds - 8, 2),
+        worker_cancel_long_running_tasks_on_connection_loss=not settings.broker_url.startswith("redis"),
+        task_time_limit=VISIBILITY_SECONDS - 60,
+        enable_utc=True,
+    )
+    return app
+
+
+class Queue:
+    """Sends a task by its name. Raises nothing: what could not be sent is logged, and the sweep will send it."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def send(self, task: str, queue_name: str, args: Sequence[str]) -> bool:
+        """Whether the broker took the message."""
+        try:
+            self._app.send_task(task, args=list(args), queue=queue_name)
+        except (KombuError, OSError, TimeoutError) as fault:
+            log.warning("queue.unsent", task=task, reason=type(fault).__name__)
+            return False
+        return True
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._app.close()
+
+
+class BackgroundQueue:
+    """A `Queue` for the door: a request hands its message over and goes on; a thread talks to the broker.
+
+    What waits is bounded, and after a failure nothing is tried for some seconds: while the broker is down the door
+    answers as fast as ever, and the rows that it wrote are found by the sweep.
+    """
+
+    _WAITING = 1000
+    _REST_SECONDS = 5.0
+
+    def __init__(self, inner: Queue) -> None:
+        self._inner = inner
+        self._waiting: queue.Queue[tuple[str, str, Sequence[str]]] = queue.Queue(self._WAITING)
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._rest_until = 0.0
+
+    def send(self, task: str, queue_name: str, args: Sequence[str]) -> bool:
+        """Whether the message waits to be sent; returns at once."""
+        if time.monotonic() < self._rest_until:
+            return False
+        self._ensure_thread()
+        try:
+            self._waiting.put_nowait((task, queue_name, args))
+        except queue.Full:
+            return False
+        return True
+
+    def _ensure_thread(self) -> None:
+        # Started on first use: a thread made before a fork does not live in the child.
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="nudges", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            message = self._waiting.get()
+            if time.monotonic() >= self._rest_until and not self._inner.send(*message):
+                self._rest_until = time.monotonic() + self._REST_SECONDS

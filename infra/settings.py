@@ -1,0 +1,221 @@
+"""Every setting of Reelhook, in one place: the only module that reads the environment.
+
+Each field says its unit, its reason and its default. `load()` reports every fault at once, by the names that a
+person sets, so that a wrong deployment is mended in one go and nothing starts half-configured.
+"""
+
+from __future__ import annotations
+
+import os
+import string
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
+
+Network = IPv4Network | IPv6Network
+
+#: What a key template may name; `worker.jobs.keys` gives each its value.
+KEY_FIELDS = frozenset({"family", "job", "kind", "name", "ordinal", "extension", "year", "month", "day", "caller"})
+
+#: The longest that SigV4 lets a presigned link live, in seconds: 7 days.
+LONGEST_LINK = 7 * 24 * 3600
+
+
+class BadSettings(Exception):
+    """One or more settings are missing or wrong. The text lists all of them."""
+
+
+def _database_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"postgres", "postgresql", "postgresql+psycopg"}:
+        raise ValueError("must be a PostgreSQL URL, such as postgresql://user:password@host:5432/name")
+    # Platforms hand out postgres:// and postgresql://; the driver is ours to choose.
+    return urlunsplit(parts._replace(scheme="postgresql+psycopg"))
+
+
+def _redis_or_amqp_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"redis", "rediss", "amqp", "amqps"}:
+        raise ValueError("must be a redis://, rediss://, amqp:// or amqps:// URL")
+    if parts.scheme == "rediss" and "ssl_cert_reqs" not in parse_qs(parts.query):
+        # kombu reads a bare rediss:// as "do not verify"; say `?ssl_cert_reqs=none` to mean that.
+        query = "&".join(filter(None, [parts.query, urlencode({"ssl_cert_reqs": "required"})]))
+        return urlunsplit(parts._replace(query=query))
+    return value
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be an absolute http:// or https:// URL")
+    return value.rstrip("/")
+
+
+def _account_url(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if not parts.scheme or not parts.username:
+        raise ValueError(
+            "must carry its credentials, such as kling://ACCESS:SECRET@api-singapore.klingai.com or https://KEY@host/kling"
+        )
+    return value
+
+
+def _key_template(value: str) -> str:
+    try:
+        fields = {name for _, name, _, _ in string.Formatter().parse(value) if name is not None}
+    except ValueError as fault:
+        raise ValueError(f"is no template: {fault}") from None
+    if unknown := fields - KEY_FIELDS:
+        raise ValueError(f"names {', '.join(sorted(unknown))}; known are {', '.join(sorted(KEY_FIELDS))}")
+    if missing := {"job", "name", "extension"} - fields:
+        raise ValueError(f"must name {', '.join(sorted(missing))}, or the files of two jobs would share a key")
+    if value.startswith("/") or ".." in value.split("/"):
+        raise ValueError("must not start with / nor hold a .. step")
+    return value
+
+
+def _networks(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(ip_network(item.strip()) for item in value.split(",") if item.strip())
+    return value
+
+
+class Settings(BaseModel):
+    """What a deployment decides. Read with `load()`; frozen, so a process has one truth from start to end."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    # --- where the rows are -------------------------------------------------------------------------------------
+    #: The database that holds the truth. Platforms' names for it are understood too.
+    database_url: Annotated[str, AfterValidator(_database_url)] = Field(
+        validation_alias=AliasChoices("DATABASE_URL", "POSTGRESQL_ADDON_URI", "SCALINGO_POSTGRESQL_URL")
+    )
+    #: Connections one process keeps open at most; small, because a small plan has 20 in all.
+    database_pool_size: int = Field(2, ge=1, le=50, validation_alias="DATABASE_POOL_SIZE")
+
+    # --- the hint -----------------------------------------------------------------------------------------------
+    #: The Celery broker. Losing all it holds costs time, never a job.
+    broker_url: Annotated[str, AfterValidator(_redis_or_amqp_url)] = Field(
+        validation_alias=AliasChoices(
+            "CELERY_BROKER_URL", "CLOUDAMQP_URL", "REDIS_TLS_URL", "REDIS_URL", "SCALINGO_REDIS_URL", "REDISCLOUD_URL"
+        )
+    )
+
+    # --- the bucket ---------------------------------------------------------------------------------------------
+    s3_bucket: str = Field(
+        min_length=3, validation_alias=AliasChoices("S3_BUCKET", "BUCKETEER_BUCKET_NAME", "BUCKET_NAME")
+    )
+    s3_access_key_id: SecretStr = Field(
+        validation_alias=AliasChoices(
+            "S3_ACCESS_KEY_ID", "BUCKETEER_AWS_ACCESS_KEY_ID", "CELLAR_ADDON_KEY_ID", "AWS_ACCESS_KEY_ID"
+        )
+    )
+    s3_secret_access_key: SecretStr = Field(
+        validation_alias=AliasChoices(
+            "S3_SECRET_ACCESS_KEY",
+            "BUCKETEER_AWS_SECRET_ACCESS_KEY",
+            "CELLAR_ADDON_KEY_SECRET",
+            "AWS_SECRET_ACCESS_KEY",
+        )
+    )
+    #: Unset means AWS itself.
+    s3_endpoint_url: Annotated[str, AfterValidator(_http_url)] | None = Field(
+        None, validation_alias=AliasChoices("S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+    )
+    #: The address that links are made for, where readers reach the store by another name than we do.
+    s3_public_endpoint_url: Annotated[str, AfterValidator(_http_url)] | None = Field(
+        None, validation_alias="S3_PUBLIC_ENDPOINT_URL"
+    )
+    s3_region: str = Field(
+        "us-east-1", validation_alias=AliasChoices("S3_REGION", "BUCKETEER_AWS_REGION", "AWS_REGION")
+    )
+    #: `path` for most S3-compatible stores, `virtual` for AWS, `auto` leaves it to the client.
+    s3_addressing_style: Literal["auto", "path", "virtual"] = Field("auto", validation_alias="S3_ADDRESSING_STYLE")
+    #: Seconds that a presigned result link lives. It is made anew each time somebody asks.
+    s3_link_seconds: int = Field(24 * 3600, ge=60, le=LONGEST_LINK, validation_alias="S3_LINK_SECONDS")
+    #: Where a result file goes in the bucket. Fields: see the README, "Keys in the bucket".
+    s3_key_template: Annotated[str, AfterValidator(_key_template)] = Field(
+        "kling/{year}/{month}/{day}/{job}/{name}.{extension}", validation_alias="S3_KEY_TEMPLATE"
+    )
+
+    # --- the provider -------------------------------------------------------------------------------------------
+    #: The account at Kling or a gateway, as one URL with its credentials.
+    kling_url: Annotated[SecretStr, AfterValidator(_account_url)] = Field(validation_alias="KLING_URL")
+    #: Seconds that one call to Kling may take in all. A create carries base64 images, hence not less.
+    kling_timeout_seconds: float = Field(30, gt=0, le=300, validation_alias="KLING_TIMEOUT_SECONDS")
+    #: Multiplies every expectation of how long Kling takes; an emulator that runs fast wants less than 1.
+    kling_pace: float = Field(1.0, gt=0, le=10, validation_alias="KLING_PACE")
+
+    # --- the door -----------------------------------------------------------------------------------------------
+    #: Where the world reaches us; Kling's callbacks come here. Never guessed from a Host header.
+    public_url: Annotated[str, AfterValidator(_http_url)] = Field(validation_alias="PUBLIC_URL")
+    #: Makes callback tokens and signing secrets. Changing it turns away the callbacks that are on their way.
+    secret_key: SecretStr = Field(min_length=32, validation_alias="SECRET_KEY")
+    #: A first API key, for one-click deployments; `reelhook keys` makes others.
+    api_key: SecretStr | None = Field(None, min_length=16, validation_alias="REELHOOK_API_KEY")
+    #: Largest request body in bytes. Seven base64 images of 10 MB would be 94 MB; few callers send that.
+    max_body_bytes: int = Field(64 * 2**20, ge=2**10, validation_alias="MAX_BODY_BYTES")
+    #: Largest callback body in bytes; Kling's own are about 600.
+    max_callback_bytes: int = Field(256 * 2**10, ge=2**10, validation_alias="MAX_CALLBACK_BYTES")
+
+    # --- fetching and telling -----------------------------------------------------------------------------------
+    #: Networks that the guard lets our fetches and deliveries reach although they are not public, and by plain
+    #: http: `127.0.0.0/8` for a laptop. Empty in production.
+    guard_allow_cidrs: Annotated[tuple[Network, ...], BeforeValidator(_networks)] = Field(
+        (), validation_alias="GUARD_ALLOW_CIDRS"
+    )
+    #: Largest result file in bytes.
+    max_result_bytes: int = Field(4 * 2**30, ge=2**20, validation_alias="MAX_RESULT_BYTES")
+    #: Seconds that one delivery to a receiver may take.
+    delivery_timeout_seconds: float = Field(15, gt=0, le=60, validation_alias="DELIVERY_TIMEOUT_SECONDS")
+
+    # --- the processes ------------------------------------------------------------------------------------------
+    #: Seconds from SIGTERM to SIGKILL on this platform. Soft shutdown and slices of work are derived from it.
+    shutdown_grace_seconds: int = Field(30, ge=5, le=900, validation_alias="SHUTDOWN_GRACE_SECONDS")
+    #: Seconds between two sweeps of what is due.
+    sweep_seconds: float = Field(3, gt=0, le=300, validation_alias="SWEEP_SECONDS")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", validation_alias="LOG_LEVEL")
+
+
+def load(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """The settings of this process, from its environment and `overrides` (by the variables' names).
+
+    Raises `BadSettings`, whose text lists every missing or wrong variable and never a secret's value.
+    """
+    try:
+        return Settings.model_validate({**_environment(), **(overrides or {})})
+    except ValidationError as fault:
+        lines = [f"  {_variable(error['loc'])}: {_reason(error)}" for error in fault.errors(include_input=False)]
+        raise BadSettings("Reelhook cannot start, its settings are not complete:\n" + "\n".join(lines)) from None
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if value != ""}
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    """The name a person sets: pydantic reports a missing field by its attribute or its first alias."""
+    name = str(location[0])
+    field = Settings.model_fields.get(name)
+    alias = field.validation_alias if field else None
+    if isinstance(alias, AliasChoices):
+        return str(alias.choices[0])
+    return str(alias or name)
+
+
+def _reason(error: Mapping[str, Any]) -> str:
+    if error["type"] == "missing":
+        return "is missing"
+    return str(error["msg"]).removeprefix("Value error, ")

@@ -1,0 +1,65 @@
+"""Where the files of a job go in the bucket."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from worker.jobs.model import Job
+
+_ODD = re.compile(r"[^A-Za-z0-9._-]+")
+
+EXTENSIONS = {
+    "video/mp4": "mp4",
+    "video/quicktime": "mov",
+    "image/png": "png",
+    "image/jpeg": "jpg",
+    "image/webp": "webp",
+    "audio/mpeg": "mp3",
+    "audio/wav": "wav",
+}
+
+
+def file_name(kind: str, variant: str, ordinal: int) -> str:
+    """`video-0`, or `video-0-watermarked`: one name for each output of a task."""
+    return f"{kind}-{ordinal}" if variant == "original" else f"{kind}-{ordinal}-{safe(variant)}"
+
+
+def file_key(template: str, job: Job, *, kind: str, variant: str, ordinal: int, content_type: str) -> str:
+    """The key of a result file. Two jobs never share one: a template must name the job, the file and its ending."""
+    return _render(
+        template,
+        job,
+        kind=safe(kind),
+        name=file_name(safe(kind), variant, ordinal),
+        ordinal=ordinal,
+        extension=EXTENSIONS.get(content_type, "bin"),
+    )
+
+
+def poster_key(key: str) -> str:
+    """The key of the poster beside the file under `key`."""
+    return key.rpartition(".")[0] + ".poster.jpg"
+
+
+def manifest_key(template: str, job: Job) -> str:
+    """The key of the job's manifest: among its files, under the name `manifest`."""
+    return _render(template, job, kind="manifest", name="manifest", ordinal=0, extension="json")
+
+
+def safe(text: str) -> str:
+    """`text` as one step of a key: letters, digits, dot, underscore and hyphen, never `.` or `..`."""
+    return _ODD.sub("-", text).strip(".") or "-"
+
+
+def _render(template: str, job: Job, **fields: object) -> str:
+    made: datetime = job.created_at
+    return template.format(
+        job=safe(job.id),
+        family=safe(job.family.replace("/", "-")),
+        caller=safe(job.caller),
+        year=f"{made:%Y}",
+        month=f"{made:%m}",
+        day=f"{made:%d}",
+        **fields,
+    )

@@ -1,0 +1,71 @@
+"""A job and its files, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where a job stands. The last five are ends: nothing leaves them."""
+
+    ACCEPTED = "accepted"  #: checked and stored; nobody was asked yet
+    SUBMITTING = "submitting"  #: the provider is being asked, or was, and the outcome is not known
+    RUNNING = "running"  #: the provider has a task and works on it
+    COPYING = "copying"  #: the provider is done; its files are on their way into the bucket
+    ARCHIVED = "archived"  #: every file is in the bucket and proven
+    FAILED = "failed"  #: it won't be made, and the reason is known
+    CANCELLED = "cancelled"  #: somebody ended it before the provider was asked
+    UNKNOWN = "unknown"  #: whether the provider made and billed a task could not be settled
+    EXPIRED = "expired"  #: the provider never finished, or its files were gone before they could be copied
+
+
+ENDS = frozenset({State.ARCHIVED, State.FAILED, State.CANCELLED, State.UNKNOWN, State.EXPIRED})
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row of `jobs`, but for the request's body, which can be megabytes and is read when it is needed."""
+
+    id: str  #: ours; the task id that callers see, and the external task id that the provider sees
+    caller: str  #: name of the API key that asked
+    family: str  #: the provider's path below /v1, such as videos/omni-video
+    state: State
+    external_task_id: str | None  #: the caller's own, unique among the caller's jobs
+    callback_url: str | None  #: where the caller wants to be told
+    provider_task_id: str | None
+    submissions: int  #: how often a create may have left for the provider
+    lookups: int  #: how often an unclear create was looked up since
+    archive_attempts: int
+    error_code: str | None
+    error_message: str | None
+    units: str | None  #: what the provider says it deducted, a decimal
+    created_at: datetime
+    updated_at: datetime
+    submitted_at: datetime | None
+    expected_at: datetime | None  #: when the provider is likely done
+    version: int  #: moves with every change of state; what compare-and-set compares
+
+
+@dataclass(frozen=True)
+class ResultFile:
+    """One file of a job in the bucket, proven."""
+
+    kind: str  #: video, image or audio
+    variant: str  #: original, watermarked, ...
+    ordinal: int  #: place in the provider's list, from 0
+    provider_id: str | None
+    key: str
+    bucket: str
+    size: int  #: bytes
+    sha256: str
+    content_type: str
+    container: str | None
+    duration: float | None  #: seconds
+    width: int | None
+    height: int | None
+    fps: float | None
+    video_codec: str | None
+    audio_codec: str | None
+    poster_key: str | None

@@ -1,0 +1,54 @@
+"""When something is tried again: schedules as data, decisions as values, time passed in."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+#: Seconds until a job that surely reached nobody is tried again; the last one repeats.
+SUBMIT_AGAIN = (2, 5, 10, 20, 40, 60)
+#: Seconds between look-ups of a create whose outcome is unknown. In all about five minutes: several times what the
+#: provider may take to make a task visible.
+LOOK_UP = (1, 2, 4, 8, 15, 30, 60, 60, 120)
+#: Definite answers "no such task", the last of them this many seconds after the create left, that prove absence.
+ABSENT_LOOKUPS = 4
+#: How often a create may leave in all, each time only after its predecessor was proven absent.
+SUBMISSIONS = 3
+#: Seconds until files that could not be copied or proven are tried again, with fresh links.
+ARCHIVE_AGAIN = (2, 5, 15, 60, 300, 900, 3600)
+#: Seconds between attempts of a delivery. Source: the Standard Webhooks specification's own schedule, about 75 hours.
+DELIVER_AGAIN = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+#: A `Retry-After` from outside counts up to this many seconds.
+LONGEST_RETRY_AFTER = 3600
+#: Part of a delay by which it is varied, so that what failed together is not tried together.
+JITTER = 0.2
+
+
+@dataclass(frozen=True)
+class Again:
+    """Try again at `at`."""
+
+    at: datetime
+
+
+def after(schedule: tuple[int, ...], attempts: int, now: datetime, *, endless: bool = False) -> Again | None:
+    """When to try again after `attempts` failures; None when the schedule is used up and not `endless`."""
+    if attempts > len(schedule) and not endless:
+        return None
+    seconds = schedule[min(max(attempts, 1), len(schedule)) - 1]
+    return Again(now + timedelta(seconds=vary(seconds)))
+
+
+def vary(seconds: float) -> float:
+    """`seconds`, give or take `JITTER`."""
+    return seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load, guards nothing
+
+
+def retry_after(value: str | None) -> float:
+    """Seconds that a `Retry-After` header asks for, capped; 0 where it says nothing usable."""
+    try:
+        seconds = float(value or 0)
+    except ValueError:
+        return 0
+    return min(seconds, LONGEST_RETRY_AFTER) if seconds > 0 else 0
