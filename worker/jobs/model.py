@@ -36,7 +36,8 @@ class Job:
     callback_url: str | None  #: where the caller wants to be told
     provider_task_id: str | None
     submissions: int  #: how often a create may have left for the provider
-    lookups: int  #: how often an unclear create was looked up since
+    deferrals: int  #: how often it surely reached nobody and was put off
+    lookups: int  #: how often it was looked up in a row without being found
     archive_attempts: int
     error_code: str | None
     error_message: str | None
@@ -45,6 +46,8 @@ class Job:
     updated_at: datetime
     submitted_at: datetime | None
     expected_at: datetime | None  #: when the provider is likely done
+    bytes_copied: int  #: of its result files, so far
+    bytes_total: int | None  #: None until the first file says how long it is
     version: int  #: moves with every change of state; what compare-and-set compares
 
 

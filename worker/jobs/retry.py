@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 #: Seconds until a job that surely reached nobody is tried again; the last one repeats.
@@ -11,33 +10,39 @@ SUBMIT_AGAIN = (2, 5, 10, 20, 40, 60)
 #: Seconds between look-ups of a create whose outcome is unknown. In all about five minutes: several times what the
 #: provider may take to make a task visible.
 LOOK_UP = (1, 2, 4, 8, 15, 30, 60, 60, 120)
-#: Definite answers "no such task", the last of them this many seconds after the create left, that prove absence.
+#: So many answers "no such task" in a row, the last at least `ABSENT_SECONDS` after the create left, prove absence.
 ABSENT_LOOKUPS = 4
+ABSENT_SECONDS = 30
 #: How often a create may leave in all, each time only after its predecessor was proven absent.
 SUBMISSIONS = 3
 #: Seconds until files that could not be copied or proven are tried again, with fresh links.
-ARCHIVE_AGAIN = (2, 5, 15, 60, 300, 900, 3600)
+ARCHIVE_AGAIN = (2, 5, 15, 60, 300, 900, 3600, 21600, 86400)
 #: Seconds between attempts of a delivery. Source: the Standard Webhooks specification's own schedule, about 75 hours.
 DELIVER_AGAIN = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
 #: A `Retry-After` from outside counts up to this many seconds.
 LONGEST_RETRY_AFTER = 3600
+#: So many answers "no such task" in a row mean that the provider lost a task that it had.
+LOST_LOOKUPS = 6
+#: Hours after which a task that never ends is given up.
+RUNNING_HOURS = 72
 #: Part of a delay by which it is varied, so that what failed together is not tried together.
 JITTER = 0.2
 
 
-@dataclass(frozen=True)
-class Again:
-    """Try again at `at`."""
-
-    at: datetime
-
-
-def after(schedule: tuple[int, ...], attempts: int, now: datetime, *, endless: bool = False) -> Again | None:
+def after(schedule: tuple[int, ...], attempts: int, now: datetime, *, endless: bool = False) -> datetime | None:
     """When to try again after `attempts` failures; None when the schedule is used up and not `endless`."""
     if attempts > len(schedule) and not endless:
         return None
     seconds = schedule[min(max(attempts, 1), len(schedule)) - 1]
-    return Again(now + timedelta(seconds=vary(seconds)))
+    return now + timedelta(seconds=vary(seconds))
+
+
+def poll_again(since: datetime, expected: datetime | None, now: datetime) -> datetime:
+    """When to ask again for a task that is still being worked on: not before it is expected, then ever more rarely."""
+    if expected and now < expected:
+        return expected
+    elapsed = (now - since).total_seconds()
+    return now + timedelta(seconds=min(max(2.0, elapsed * 0.15), 300))
 
 
 def vary(seconds: float) -> float:

@@ -1,0 +1,308 @@
+"""Jobs as rows: read, moved by compare-and-set, claimed when due.
+
+Each method is one transaction. A method that moves a job returns None when somebody else moved it first: whoever
+did so has also said what is to be done next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, and_, func, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from ulid import ULID
+
+from worker.jobs.machine import DUE_STEP, Event, Step, move
+from worker.jobs.model import ENDS, Job, ResultFile, State
+from worker.store.tables import deliveries, events, files, jobs, payloads
+
+_JOB_COLUMNS = [jobs.c[field.name] for field in fields(Job)]
+_FILE_COLUMNS = [files.c[field.name] for field in fields(ResultFile)]
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """What the door knows of a job that it accepts."""
+
+    id: str
+    caller: str
+    family: str
+    external_task_id: str | None
+    callback_url: str | None
+    fingerprint: bytes
+    request: bytes
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A job after an event took it somewhere, what it wants next, and what is to be told."""
+
+    job: Job
+    step: Step | None
+    deliveries: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Due:
+    """A job that wants attention, and the step that gives it."""
+
+    job_id: str
+    step: Step
+
+
+class Repository:
+    """The rows of jobs, through one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    # --- accepting ----------------------------------------------------------------------------------------------
+    def accept(self, new: NewJob, now: datetime) -> tuple[Job, bytes, bool]:
+        """Store a job, due at once. With an external id that the caller used before: the job that has it.
+
+        Returns the job, the fingerprint of the request it was made from, and whether it is new.
+        """
+        with self._engine.begin() as connection:
+            row = connection.execute(
+                upsert(jobs)
+                .values(
+                    id=new.id,
+                    caller=new.caller,
+                    family=new.family,
+                    state=State.ACCEPTED,
+                    external_task_id=new.external_task_id,
+                    callback_url=new.callback_url,
+                    fingerprint=new.fingerprint,
+                    created_at=now,
+                    updated_at=now,
+                    due_at=now,
+                )
+                .on_conflict_do_nothing(index_elements=["caller", "external_task_id"])
+                .returning(*_JOB_COLUMNS)
+            ).one_or_none()
+            if row is not None:
+                connection.execute(insert(payloads).values(job_id=new.id, request=new.request))
+                _record(connection, new.id, "job.accepted", now, {"family": new.family})
+                return _job(row), new.fingerprint, True
+            older = connection.execute(
+                select(*_JOB_COLUMNS, jobs.c.fingerprint).where(
+                    jobs.c.caller == new.caller, jobs.c.external_task_id == new.external_task_id
+                )
+            ).one()
+            return _job(older), older.fingerprint, False
+
+    # --- reading ------------------------------------------------------------------------------------------------
+    def get(self, job_id: str) -> Job | None:
+        """The job with this id."""
+        with self._engine.begin() as connection:
+            row = connection.execute(select(*_JOB_COLUMNS).where(jobs.c.id == job_id)).one_or_none()
+        return _job(row) if row else None
+
+    def find(self, caller: str, name: str, family: str | None = None) -> Job | None:
+        """A caller's job by our id or by the caller's own."""
+        wanted = and_(jobs.c.caller == caller, or_(jobs.c.id == name, jobs.c.external_task_id == name))
+        if family is not None:
+            wanted = and_(wanted, jobs.c.family == family)
+        # Somebody may have used one of our ids as an external one: ours wins.
+        query = select(*_JOB_COLUMNS).where(wanted).order_by((jobs.c.id == name).desc()).limit(1)
+        with self._engine.begin() as connection:
+            row = connection.execute(query).one_or_none()
+        return _job(row) if row else None
+
+    def page(self, caller: str, family: str, *, limit: int, offset: int) -> list[Job]:
+        """A page of a caller's jobs of one family, newest first."""
+        query = (
+            select(*_JOB_COLUMNS)
+            .where(jobs.c.caller == caller, jobs.c.family == family)
+            .order_by(jobs.c.created_at.desc(), jobs.c.id.desc())
+            .limit(limit)
+            .offset(offset)
+        )
+        with self._engine.begin() as connection:
+            return [_job(row) for row in connection.execute(query)]
+
+    def request(self, job_id: str) -> bytes | None:
+        """The request as it came; None once it has expired."""
+        return self._payload(job_id, "request")
+
+    def answer(self, job_id: str) -> bytes | None:
+        """What the provider last said of the task."""
+        return self._payload(job_id, "answer")
+
+    def files(self, job_ids: Sequence[str]) -> dict[str, list[ResultFile]]:
+        """The proven files of jobs, by job."""
+        query = select(files.c.job_id, *_FILE_COLUMNS).where(files.c.job_id.in_(job_ids)).order_by(files.c.ordinal)
+        found: dict[str, list[ResultFile]] = {job_id: [] for job_id in job_ids}
+        with self._engine.begin() as connection:
+            for row in connection.execute(query).mappings():
+                found[row["job_id"]].append(ResultFile(**{name: row[name] for name in _FILE_NAMES}))
+        return found
+
+    def timeline(self, job_id: str) -> list[dict[str, Any]]:
+        """What happened to a job, in order."""
+        query = select(events.c.sequence, events.c.type, events.c.at, events.c.data)
+        with self._engine.begin() as connection:
+            rows = connection.execute(query.where(events.c.job_id == job_id).order_by(events.c.sequence)).mappings()
+            return [dict(row) for row in rows]
+
+    def _payload(self, job_id: str, name: str) -> bytes | None:
+        with self._engine.begin() as connection:
+            return connection.execute(select(payloads.c[name]).where(payloads.c.job_id == job_id)).scalar_one_or_none()
+
+    # --- moving -------------------------------------------------------------------------------------------------
+    def move(
+        self,
+        job: Job,
+        event: Event,
+        now: datetime,
+        *,
+        due_at: datetime | None = None,
+        answer: bytes | None = None,
+        changes: Mapping[str, Any] | None = None,
+    ) -> Moved | None:
+        """Take `job`, as it was read, where `event` leads; None when the event changes nothing or somebody was faster.
+
+        The state, the timeline and what is to be told change together. `due_at` is when it wants attention next, at
+        once if not said; an end wants none.
+        """
+        led = move(job.state, event)
+        if led is None:
+            return None
+        ended = led.state in ENDS
+        values = {
+            **(changes or {}),
+            "state": led.state,
+            "updated_at": now,
+            "version": job.version + 1,
+            "due_at": None if ended else due_at or now,
+            "lease_owner": None,
+            "lease_until": None,
+        }
+        with self._engine.begin() as connection:
+            row = connection.execute(
+                update(jobs)
+                .where(jobs.c.id == job.id, jobs.c.version == job.version)
+                .values(**values)
+                .returning(*_JOB_COLUMNS)
+            ).one_or_none()
+            if row is None:
+                return None
+            moved = _job(row)
+            if answer is not None:
+                connection.execute(update(payloads).where(payloads.c.job_id == job.id).values(answer=answer))
+            data = {"event": event, "code": moved.error_code, "message": moved.error_message}
+            event_id = _record(connection, job.id, f"job.{led.state}", now, data)
+            told = _tell(connection, moved, event_id, now) if ended and moved.callback_url else ()
+        return Moved(moved, led.step, told)
+
+    def postpone(self, job: Job, due_at: datetime, *, answer: bytes | None = None, **changes: Any) -> bool:
+        """Say when `job` wants attention next, without moving it. False when somebody moved it meanwhile."""
+        with self._engine.begin() as connection:
+            done = connection.execute(
+                update(jobs).where(jobs.c.id == job.id, jobs.c.version == job.version).values(due_at=due_at, **changes)
+            )
+            if answer is not None and done.rowcount:
+                connection.execute(update(payloads).where(payloads.c.job_id == job.id).values(answer=answer))
+            return done.rowcount == 1
+
+    def claim_due(self, now: datetime, *, lease: timedelta, limit: int) -> list[Due]:
+        """Jobs that want attention, each for one sweep only: due again after `lease` unless work moves that."""
+        due = (
+            select(jobs.c.id)
+            .where(jobs.c.due_at <= now)
+            .order_by(jobs.c.due_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        with self._engine.begin() as connection:
+            rows = connection.execute(
+                update(jobs).where(jobs.c.id.in_(due)).values(due_at=now + lease).returning(jobs.c.id, jobs.c.state)
+            ).all()
+        steps = ((row.id, DUE_STEP.get(State(row.state))) for row in rows)
+        return [Due(job_id, step) for job_id, step in steps if step]
+
+    # --- copying ------------------------------------------------------------------------------------------------
+    def lease(self, job_id: str, owner: str, now: datetime, length: timedelta) -> Job | None:
+        """The job, if it is being copied and nobody else holds it; it is `owner`'s for `length`."""
+        until = now + length
+        with self._engine.begin() as connection:
+            row = connection.execute(
+                update(jobs)
+                .where(
+                    jobs.c.id == job_id,
+                    jobs.c.state == State.COPYING,
+                    or_(jobs.c.lease_until.is_(None), jobs.c.lease_until <= now, jobs.c.lease_owner == owner),
+                )
+                .values(lease_owner=owner, lease_until=until, due_at=until)
+                .returning(*_JOB_COLUMNS)
+            ).one_or_none()
+        return _job(row) if row else None
+
+    def progress(
+        self, job_id: str, owner: str, now: datetime, length: timedelta, *, copied: int, total: int | None
+    ) -> bool:
+        """Renew a lease and say how far the copy is, in bytes. False when the lease was lost: stop at once."""
+        until = now + length
+        with self._engine.begin() as connection:
+            done = connection.execute(
+                update(jobs)
+                .where(jobs.c.id == job_id, jobs.c.lease_owner == owner, jobs.c.state == State.COPYING)
+                .values(lease_until=until, due_at=until, bytes_copied=copied, bytes_total=total)
+            )
+            return done.rowcount == 1
+
+    def put_off(self, job_id: str, owner: str, due_at: datetime, **changes: Any) -> None:
+        """Give a lease back; the copy goes on at `due_at`."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(jobs)
+                .where(jobs.c.id == job_id, jobs.c.lease_owner == owner)
+                .values(lease_owner=None, lease_until=None, due_at=due_at, **changes)
+            )
+
+    def add_file(self, job_id: str, file: ResultFile, now: datetime) -> None:
+        """Record a proven file. Recording it again changes nothing."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                upsert(files).values(job_id=job_id, stored_at=now, **asdict(file)).on_conflict_do_nothing()
+            )
+
+    def set_answer(self, job_id: str, answer: bytes) -> None:
+        """Keep what the provider last said of the task."""
+        with self._engine.begin() as connection:
+            connection.execute(update(payloads).where(payloads.c.job_id == job_id).values(answer=answer))
+
+
+_FILE_NAMES = [field.name for field in fields(ResultFile)]
+
+
+def _job(row: Row[*tuple[Any, ...]]) -> Job:
+    values = {name: row._mapping[name] for name in _JOB_NAMES}  # noqa: SLF001 - public in SQLAlchemy, but for its name
+    return Job(**{**values, "state": State(values["state"])})
+
+
+_JOB_NAMES = [field.name for field in fields(Job)]
+
+
+def _record(connection: Connection, job_id: str, kind: str, now: datetime, data: Mapping[str, Any]) -> int:
+    """Append to the timeline. The job's row is locked by the caller, so the number can't be taken twice."""
+    last = select(func.coalesce(func.max(events.c.sequence), 0) + 1).where(events.c.job_id == job_id).scalar_subquery()
+    event_id: int = connection.execute(
+        insert(events)
+        .values(job_id=job_id, sequence=last, type=kind, at=now, data={k: v for k, v in data.items() if v is not None})
+        .returning(events.c.id)
+    ).scalar_one()
+    return event_id
+
+
+def _tell(connection: Connection, job: Job, event_id: int, now: datetime) -> tuple[str, ...]:
+    delivery_id = f"msg_{ULID()}".lower()
+    connection.execute(
+        insert(deliveries).values(
+            id=delivery_id, event_id=event_id, job_id=job.id, url=job.callback_url, state="pending", due_at=now
+        )
+    )
+    return (delivery_id,)

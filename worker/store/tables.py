@@ -1,0 +1,165 @@
+"""The tables. `migrations/` makes them; a test holds the two together."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Float,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_MOMENT = DateTime(timezone=True)
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, Integer, nullable=False, server_default=text("0"))
+
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("caller", Text, nullable=False),
+    Column("family", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("external_task_id", Text),
+    Column("callback_url", Text),
+    #: SHA-256 of the request, so that the same id with another body is an error.
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("provider_task_id", Text),
+    _count("submissions"),
+    _count("deferrals"),
+    _count("lookups"),
+    _count("archive_attempts"),
+    Column("error_code", Text),
+    Column("error_message", Text),
+    Column("units", Text),
+    Column("created_at", _MOMENT, nullable=False),
+    Column("updated_at", _MOMENT, nullable=False),
+    Column("submitted_at", _MOMENT),
+    Column("expected_at", _MOMENT),
+    Column("bytes_copied", BigInteger, nullable=False, server_default=text("0")),
+    Column("bytes_total", BigInteger),
+    _count("version"),
+    #: When the job wants attention; empty once it has ended.
+    Column("due_at", _MOMENT),
+    #: Who copies its files just now, and until when that holds.
+    Column("lease_owner", Text),
+    Column("lease_until", _MOMENT),
+    UniqueConstraint("caller", "external_task_id"),
+)
+Index("ix_jobs_due_at", jobs.c.due_at, postgresql_where=jobs.c.due_at.is_not(None))
+Index("ix_jobs_listing", jobs.c.caller, jobs.c.family, jobs.c.created_at.desc(), jobs.c.id.desc())
+
+#: What is large and expires: the request as it came, and what the provider last said.
+payloads = Table(
+    "payloads",
+    metadata,
+    Column("job_id", Text, ForeignKey("jobs.id"), primary_key=True),
+    Column("request", LargeBinary),
+    Column("answer", LargeBinary),
+)
+
+#: The inbox: each callback once, as it came, with what we made of it.
+callbacks = Table(
+    "callbacks",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("job_id", Text, ForeignKey("jobs.id"), nullable=False),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("body", LargeBinary),
+    Column("verdict", Text, nullable=False),
+    Column("status", Text),
+    Column("received_at", _MOMENT, nullable=False),
+    _count("repeats"),
+    UniqueConstraint("job_id", "sha256"),
+)
+
+files = Table(
+    "files",
+    metadata,
+    Column("job_id", Text, ForeignKey("jobs.id"), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("variant", Text, primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("provider_id", Text),
+    Column("key", Text, nullable=False),
+    Column("bucket", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("content_type", Text, nullable=False),
+    Column("container", Text),
+    Column("duration", Float),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("fps", Float),
+    Column("video_codec", Text),
+    Column("audio_codec", Text),
+    Column("poster_key", Text),
+    Column("stored_at", _MOMENT, nullable=False),
+    UniqueConstraint("bucket", "key"),
+)
+
+#: The timeline of a job: append-only.
+events = Table(
+    "events",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("job_id", Text, ForeignKey("jobs.id"), nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("at", _MOMENT, nullable=False),
+    Column("data", JSONB, nullable=False),
+    UniqueConstraint("job_id", "sequence"),
+)
+
+#: One for each event and receiver. Its id is the `webhook-id`, the same at every attempt.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("event_id", BigInteger, ForeignKey("events.id"), nullable=False),
+    Column("job_id", Text, ForeignKey("jobs.id"), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    _count("attempts"),
+    Column("due_at", _MOMENT),
+    Column("last_status", Integer),
+    Column("last_error", Text),
+    Column("delivered_at", _MOMENT),
+    UniqueConstraint("event_id", "url"),
+)
+Index("ix_deliveries_due_at", deliveries.c.due_at, postgresql_where=deliveries.c.due_at.is_not(None))
+Index("ix_deliveries_job_id", deliveries.c.job_id)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("name", Text, primary_key=True),
+    #: Keyed with the app's secret: the table alone lets nobody in.
+    Column("hmac", LargeBinary, nullable=False, unique=True),
+    Column("prefix", Text, nullable=False),
+    Column("created_at", _MOMENT, nullable=False),
+    Column("revoked_at", _MOMENT),
+)
