@@ -13,6 +13,8 @@ LOOK_UP = (1, 2, 4, 8, 15, 30, 60, 60, 120)
 #: So many answers "no such task" in a row, the last at least `ABSENT_SECONDS` after the create left, prove absence.
 ABSENT_LOOKUPS = 4
 ABSENT_SECONDS = 30
+#: Seconds until a bucket of ours that failed is tried again.
+BUCKET_AGAIN = (15,)
 #: How often a create may leave in all, each time only after its predecessor was proven absent.
 SUBMISSIONS = 3
 #: Seconds until files that could not be copied or proven are tried again, with fresh links.

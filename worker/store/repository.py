@@ -173,7 +173,7 @@ class Repository:
             return None
         ended = led.state in ENDS
         values = {
-            **(changes or {}),
+            **_storable(changes or {}),
             "state": led.state,
             "updated_at": now,
             "version": job.version + 1,
@@ -285,6 +285,14 @@ def _job(row: Row[*tuple[Any, ...]]) -> Job:
 
 
 _JOB_NAMES = [field.name for field in fields(Job)]
+
+
+def _storable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """PostgreSQL's text holds neither NUL nor half a surrogate pair; a provider's message may."""
+    return {
+        name: value.replace("\0", "").encode(errors="replace").decode() if isinstance(value, str) else value
+        for name, value in values.items()
+    }
 
 
 def _record(connection: Connection, job_id: str, kind: str, now: datetime, data: Mapping[str, Any]) -> int:

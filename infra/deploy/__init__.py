@@ -1,0 +1,1 @@
+"""What a platform needs to run the processes."""

@@ -1,0 +1,66 @@
+"""Which processes a state folder has running: written down, so that a run after a hard death can end them.
+
+A process id alone could be somebody else's by then; with the moment of its start it is unmistakable.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+_GRACE_SECONDS = 5.0
+
+
+def identity(pid: int) -> str | None:
+    """What distinguishes this process from every other that will have its id; None when there is none (or a zombie)."""
+    if not Path("/proc/self/stat").exists():
+        return _identity_by_ps(pid)
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+    # proc_pid_stat(5): starttime is field 22, and the state is field 3.
+    return None if state in {"Z", "X"} else f"{boot} {fields[18]}"
+
+
+def _identity_by_ps(pid: int) -> str | None:
+    asked = ["/bin/ps", "-o", "lstart=", "-p", str(pid)]
+    answer = subprocess.run(asked, capture_output=True, text=True, check=False)  # noqa: S603 - a fixed command
+    return answer.stdout.strip() or None
+
+
+def record(state: Path, name: str, pid: int, stop_signal: signal.Signals) -> Path:
+    """Write a process down; the file is to be removed when it has ended."""
+    path = state / "run" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"pid": pid, "identity": identity(pid), "signal": int(stop_signal)}))
+    return path
+
+
+def end_all(state: Path) -> list[str]:
+    """End what an earlier run on this folder left alive, and say the names. The caller holds the folder's lock."""
+    ended = []
+    for path in sorted((state / "run").glob("*.json")):
+        with suppress(ValueError, KeyError):  # a record that was cut by a crash names nobody
+            known = json.loads(path.read_text())
+            if known["identity"] and identity(known["pid"]) == known["identity"]:
+                _end(known["pid"], known["identity"], known["signal"])
+                ended.append(path.stem)
+        path.unlink()
+    return ended
+
+
+def _end(pid: int, known: str, stop_signal: int) -> None:
+    end = time.monotonic() + _GRACE_SECONDS
+    with suppress(ProcessLookupError):
+        os.kill(pid, stop_signal)
+    while identity(pid) == known and time.monotonic() < end:
+        time.sleep(0.02)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)

@@ -1,0 +1,104 @@
+"""What the three embedded servers have in common: a port that is kept, a start that is awaited, an end that is sure."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from infra.stack.kept import Kept, is_free
+from infra.stack.process import Child, StackError, tail
+
+#: Seconds from the start of a server until it must answer.
+READY_SECONDS = 30.0
+_CLASHES = 5
+
+
+class Server(ABC):
+    """One embedded server on 127.0.0.1, its data and log below the state folder."""
+
+    name: str
+    stop_signal = signal.SIGTERM
+    stop_seconds = 10.0
+
+    def __init__(self, state: Path, kept: Kept, *, fast: bool = False) -> None:
+        self.state = state
+        self.fast = fast
+        self.home = state / self.name
+        self.log = state / "logs" / f"{self.name}.log"
+        self._kept = kept
+        self._child: Child | None = None
+        self.port = 0
+
+    @property
+    def pid(self) -> int:
+        """The server's process id; an error when it does not run."""
+        if self._child is None:
+            raise StackError(f"{self.name} is not running")
+        return self._child.pid
+
+    def start(self) -> None:
+        """Start and wait until it answers: on the port that it had, or another when somebody took that meanwhile."""
+        if self._child is not None:
+            return
+        self.port = self._kept.port(self.name)
+        for _ in range(_CLASHES):
+            self.prepare()
+            if self._launch():
+                return
+            self.port = self._kept.new_port(self.name)
+        raise StackError(f"{self.name} found no free port in {_CLASHES} tries")
+
+    def stop(self) -> None:
+        """Stop in order, waiting; harmless when it does not run."""
+        if self._child is not None:
+            self._child.end(self.stop_seconds)
+            self._child = None
+
+    def kill(self) -> None:
+        """End it as a crash would (SIGKILL), for fault tests. `start()` brings it back."""
+        if self._child is not None:
+            self._child.signal(signal.SIGKILL)
+            self._child.sweep_up()
+            self._child = None
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Make what must be on disk before the server starts on `self.port`."""
+
+    @abstractmethod
+    def spawn(self) -> Child:
+        """Start the process on `self.port`."""
+
+    @abstractmethod
+    def answers(self) -> bool:
+        """Whether the server does its work, asked with its own credentials: a stranger on the port does not count."""
+
+    def _launch(self) -> bool:
+        """Whether it runs; False when somebody else took the port between our look and its bind."""
+        self._child = self.spawn()
+        end = time.monotonic() + READY_SECONDS
+        try:
+            while not self.answers():
+                if self._child.exit_code() is not None:
+                    if not is_free(self.port):
+                        self.stop()
+                        return False
+                    raise StackError(f"{self.name} ended as it started:\n{tail(self.log)}")
+                if time.monotonic() > end:
+                    raise StackError(f"{self.name} did not answer within {READY_SECONDS:g} s:\n{tail(self.log)}")
+                time.sleep(0.02)
+        except BaseException:
+            self.stop()
+            raise
+        return True
+
+
+def plain_environment() -> dict[str, str]:
+    """What a server needs of our environment: none of the variables that would configure it (PGDATA, AWS_...)."""
+    return {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ} | {
+        "LC_ALL": "C",
+        "TZ": "UTC",
+    }

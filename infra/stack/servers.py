@@ -1,0 +1,111 @@
+"""PostgreSQL, Redis and S3 together, on one state folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from infra.stack import leftovers
+from infra.stack.kept import Kept
+from infra.stack.postgres import Postgres
+from infra.stack.process import StackError
+from infra.stack.redis import Redis
+from infra.stack.s3 import S3
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the three are, with their credentials."""
+
+    database_url: str
+    redis_url: str
+    s3_endpoint_url: str
+    s3_access_key_id: str
+    s3_secret_access_key: str
+    s3_bucket: str
+
+
+class Servers:
+    """The three servers, as a context or with `start()` and `stop()`. A second run on a folder finds its data again.
+
+    `fast` leaves out what protects against a power cut: for tests. One process at a time may hold a state folder;
+    what an earlier one left running there after a hard death is ended first.
+    """
+
+    def __init__(self, state: Path, *, fast: bool = False) -> None:
+        self.state = state.resolve()
+        self.state.mkdir(parents=True, exist_ok=True)
+        # Others may pass through to what they own; each secret in it is a file of its own with mode 0600.
+        self.state.chmod(0o711)
+        self.kept = Kept(self.state / "kept.json")
+        self.postgres = Postgres(self.state, self.kept, fast=fast)
+        self.redis = Redis(self.state, self.kept, fast=fast)
+        self.s3 = S3(self.state, self.kept, fast=fast)
+        self._lock: int | None = None
+
+    @property
+    def addresses(self) -> Addresses:
+        """Valid after `start()`, and after each restart of a server unless its port was taken meanwhile."""
+        return Addresses(
+            database_url=self.postgres.url,
+            redis_url=self.redis.url,
+            s3_endpoint_url=self.s3.url,
+            s3_access_key_id=self.s3.access_key,
+            s3_secret_access_key=self.s3.secret_key,
+            s3_bucket=self.s3.bucket,
+        )
+
+    def start(self) -> Self:
+        """Start all three at once and wait until they answer. When one fails, none stays. Raises `StackError`."""
+        self._take_lock()
+        try:
+            leftovers.end_all(self.state)
+            with ThreadPoolExecutor(3, "server-start") as pool:
+                starts = [pool.submit(server.start) for server in (self.postgres, self.redis, self.s3)]
+            for start in starts:
+                start.result()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop all three at once, waiting; harmless when none runs."""
+        with ThreadPoolExecutor(3, "server-stop") as pool:
+            stops = [pool.submit(server.stop) for server in (self.s3, self.redis, self.postgres)]
+        self._release_lock()
+        for stop in stops:
+            stop.result()
+
+    def discard(self) -> None:
+        """Stop, and remove all that the state folder holds or has put elsewhere."""
+        self.stop()
+        self.postgres.discard()
+        shutil.rmtree(self.state, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _take_lock(self) -> None:
+        if self._lock is not None:
+            return
+        lock = os.open(self.state / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise StackError(f"another process uses the state folder {self.state} at this moment") from None
+        self._lock = lock
+
+    def _release_lock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None

@@ -1,0 +1,58 @@
+"""The door as a WSGI application: `gunicorn "webhook.app:create_app()"`."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from flask import Flask, Response, g, request
+
+from infra import log
+from infra.settings import BadSettings, Settings, load
+from webhook import callbacks, health, jobs_api, kling_api, problems
+from webhook.wiring import DoorPerProcess
+from worker.services import account
+
+logger = log.logger(__name__)
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The application. Settings come from the environment unless they are given."""
+    try:
+        settings = settings or load()
+        account(settings)
+    except BadSettings as fault:
+        sys.exit(str(fault))
+    log.configure(settings.log_level)
+    app = Flask("webhook", static_folder=None)
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
+    app.url_map.strict_slashes = False
+    app.extensions["reelhook"] = DoorPerProcess(settings)
+    app.register_blueprint(kling_api.api, url_prefix="/v1")
+    app.register_blueprint(kling_api.api, url_prefix="/kling/v1", name="kling-prefixed")
+    app.register_blueprint(callbacks.receiver, url_prefix="/callbacks")
+    app.register_blueprint(jobs_api.api, url_prefix="/api")
+    app.register_blueprint(health.api)
+    problems.install(app)
+    app.before_request(_begin)
+    app.after_request(_end)
+    return app
+
+
+def _begin() -> None:
+    log.unbind()
+    g.began = time.monotonic()
+    if (request_id := request.headers.get("X-Request-ID", ""))[:1].isalnum():
+        log.bind(request=request_id[:200])
+
+
+def _end(answer: Response) -> Response:
+    # The path of a callback holds its token: the logger takes that out.
+    logger.info(
+        "http",
+        method=request.method,
+        path=request.path,
+        status=answer.status_code,
+        milliseconds=round((time.monotonic() - g.began) * 1000, 1),
+    )
+    return answer

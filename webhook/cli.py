@@ -1,0 +1,96 @@
+"""`reelhook`: the door for a terminal."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Engine
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from infra.db import make_engine
+from infra.settings import BadSettings, Settings, load
+from worker.jobs.tokens import signing_secret
+from worker.services import account, now
+from worker.store.keys import ApiKeys
+from worker.store.migrate import migrate as run_migrations
+
+
+class Context:
+    """The settings and connections that a command asks for."""
+
+    def __init__(self) -> None:
+        try:
+            self.settings: Settings = load()
+            account(self.settings)
+        except BadSettings as fault:
+            raise click.ClickException(str(fault)) from None
+        self.engine: Engine = make_engine(self.settings, application="reelhook-cli")
+
+    @property
+    def secret(self) -> bytes:
+        """The app's secret."""
+        return self.settings.secret_key.get_secret_value().encode()
+
+    @property
+    def keys(self) -> ApiKeys:
+        """The rows of API keys."""
+        return ApiKeys(self.engine, self.secret)
+
+
+@click.group()
+def main() -> None:
+    """Durable Kling video generation."""
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the database to the newest step; a platform's release phase."""
+    here = Context()
+    try:
+        run_migrations(here.engine)
+    except OperationalError as fault:
+        raise click.ClickException(f"the database cannot be reached: {type(fault.orig).__name__}") from None
+    if here.settings.api_key:
+        here.keys.ensure("default", here.settings.api_key.get_secret_value(), now())
+    click.echo("the database is at the newest step")
+
+
+@main.group()
+def keys() -> None:
+    """API keys: who may come through the door."""
+
+
+@keys.command("create")
+@click.argument("name")
+def keys_create(name: str) -> None:
+    """Make a key called NAME. It is shown this once."""
+    here = Context()
+    try:
+        key = here.keys.create(name, now())
+    except IntegrityError:
+        raise click.ClickException(f"there is a key called {name} already") from None
+    click.echo(f"key             {key}")
+    click.echo(f"signing secret  {signing_secret(here.secret, name)}")
+
+
+@keys.command("list")
+def keys_list() -> None:
+    """Show the names of all keys."""
+    table = Table("name", "begins with", "made", "revoked")
+    for name, prefix, made, revoked in Context().keys.all():
+        table.add_row(name, f"{prefix}...", f"{made:%Y-%m-%d %H:%M}", f"{revoked:%Y-%m-%d %H:%M}" if revoked else "")
+    Console().print(table)
+
+
+@keys.command("revoke")
+@click.argument("name")
+def keys_revoke(name: str) -> None:
+    """Turn the key called NAME away from now on."""
+    if not Context().keys.revoke(name, now()):
+        raise click.ClickException(f"there is no key called {name} that could be revoked")
+    click.echo(f"{name} is revoked")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Is the process alive, and can it do its work? The broker is no part of either answer: the door works without it."""
+
+from __future__ import annotations
+
+from flask import Blueprint, jsonify
+from flask.typing import ResponseReturnValue
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from webhook.wiring import door
+from worker.store.migrate import is_current
+
+api = Blueprint("health", __name__)
+
+
+@api.get("/healthz")
+def alive() -> ResponseReturnValue:
+    """The process answers."""
+    return jsonify({"status": "ok"})
+
+
+@api.get("/readyz")
+def ready() -> ResponseReturnValue:
+    """The database answers, and its tables are the ones that this code knows."""
+    try:
+        with door().engine.connect() as connection:
+            connection.execute(text("select 1"))
+        current = is_current(door().engine)
+    except SQLAlchemyError:
+        return jsonify({"status": "no database"}), 503
+    return (jsonify({"status": "ready"}), 200) if current else (jsonify({"status": "migrations are missing"}), 503)

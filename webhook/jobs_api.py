@@ -1,0 +1,65 @@
+"""What Kling's API cannot say of a job: our own state, its bytes, its files, its timeline."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from flask import Blueprint, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from webhook.auth import caller
+from webhook.problems import KlingProblem, Problem
+from webhook.wiring import Door, door
+from worker.jobs import keys
+from worker.jobs.model import Job, ResultFile, State
+
+api = Blueprint("jobs", __name__)
+
+
+@api.get("/jobs/<name>")
+def one(name: str) -> ResponseReturnValue:
+    """A job by our id or the caller's own."""
+    here = door()
+    job = _mine(here, name)
+    return jsonify(_shown(here, job, here.store.files([job.id])[job.id]))
+
+
+@api.get("/jobs/<name>/timeline")
+def timeline(name: str) -> ResponseReturnValue:
+    """What happened to a job, in order: its moves, and the callbacks that came for it."""
+    here = door()
+    job = _mine(here, name)
+    moves = [{**event, "at": event["at"].isoformat()} for event in here.store.timeline(job.id)]
+    heard = [{**row, "received_at": row["received_at"].isoformat()} for row in here.inbox.of(job.id)]
+    return jsonify({"id": job.id, "events": moves, "callbacks": heard})
+
+
+def _mine(here: Door, name: str) -> Job:
+    try:
+        who = caller(request, here.keys)
+    except KlingProblem as fault:
+        raise Problem(401, fault.message) from None
+    job = None if "\0" in name else here.store.find(who, name)
+    if job is None:
+        raise Problem(404, "no such job")
+    return job
+
+
+def _shown(here: Door, job: Job, files: list[ResultFile]) -> dict[str, Any]:
+    failed = job.error_code or job.error_message
+    return {
+        "id": job.id,
+        "family": job.family,
+        "state": job.state,
+        "external_task_id": job.external_task_id,
+        "provider_task_id": job.provider_task_id,
+        "created_at": job.created_at.isoformat(),
+        "updated_at": job.updated_at.isoformat(),
+        "bytes_copied": job.bytes_copied,
+        "bytes_total": job.bytes_total,
+        "units": job.units,
+        "error": {"code": job.error_code, "message": job.error_message} if failed else None,
+        "manifest_key": keys.manifest_key(here.settings.s3_key_template, job) if job.state is State.ARCHIVED else None,
+        "files": [{**asdict(file), "url": here.link(file.key)} for file in files],
+    }

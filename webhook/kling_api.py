@@ -1,0 +1,148 @@
+"""Kling's own API, served by us: create, query one, list. A client of Kling needs another host and key, no more."""
+
+from __future__ import annotations
+
+import json
+import re
+from hashlib import sha256
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Response, request
+from ulid import ULID
+
+from infra.log import logger
+from webhook import bodies
+from webhook.auth import caller
+from webhook.problems import KlingProblem, envelope
+from webhook.wiring import Door, door
+from worker import messages
+from worker.jobs import outbound
+from worker.jobs.machine import Step
+from worker.kling import catalog
+from worker.kling.evaluate import Verdict, evaluate
+from worker.store.repository import NewJob
+
+log = logger(__name__)
+
+api = Blueprint("kling", __name__)
+
+#: Kling documents neither length nor alphabet of external ids; these hold every id in its samples.
+_LONGEST_ID = 255
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+Answer = tuple[Response, int]
+
+
+@api.post("/<path:family>")
+def create(family: str) -> Answer:
+    """Check a request, store it as a job, answer as Kling does."""
+    here = door()
+    who = caller(request, here.keys)
+    path = _family(family)
+    raw = bodies.read(request, here.settings.max_body_bytes)
+    body = bodies.parse_object(raw)
+    verdict = evaluate(path, body, gateway=here.account.gateway)
+    if verdict.faults:
+        _refuse(verdict)
+    new = _new_job(who, path, raw, body)
+    job, fingerprint, is_new = here.store.accept(new, here.clock())
+    if fingerprint != new.fingerprint:
+        raise KlingProblem(
+            400,
+            1201,
+            f"external_task_id {new.external_task_id!r} was used before with another request; it must be unique",
+        )
+    if is_new:
+        messages.send(here.queue, [messages.for_step(Step.SUBMIT, job.id)])
+        log.info("job.accepted", job=job.id, family=path, warnings=[one.rule for one in verdict.warnings])
+    return envelope(outbound.created(job))
+
+
+@api.get("/<path:family>")
+def read(family: str) -> Answer:
+    """A page of a family's tasks, or one task: the path decides, as at Kling."""
+    here = door()
+    who = caller(request, here.keys)
+    if (path := _known(family)) is not None:
+        return _page(here, who, path)
+    parent, _, name = family.rstrip("/").rpartition("/")
+    return _one(here, who, _family(parent, asked=family), name)
+
+
+def _one(here: Door, who: str, path: str, name: str) -> Answer:
+    job = None if _CONTROL.search(name) else here.store.find(who, name, path)
+    if job is None:
+        raise KlingProblem(404, 1203, f"no such task: {name[:80]}")
+    return envelope(outbound.task(job, here.store.files([job.id])[job.id], here.link))
+
+
+def _page(here: Door, who: str, path: str) -> Answer:
+    number = _query_number("pageNum", default=1, most=1000)
+    size = _query_number("pageSize", default=30, most=500)
+    jobs = here.store.page(who, path, limit=size, offset=(number - 1) * size)
+    files = here.store.files([job.id for job in jobs])
+    return envelope([outbound.task(job, files[job.id], here.link) for job in jobs])
+
+
+def _known(path: str) -> str | None:
+    """The family at this path, with or without a slash at its end."""
+    path = path.rstrip("/")
+    return path if path in catalog.FAMILIES else None
+
+
+def _family(path: str, *, asked: str | None = None) -> str:
+    known = _known(path)
+    if known is None:
+        raise KlingProblem(404, 1203, f"no such resource: /v1/{(asked or path)[:120]}")
+    return known
+
+
+def _query_number(name: str, *, default: int, most: int) -> int:
+    text = request.args.get(name, str(default))
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    if not 1 <= number <= most:
+        raise KlingProblem(400, 1201, f"{name} must be a whole number from 1 to {most}, found {text[:40]!r}")
+    return number
+
+
+def _refuse(verdict: Verdict) -> NoReturn:
+    message = "; ".join(fault.message for fault in verdict.faults)
+    raise KlingProblem(verdict.http_status, verdict.code, message)
+
+
+def _new_job(who: str, path: str, raw: bytes, body: dict[str, Any]) -> NewJob:
+    external = _external_id(body)
+    canonical = json.dumps([path, body], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return NewJob(
+        id=str(ULID()).lower(),
+        caller=who,
+        family=path,
+        external_task_id=external,
+        callback_url=_callback_url(body),
+        fingerprint=sha256(canonical.encode()).digest(),
+        request=raw,
+    )
+
+
+def _callback_url(body: dict[str, Any]) -> str | None:
+    url = body.get("callback_url") or None
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        well_formed = parts.scheme in {"http", "https"} and parts.hostname and not _CONTROL.search(url)
+    except ValueError:
+        well_formed = False
+    if not well_formed:
+        raise KlingProblem(400, 1201, "callback_url must be an absolute http:// or https:// URL, or left out")
+    return str(url)
+
+
+def _external_id(body: dict[str, Any]) -> str | None:
+    external = body.get("external_task_id") or None
+    if external is not None and (len(external) > _LONGEST_ID or _CONTROL.search(external)):
+        raise KlingProblem(
+            400, 1201, f"external_task_id must be at most {_LONGEST_ID} characters, none of them a control character"
+        )
+    return external

@@ -1,0 +1,98 @@
+"""What the routes are handed: built once a process, after fork, on the first request."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import cast
+
+from flask import current_app
+from sqlalchemy import Engine
+
+from infra.db import make_engine
+from infra.object_store import ObjectStore
+from infra.queue import BackgroundQueue, Queue, make_celery
+from infra.settings import Settings
+from worker.kling.gateways import Account
+from worker.services import account, now
+from worker.store.inbox import Inbox
+from worker.store.keys import ApiKeys
+from worker.store.repository import Repository
+
+
+@dataclass(frozen=True)
+class Door:
+    """The parts of the door. Each is made when it is first asked for."""
+
+    settings: Settings
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The connections of this process."""
+        return make_engine(self.settings, application="reelhook-web")
+
+    @cached_property
+    def store(self) -> Repository:
+        """The rows of jobs."""
+        return Repository(self.engine)
+
+    @cached_property
+    def inbox(self) -> Inbox:
+        """The rows of callbacks."""
+        return Inbox(self.engine)
+
+    @cached_property
+    def keys(self) -> ApiKeys:
+        """The rows of API keys."""
+        return ApiKeys(self.engine, self.secret)
+
+    @cached_property
+    def queue(self) -> BackgroundQueue:
+        """Messages leave behind the request's back: no caller waits for a broker."""
+        return BackgroundQueue(Queue(make_celery(self.settings, "reelhook-web")))
+
+    @cached_property
+    def bucket(self) -> ObjectStore:
+        """Only links are made here; no call to the bucket."""
+        return ObjectStore(self.settings)
+
+    @cached_property
+    def account(self) -> Account:
+        """Whose rules a request is checked by."""
+        return account(self.settings)
+
+    @property
+    def secret(self) -> bytes:
+        """The app's secret."""
+        return self.settings.secret_key.get_secret_value().encode()
+
+    @property
+    def clock(self) -> Callable[[], datetime]:
+        """The clock of production."""
+        return now
+
+    def link(self, key: str) -> str:
+        """A link that opens for a while."""
+        return self.bucket.presign(key, seconds=self.settings.s3_link_seconds)
+
+
+class DoorPerProcess:
+    """The `Door` of the process that asks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._made: tuple[int, Door] | None = None
+
+    def __call__(self) -> Door:
+        """The parts of this process."""
+        if self._made is None or self._made[0] != os.getpid():
+            self._made = (os.getpid(), Door(self._settings))
+        return self._made[1]
+
+
+def door() -> Door:
+    """The parts that the current request is handed."""
+    return cast("DoorPerProcess", current_app.extensions["reelhook"])()

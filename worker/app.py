@@ -1,0 +1,98 @@
+"""Celery's entry: `celery -A worker.app worker` and `celery -A worker.app beat`.
+
+Each task is three lines: a name from the contract, the verb, what the verb is handed.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from celery.signals import setup_logging, task_postrun, task_prerun
+from kombu import Queue as Declared
+
+from infra import log
+from infra.queue import make_celery
+from infra.settings import BadSettings, load
+from worker import messages
+from worker.services import PerProcess, account, now
+from worker.tasks.announce import announce
+from worker.tasks.archive import archive
+from worker.tasks.follow_up import follow_up
+from worker.tasks.submit import submit
+from worker.tasks.sweep import sweep
+
+try:
+    settings = load()
+    account(settings)
+except BadSettings as fault:
+    sys.exit(str(fault))
+
+app = make_celery(settings)
+app.conf.task_queues = [Declared(name) for name in messages.QUEUES]
+app.conf.task_default_queue = "sweep"
+# Nothing is remembered between two ticks, so no file is written: a tick more or less does no harm.
+app.conf.beat_scheduler = "celery.beat:Scheduler"
+app.conf.beat_schedule = {
+    # A tick that nobody took in time is worth nothing: the next one finds the same rows.
+    "sweep": {
+        "task": messages.SWEEP,
+        "schedule": settings.sweep_seconds,
+        "options": {"queue": "sweep", "expires": max(settings.sweep_seconds * 3, 10)},
+    }
+}
+services = PerProcess(settings, app)
+
+
+@app.task(name=messages.SUBMIT)
+def _submit(job_id: str) -> None:
+    s = services()
+    submit(job_id, store=s.store, provider=s.provider, queue=s.queue, clock=now)
+
+
+@app.task(name=messages.FOLLOW_UP)
+def _follow_up(job_id: str) -> None:
+    s = services()
+    follow_up(job_id, store=s.store, provider=s.provider, queue=s.queue, clock=now)
+
+
+@app.task(name=messages.ARCHIVE)
+def _archive(job_id: str) -> None:
+    s = services()
+    archive(job_id, store=s.store, provider=s.provider, copier=s.copier, queue=s.queue, clock=now)
+
+
+@app.task(name=messages.ANNOUNCE)
+def _announce(delivery_id: str) -> None:
+    s = services()
+    announce(
+        delivery_id,
+        store=s.store,
+        outbox=s.outbox,
+        http=s.guarded,
+        link=s.link,
+        secret=settings.secret_key.get_secret_value().encode(),
+        seconds=settings.delivery_timeout_seconds,
+        clock=now,
+    )
+
+
+@app.task(name=messages.SWEEP)
+def _sweep() -> None:
+    s = services()
+    sweep(store=s.store, outbox=s.outbox, queue=s.queue, clock=now)
+
+
+@setup_logging.connect
+def _logs(**_: Any) -> None:
+    log.configure(settings.log_level)
+
+
+@task_prerun.connect
+def _bind(task_id: str, task: Any, args: tuple[str, ...], **_: Any) -> None:
+    log.bind(message=task_id, task_name=task.name, **({"subject": args[0]} if args else {}))
+
+
+@task_postrun.connect
+def _unbind(**_: Any) -> None:
+    log.unbind()

@@ -1,0 +1,69 @@
+"""The manifest of a job: one JSON document beside its files that says what they are and where they came from."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from worker.jobs.model import Job, ResultFile
+
+#: Longer strings than any prompt are media that came as base64.
+_LONGEST_TEXT = 4096
+
+
+def manifest(
+    job: Job, request: Mapping[str, Any], answer: Mapping[str, Any], files: Sequence[ResultFile], now: datetime
+) -> bytes:
+    """The document, as indented UTF-8 JSON. Media in the request become their hash, links lose their query."""
+    document = {
+        "manifest_version": 1,
+        "job": {
+            "id": job.id,
+            "external_task_id": job.external_task_id,
+            "caller": job.caller,
+            "family": job.family,
+            "created_at": job.created_at.isoformat(),
+            "submitted_at": job.submitted_at.isoformat() if job.submitted_at else None,
+            "archived_at": now.isoformat(),
+        },
+        "request": _plain(request),
+        "provider": {"task_id": job.provider_task_id, "units": job.units, "answer": _plain(answer)},
+        "files": [asdict(file) for file in files],
+    }
+    return json.dumps(document, ensure_ascii=False, indent=2).encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return _text(value) if isinstance(value, str) else value
+
+
+def _text(value: str) -> Any:
+    if value.startswith(("http://", "https://")):
+        return _without_query(value)
+    if len(value) <= _LONGEST_TEXT:
+        return value
+    try:
+        media = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        media = value.encode(errors="surrogatepass")
+    return {"sha256": sha256(media).hexdigest(), "bytes": len(media)}
+
+
+def _without_query(url: str) -> str:
+    """A signed link's query is a secret while it lives and useless after."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "[unreadable URL]"
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -1,0 +1,93 @@
+"""Tell a receiver what became of a job: Kling's own payload, links into the bucket, signed as Standard Webhooks.
+
+The body is made at each attempt, so its links are fresh; the `webhook-id` stays, so a receiver can tell repetitions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from standardwebhooks.webhooks import Webhook
+
+from infra.http import Blocked, HttpError
+from infra.log import logger
+from worker.jobs import outbound, retry
+from worker.jobs.tokens import signing_secret
+from worker.ports import Clock, Http
+from worker.store.outbox import Delivery, Outbox
+from worker.store.repository import Repository
+
+log = logger(__name__)
+
+_GONE = 410
+#: Above the longest attempt, so that a delivery is in one pair of hands.
+_LEASE = timedelta(seconds=90)
+
+
+def announce(
+    delivery_id: str,
+    *,
+    store: Repository,
+    outbox: Outbox,
+    http: Http,
+    link: Callable[[str], str],
+    secret: bytes,
+    seconds: float,
+    clock: Clock,
+) -> None:
+    """Make one attempt at a delivery that is due. Does nothing for one that isn't, or has ended."""
+    delivery = outbox.claim(delivery_id, clock(), _LEASE)
+    if delivery is None:
+        return
+    job = store.get(delivery.job_id)
+    assert job is not None, "deliveries refer to jobs"
+    body = json.dumps(outbound.callback(job, store.files([job.id])[job.id], link), ensure_ascii=False)
+    headers = _headers(signing_secret(secret, job.caller), delivery.id, body, clock())
+    try:
+        answer = http.send("POST", delivery.url, headers, body.encode(), seconds=seconds, limit=2**16)
+    except HttpError as fault:
+        _missed(delivery, None, str(fault), outbox=outbox, now=clock(), final=isinstance(fault, Blocked))
+        return
+    if 200 <= answer.status < 300:
+        outbox.delivered(delivery, clock(), answer.status)
+        log.info("delivery.delivered", job=job.id, delivery=delivery.id, attempt=delivery.attempts)
+        return
+    wait = retry.retry_after(answer.headers.get("Retry-After"))
+    _missed(
+        delivery,
+        answer.status,
+        f"HTTP {answer.status}",
+        outbox=outbox,
+        now=clock(),
+        wait=wait,
+        final=answer.status == _GONE,
+    )
+
+
+def _headers(secret: str, delivery_id: str, body: str, now: datetime) -> dict[str, str]:
+    return {
+        "Content-Type": "application/json; charset=utf-8",
+        "User-Agent": "Reelhook",
+        "webhook-id": delivery_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(secret).sign(delivery_id, now, body),
+    }
+
+
+def _missed(
+    delivery: Delivery,
+    status: int | None,
+    error: str,
+    *,
+    outbox: Outbox,
+    now: datetime,
+    wait: float = 0,
+    final: bool = False,
+) -> None:
+    again = None if final else retry.after(retry.DELIVER_AGAIN, delivery.attempts, now)
+    if again is not None:
+        again = max(again, now + timedelta(seconds=wait))
+    outbox.missed(delivery, again, status=status, error=error)
+    log.warning("delivery.missed", job=delivery.job_id, delivery=delivery.id, reason=error, given_up=again is None)

@@ -1,0 +1,129 @@
+"""Ask the provider for a task: at most once, and never blindly again.
+
+The row says that a create may leave before it leaves. What comes back is sorted into three: taken, surely not
+created (tried again), and unknown (looked up by `follow_up`, which alone may send it back here).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from infra.http import HttpError, NotSent
+from infra.log import logger
+from worker import messages
+from worker.jobs import retry
+from worker.jobs.machine import Event
+from worker.jobs.model import Job, State
+from worker.kling.errors import KlingError, ResourceMissing, Retry
+from worker.kling.wire import Task
+from worker.ports import Clock, Queue
+from worker.provider import Provider, decode
+from worker.store.repository import Moved, Repository
+
+log = logger(__name__)
+
+#: Seconds that a stopped account, or credentials that are refused, keep a job waiting before it asks again.
+_STOPPED_SECONDS = 60
+#: Seconds after the call's own limit until a create whose worker vanished is looked up.
+_VANISHED_SECONDS = 5
+
+
+def submit(job_id: str, *, store: Repository, provider: Provider, queue: Queue, clock: Clock) -> None:
+    """Submit an accepted job. Does nothing for a job in any other state."""
+    job = store.get(job_id)
+    if job is None or job.state is not State.ACCEPTED:
+        return
+    if job.submissions and (found := _look_first(job, store=store, provider=provider, clock=clock)) is not None:
+        messages.send(queue, _next(found))
+        return
+    request = store.request(job_id)
+    assert request is not None, "payloads of open jobs do not expire"
+    begun = store.move(
+        job,
+        Event.SUBMIT_BEGUN,
+        clock(),
+        due_at=clock() + timedelta(seconds=provider.seconds + _VANISHED_SECONDS),
+        changes={"submissions": job.submissions + 1, "lookups": 0},
+    )
+    if begun is None:
+        return
+    moved = _create(begun.job, decode(request), store=store, provider=provider, clock=clock)
+    messages.send(queue, _next(moved))
+
+
+def _look_first(job: Job, *, store: Repository, provider: Provider, clock: Clock) -> Moved | None:
+    """A create of this job left before and was proven absent; look once more before another one leaves.
+
+    None means that it is still absent; otherwise the job was dealt with.
+    """
+    try:
+        task, _ = provider.query(job, clock())
+    except ResourceMissing:
+        return None
+    except (KlingError, HttpError):
+        store.postpone(job, retry.after(retry.SUBMIT_AGAIN, job.deferrals, clock(), endless=True) or clock())
+        return Moved(job, None)
+    return taken(job, task, store=store, provider=provider, now=clock()) or Moved(job, None)
+
+
+def _create(job: Job, body: dict[str, object], *, store: Repository, provider: Provider, clock: Clock) -> Moved | None:
+    try:
+        task = provider.create(job, body, clock())
+    except NotSent as fault:
+        return _deferred(job, str(fault), store=store, now=clock())
+    except HttpError as fault:
+        log.warning("submit.unknown", job=job.id, reason=str(fault))
+        return _look_up_later(job, store=store, now=clock())
+    except KlingError as fault:
+        return _refused(job, fault, store=store, now=clock())
+    log.info("submit.taken", job=job.id, provider_task=task.task_id)
+    return taken(job, task, store=store, provider=provider, now=clock())
+
+
+def taken(job: Job, task: Task, *, store: Repository, provider: Provider, now: datetime) -> Moved | None:
+    """The provider has a task for `job`: running, with the time it is expected to end."""
+    request = store.request(job.id)
+    expected = provider.expected_at(job, decode(request) if request else {}, now)
+    changes = {"provider_task_id": task.task_id, "submitted_at": now, "expected_at": expected, "lookups": 0}
+    moved = store.move(job, Event.SUBMIT_TAKEN, now, due_at=expected, changes=changes)
+    # Its follow-up is a callback or the expected time: nothing to do at once.
+    return replace(moved, step=None) if moved else None
+
+
+def _deferred(job: Job, reason: str, *, store: Repository, now: datetime, seconds: float = 0) -> Moved | None:
+    """Surely not created, so this submission never counted."""
+    log.warning("submit.deferred", job=job.id, reason=reason)
+    due = retry.after(retry.SUBMIT_AGAIN, job.deferrals + 1, now, endless=True) or now
+    moved = store.move(
+        job,
+        Event.SUBMIT_DEFERRED,
+        now,
+        due_at=max(due, now + timedelta(seconds=seconds)),
+        changes={"deferrals": job.deferrals + 1, "submissions": job.submissions - 1},
+    )
+    return replace(moved, step=None) if moved else None
+
+
+def _look_up_later(job: Job, *, store: Repository, now: datetime) -> None:
+    store.postpone(job, retry.after(retry.LOOK_UP, 1, now) or now)
+
+
+def _refused(job: Job, fault: KlingError, *, store: Repository, now: datetime) -> Moved | None:
+    match fault.retry:
+        case Retry.WAIT | Retry.REAUTHENTICATE:
+            return _deferred(job, str(fault), store=store, now=now)
+        case Retry.STOP_ACCOUNT:
+            log.error("account.stopped", job=job.id, code=fault.code, reason=str(fault))
+            return _deferred(job, str(fault), store=store, now=now, seconds=_STOPPED_SECONDS)
+        case Retry.UNKNOWN_OUTCOME | Retry.LATER:
+            log.warning("submit.unknown", job=job.id, reason=str(fault))
+            return _look_up_later(job, store=store, now=now)
+        case Retry.NEVER:
+            log.info("submit.refused", job=job.id, code=fault.code, reason=str(fault))
+            changes = {"error_code": str(fault.code or fault.http_status), "error_message": fault.message}
+            return store.move(job, Event.SUBMIT_REFUSED, now, changes=changes)
+
+
+def _next(moved: Moved | None) -> list[messages.Message | None]:
+    return messages.after(moved.job.id, moved.step, moved.deliveries) if moved else []

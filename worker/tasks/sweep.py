@@ -1,0 +1,28 @@
+"""Find what is due and send it on its way. Ten sweeps at once do no harm: each row is claimed by one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from infra.log import logger
+from worker import messages
+from worker.ports import Clock, Queue
+from worker.store.outbox import Outbox
+from worker.store.repository import Repository
+
+log = logger(__name__)
+
+#: How long a claimed row is left alone, unless the work on it says otherwise.
+LEASE = timedelta(seconds=20)
+_AT_ONCE = 200
+
+
+def sweep(*, store: Repository, outbox: Outbox, queue: Queue, clock: Clock) -> None:
+    """Send the task of every job and delivery that is due."""
+    now = clock()
+    due = store.claim_due(now, lease=LEASE, limit=_AT_ONCE)
+    waiting = outbox.due(now, _AT_ONCE)
+    sent = messages.send(queue, [messages.for_step(one.step, one.job_id) for one in due])
+    sent += messages.send(queue, map(messages.for_delivery, waiting))
+    if due or waiting:
+        log.info("sweep", jobs=len(due), deliveries=len(waiting), sent=sent)
