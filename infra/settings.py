@@ -197,7 +197,7 @@ def load(overrides: Mapping[str, Any] | None = None) -> Settings:
     try:
         return Settings.model_validate({**_environment(), **(overrides or {})})
     except ValidationError as fault:
-        lines = [f"  {_variable(error['loc'])}: {_reason(error)}" for error in fault.errors(include_input=False)]
+        lines = [f"  {_line(error)}" for error in fault.errors(include_input=False)]
         raise BadSettings("Reelhook cannot start, its settings are not complete:\n" + "\n".join(lines)) from None
 
 
@@ -205,17 +205,17 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if value != ""}
 
 
-def _variable(location: tuple[int | str, ...]) -> str:
-    """The name a person sets: pydantic reports a missing field by its attribute or its first alias."""
-    name = str(location[0])
-    field = Settings.model_fields.get(name)
-    alias = field.validation_alias if field else None
-    if isinstance(alias, AliasChoices):
-        return str(alias.choices[0])
-    return str(alias or name)
-
-
-def _reason(error: Mapping[str, Any]) -> str:
+def _line(error: Mapping[str, Any]) -> str:
+    """One fault by the name that a person sets: pydantic reports a missing field by its attribute or an alias."""
+    location = str(error["loc"][0])
+    names = next((known for known in map(_names, Settings.model_fields) if location in known), [location])
     if error["type"] == "missing":
-        return "is missing"
-    return str(error["msg"]).removeprefix("Value error, ")
+        others = names[2:]
+        return f"{names[1]}: is missing" + (f" ({', '.join(others)} would do too)" if others else "")
+    return f"{location if location in names[1:] else names[1]}: {str(error['msg']).removeprefix('Value error, ')}"
+
+
+def _names(field: str) -> list[str]:
+    """The attribute and the variables of a setting."""
+    alias = Settings.model_fields[field].validation_alias
+    return [field, *map(str, alias.choices)] if isinstance(alias, AliasChoices) else [field, str(alias or field)]

@@ -18,7 +18,12 @@ _DEFAULT = Config()
 @click.option("--host", default=_DEFAULT.host)
 @click.option("--port", default=_DEFAULT.port, help="0 takes a free one")
 @click.option("--public-url", default="", help="what result URLs begin with; the listening address if empty")
-@click.option("--speed", default=_DEFAULT.speed, help="Kling's typical durations are divided by this")
+@click.option(
+    "--speed",
+    default=_DEFAULT.speed,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Kling's typical durations are divided by this",
+)
 @click.option("--access-key", default=_DEFAULT.access_key)
 @click.option("--secret-key", default=_DEFAULT.secret_key)
 @click.option("--api-key", default=_DEFAULT.api_key)

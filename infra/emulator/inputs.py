@@ -71,7 +71,7 @@ class Inputs:
 
 
 class Fetcher:
-    """Brings media into a folder."""
+    """Brings the media of one request into a folder of its own."""
 
     def __init__(self, world: World, folder: Path, edition: Edition, stopped: Callable[[], bool]) -> None:
         self._world = world
@@ -84,7 +84,7 @@ class Fetcher:
         pictures = tuple(self._picture(source) for source in ask.media("images"))
         footage = tuple(self._footage(source, ask) for source in ask.media("videos"))
         clips = (self._world.clip(video_id) for video_id in ask.media("clips"))
-        footage += tuple(watch(clip.path) for clip in clips if clip)
+        footage += tuple(watch(clip.path, self._folder) for clip in clips if clip)
         for source in ask.media("sounds"):
             self._bring(source, _IMAGE_BYTES, SOUND_URL, SOUND_URL)
         return Inputs(pictures, footage)
@@ -99,7 +99,7 @@ class Fetcher:
         return picture
 
     def _footage(self, source: str, ask: Ask) -> Footage:
-        footage = watch(self._bring(source, _VIDEO_BYTES, VIDEO_URL, VIDEO_SIZE))
+        footage = watch(self._bring(source, _VIDEO_BYTES, VIDEO_URL, VIDEO_SIZE), self._folder)
         if ask.family.path == "videos/omni-video":
             _check_reference(footage, self._edition, ask.model)
         return footage
@@ -143,8 +143,8 @@ def look(path: Path) -> Picture:
         raise Unusable(IMAGE_FORMAT) from None
 
 
-def watch(path: Path) -> Footage:
-    """The facts of a video file, and its first frame; Unusable if there is no video in it."""
+def watch(path: Path, folder: Path) -> Footage:
+    """The facts of a video file, and its first frame in `folder`; Unusable if there is no video in it."""
     import av  # noqa: PLC0415 - as in `look`
 
     try:
@@ -156,7 +156,7 @@ def watch(path: Path) -> Footage:
             sounds = bool(container.streams.audio)
     except (av.FFmpegError, OSError, IndexError, StopIteration):
         raise Unusable(VIDEO_URL) from None
-    frame = path.with_name(f"still-{next(sequence)}.jpg")
+    frame = folder / f"still-{next(sequence)}.jpg"
     still.save(frame, quality=85)
     width, height = still.size
     return Footage(path, width, height, seconds, rate, sounds, Picture(frame, width, height))

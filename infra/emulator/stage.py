@@ -1,5 +1,6 @@
 """Carries a task from its creation to its end: fetch, render, tell."""
 
+import shutil
 import time
 import traceback
 from functools import partial
@@ -29,7 +30,8 @@ class Stage:
         self._timeline = Timeline()
         self._fetching = Pool("fetch", _FETCHERS)
         self._rendering = Pool("render", _RENDERERS)
-        self._fetcher = Fetcher(world, folder, config.edition, self._is_stopping)
+        self._folder = folder
+        self._edition = config.edition
         self._studio = Studio(world, folder, self._is_stopping)
         self.callbacks = Callbacks(world, self._timeline, config.speed)
 
@@ -52,8 +54,10 @@ class Stage:
             self._rendering.submit(partial(self._render, task, Inputs()))
 
     def _fetch(self, task: Task) -> None:
+        folder = self._inputs_of(task)
+        folder.mkdir()
         try:
-            inputs = self._fetcher.gather(task.ask)
+            inputs = Fetcher(self._world, folder, self._edition, self._is_stopping).gather(task.ask)
         except Unusable as reason:
             self._end(task, Failed(str(reason)))
         else:
@@ -69,7 +73,11 @@ class Stage:
             outcome = Failed("Server internal error")
         self._end(task, outcome)
 
+    def _inputs_of(self, task: Task) -> Path:
+        return self._folder / f"inputs-{task.task_id}"
+
     def _end(self, task: Task, outcome: Made | Failed) -> None:
+        shutil.rmtree(self._inputs_of(task), ignore_errors=True)
         self.callbacks.plan_end(self._world.end(task.task_id, outcome, time.time()))
 
     def stop(self) -> None:

@@ -101,11 +101,11 @@ class Child:
         """How it ended (negative: the signal); None while it runs."""
         return self._popen.poll()
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Send a signal to the process alone."""
         self._popen.send_signal(number)
 
-    def signal_group(self, number: signal.Signals) -> None:
+    def send_group(self, number: signal.Signals) -> None:
         """Send a signal to all of its group that is left."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
@@ -118,7 +118,7 @@ class Child:
 
     def sweep_up(self) -> None:
         """End what a process left behind that is dead or must be: nothing of its group stays."""
-        self.signal_group(signal.SIGKILL)
+        self.send_group(signal.SIGKILL)
         self._popen.wait()
         wait_until(lambda: not group_lives(self.pid), 2)
         self._record.unlink(missing_ok=True)
@@ -126,6 +126,6 @@ class Child:
     def end(self, grace: float) -> None:
         """Ask it to stop, wait so many seconds, then end the whole group."""
         if self.exit_code() is None:
-            self.signal(self._stop_signal)
+            self.send(self._stop_signal)
             self.wait(grace)
         self.sweep_up()

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from infra.stack.kept import write_private
 from infra.stack.process import Child, StackError
@@ -69,7 +71,7 @@ class Redis(Server):
 
     def answers(self) -> bool:
         """Whether it takes our password and has loaded its data."""
-        client: Any = redis.Redis.from_url(self.url, socket_timeout=2, retry=None)
+        client: Any = redis.Redis.from_url(self.url, socket_timeout=1, retry=Retry(NoBackoff(), 0))
         try:
             return bool(client.ping())
         except redis.RedisError:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 
 from infra.stack.kept import Kept, is_free
-from infra.stack.process import Child, StackError, tail
+from infra.stack.process import Child, StackError, tail, wait_until
 
 #: Seconds from the start of a server until it must answer.
 READY_SECONDS = 30.0
@@ -60,7 +59,7 @@ class Server(ABC):
     def kill(self) -> None:
         """End it as a crash would (SIGKILL), for fault tests. `start()` brings it back."""
         if self._child is not None:
-            self._child.signal(signal.SIGKILL)
+            self._child.send(signal.SIGKILL)
             self._child.sweep_up()
             self._child = None
 
@@ -79,21 +78,21 @@ class Server(ABC):
     def _launch(self) -> bool:
         """Whether it runs; False when somebody else took the port between our look and its bind."""
         self._child = self.spawn()
-        end = time.monotonic() + READY_SECONDS
         try:
-            while not self.answers():
-                if self._child.exit_code() is not None:
-                    if not is_free(self.port):
-                        self.stop()
-                        return False
-                    raise StackError(f"{self.name} ended as it started:\n{tail(self.log)}")
-                if time.monotonic() > end:
-                    raise StackError(f"{self.name} did not answer within {READY_SECONDS:g} s:\n{tail(self.log)}")
-                time.sleep(0.02)
+            return self._await(self._child)
         except BaseException:
             self.stop()
             raise
-        return True
+
+    def _await(self, child: Child) -> bool:
+        if not wait_until(lambda: child.exit_code() is not None or self.answers(), READY_SECONDS):
+            raise StackError(f"{self.name} did not answer within {READY_SECONDS:g} s:\n{tail(self.log)}")
+        if child.exit_code() is None:
+            return True
+        if is_free(self.port):
+            raise StackError(f"{self.name} ended as it started:\n{tail(self.log)}")
+        self.stop()
+        return False
 
 
 def plain_environment() -> dict[str, str]:

@@ -1,0 +1,120 @@
+"""What the suite stands on: the same embedded servers as the demo, started once, emptied between tests."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from sqlalchemy import Engine, text
+
+from infra.db import make_engine
+from infra.object_store import ObjectStore
+from infra.settings import Settings, load
+from infra.stack.servers import Addresses, Servers
+from worker.store.migrate import migrate
+from worker.store.tables import metadata
+
+hypothesis_settings.register_profile(
+    "suite", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+hypothesis_settings.load_profile("suite")
+
+_connect = socket.socket.connect
+
+
+def _loopback_only(self: socket.socket, address: Any) -> None:
+    """Nothing in a test may leave the machine, not even by mistake."""
+    if self.family in {socket.AF_INET, socket.AF_INET6} and not str(address[0]).startswith(
+        ("127.", "::1", "localhost")
+    ):
+        raise AssertionError(f"a test tried to reach {address[0]}")
+    _connect(self, address)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def closed_network() -> Iterator[None]:
+    """Sockets of this process reach loopback only."""
+    socket.socket.connect = _loopback_only  # type: ignore[assignment,method-assign]  # the suite's own fence
+    yield
+    socket.socket.connect = _connect  # type: ignore[method-assign]  # and its end
+
+
+@pytest.fixture(autouse=True, scope="session")
+def clean_environment() -> Iterator[None]:
+    """Settings of the person who runs the suite do not reach it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("S3_", "AWS_", "KLING", "REELHOOK_", "DATABASE_", "REDIS_", "CELERY_")):
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """PostgreSQL, Redis and S3, real ones."""
+    embedded = Servers(tmp_path_factory.mktemp("stack"), fast=True)
+    with embedded:
+        yield embedded
+    embedded.discard()
+
+
+def environment_for(addresses: Addresses, *, kling_url: str, public_url: str) -> dict[str, str]:
+    """The settings of a deployment on the embedded servers, as variables."""
+    return {
+        "DATABASE_URL": addresses.database_url,
+        "REDIS_URL": addresses.redis_url,
+        "S3_ENDPOINT_URL": addresses.s3_endpoint_url,
+        "S3_ACCESS_KEY_ID": addresses.s3_access_key_id,
+        "S3_SECRET_ACCESS_KEY": addresses.s3_secret_access_key,
+        "S3_BUCKET": addresses.s3_bucket,
+        "S3_ADDRESSING_STYLE": "path",
+        "KLING_URL": kling_url,
+        "PUBLIC_URL": public_url,
+        "SECRET_KEY": secrets.token_hex(32),
+        "REELHOOK_API_KEY": "rk_" + secrets.token_hex(16),
+        "GUARD_ALLOW_CIDRS": "127.0.0.0/8",
+    }
+
+
+@pytest.fixture(scope="session")
+def settings(servers: Servers) -> Settings:
+    """Settings on the embedded servers, with nobody at the provider's address."""
+    values = environment_for(servers.addresses, kling_url="http://ak:sk@127.0.0.1:9", public_url="http://127.0.0.1:9")
+    return load(values)
+
+
+@pytest.fixture(scope="session")
+def migrated(settings: Settings) -> Iterator[Engine]:
+    """An engine on a database at the newest step."""
+    engine = make_engine(settings, application="tests")
+    migrate(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def engine(migrated: Engine) -> Engine:
+    """The same, with empty tables."""
+    names = ", ".join(table.name for table in metadata.sorted_tables)
+    with migrated.begin() as connection:
+        connection.execute(text(f"truncate {names} restart identity"))
+    return migrated
+
+
+@pytest.fixture(scope="session")
+def bucket(settings: Settings) -> ObjectStore:
+    """The bucket on the embedded S3 server."""
+    return ObjectStore(settings)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The project's own folder."""
+    return Path(__file__).parent.parent

@@ -1,0 +1,110 @@
+"""Hand-written stand-ins for ports, and makers of values. For unit tests only: servers are never faked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from worker.jobs.model import Job, ResultFile, State
+
+T = TypeVar("T")
+
+MORNING = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
+
+
+@dataclass
+class FakeClock:
+    """A clock that goes when it is told to."""
+
+    at: datetime = MORNING
+
+    def __call__(self) -> datetime:
+        """The time."""
+        return self.at
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.at += timedelta(seconds=seconds)
+
+
+@dataclass
+class FakeQueue:
+    """A broker that keeps what it was sent; `down` makes it refuse."""
+
+    sent: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)
+    down: bool = False
+
+    def send(self, task: str, queue_name: str, args: Sequence[str]) -> bool:
+        """Whether it was taken."""
+        if not self.down:
+            self.sent.append((task, queue_name, tuple(args)))
+        return not self.down
+
+
+def a_job(**changes: object) -> Job:
+    """A job that was just accepted, but for `changes`."""
+    values: dict[str, object] = {
+        "id": "01hzzzzzzzzzzzzzzzzzzzzzzz",
+        "caller": "default",
+        "family": "videos/omni-video",
+        "state": State.ACCEPTED,
+        "external_task_id": None,
+        "callback_url": None,
+        "provider_task_id": None,
+        "submissions": 0,
+        "deferrals": 0,
+        "lookups": 0,
+        "archive_attempts": 0,
+        "error_code": None,
+        "error_message": None,
+        "units": None,
+        "created_at": MORNING,
+        "updated_at": MORNING,
+        "submitted_at": None,
+        "expected_at": None,
+        "bytes_copied": 0,
+        "bytes_total": None,
+        "version": 0,
+    }
+    return Job(**{**values, **changes})  # type: ignore[arg-type]  # a maker of test values takes what it is given
+
+
+def a_file(**changes: object) -> ResultFile:
+    """A proven video, but for `changes`."""
+    values: dict[str, object] = {
+        "kind": "video",
+        "variant": "original",
+        "ordinal": 0,
+        "provider_id": "797191640795996237",
+        "key": "kling/2026/11/21/01hz/video-0.mp4",
+        "bucket": "reelhook",
+        "size": 1000,
+        "sha256": "0" * 64,
+        "content_type": "video/mp4",
+        "container": "mov,mp4",
+        "duration": 5.041,
+        "width": 1280,
+        "height": 720,
+        "fps": 24.0,
+        "video_codec": "h264",
+        "audio_codec": None,
+        "poster_key": "kling/2026/11/21/01hz/video-0.poster.jpg",
+    }
+    return ResultFile(**{**values, **changes})  # type: ignore[arg-type]  # as above
+
+
+def race(*actions: Callable[[], T]) -> list[T]:
+    """Run `actions` at the same moment, each in a thread, and return what they returned. Raises what one raised."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only racing tests need it
+    from threading import Barrier  # noqa: PLC0415 - as above
+
+    start = Barrier(len(actions))
+
+    def run(action: Callable[[], T]) -> T:
+        start.wait(10)
+        return action()
+
+    with ThreadPoolExecutor(len(actions)) as pool:
+        return [future.result(30) for future in [pool.submit(run, action) for action in actions]]

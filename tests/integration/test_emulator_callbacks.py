@@ -1,0 +1,153 @@
+"""Callbacks, and the fates that a prompt can script."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from infra.emulator import Config, Emulator
+from tests.integration.emulator_kit import (
+    TEXT,
+    Client,
+    Json,
+    Neighbour,
+    client_of,
+    ended,
+    fast_emulator,
+    neighbour_of,
+    until,
+)
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    """One fast emulator."""
+    with fast_emulator() as running:
+        yield running
+
+
+@pytest.fixture
+def client(emulator: Emulator) -> Iterator[Client]:
+    """A client of it."""
+    with client_of(emulator) as one:
+        yield one
+
+
+@pytest.fixture
+def neighbour() -> Iterator[Neighbour]:
+    """A fresh neighbour."""
+    with neighbour_of(Neighbour()) as beside:
+        yield beside
+
+
+def test_callbacks_tell_of_every_change(client: Client, neighbour: Neighbour) -> None:
+    """Without a fate, processing and the end are told once each, in the flat legacy shape."""
+    task = client.finish(TEXT, prompt="a fox", callback_url=f"{neighbour.url}/x", external_task_id="told")
+    until(lambda: len(neighbour.received) == 2)
+    last = next(body for _, _, body in neighbour.received if body["task_status"] == "succeed")
+
+    assert Counter(["processing", "succeed"]) == Counter(neighbour.statuses("/x"))
+    assert {"application/json; charset=utf-8"} == set(neighbour.types)
+    assert {"external_task_id": "told"} == last["task_info"]
+    assert task == last
+    assert not {"code", "message", "request_id", "data"} & set(last)
+
+
+def test_a_callback_is_tried_three_times(client: Client, neighbour: Neighbour) -> None:
+    """What is not answered 2xx is sent again, three times at most, and every try is in the report."""
+    neighbour.answers += [500, 302, 404] * 2
+    task_id = client.create(TEXT, prompt="a fox", callback_url=neighbour.url)
+
+    def tries() -> list[int]:
+        return [row["http_status"] for row in client.state()["callbacks"] if row["task_id"] == task_id]
+
+    until(lambda: len(tries()) == 6)
+
+    assert Counter({500: 2, 302: 2, 404: 2}) == Counter(tries())
+    assert Counter(processing=3, succeed=3) == Counter(neighbour.statuses())
+
+
+def test_fate_fail(client: Client) -> None:
+    """`fail` fails the task as Kling's risk control does."""
+    task = client.finish(TEXT, prompt="a fox [fate: fail]")
+
+    assert ("failed", "Failure to pass the risk control system") == (task["task_status"], task["task_status_msg"])
+
+
+def test_fate_no_callback(client: Client, neighbour: Neighbour) -> None:
+    """`no_callback` keeps silent, while another task at the same time is told of."""
+    client.finish(TEXT, prompt="a fox [fate: no_callback, fast]", callback_url=f"{neighbour.url}/silent")
+    client.finish(TEXT, prompt="a fox", callback_url=f"{neighbour.url}/told")
+    until(lambda: "succeed" in neighbour.statuses("/told"))
+
+    assert [] == neighbour.statuses("/silent")
+
+
+def test_fate_callback_twice(client: Client, neighbour: Neighbour) -> None:
+    """`callback_twice` sends each callback twice, at the same time."""
+    both = threading.Barrier(2)
+    neighbour.on_callback = lambda _: (both.wait(5), None)[1]
+    client.create(TEXT, prompt="a fox [fate: callback_twice]", callback_url=neighbour.url)
+    until(lambda: len(neighbour.received) == 4)
+
+    assert Counter(processing=2, succeed=2) == Counter(neighbour.statuses())
+
+
+def test_fate_callback_late(client: Client, neighbour: Neighbour) -> None:
+    """`callback_late` leaves time between the end as queried and the end as told."""
+    client.finish(TEXT, prompt="a fox [fate: fast, callback_late=0.3]", callback_url=neighbour.url)
+    queried = time.time()
+    until(lambda: "succeed" in neighbour.statuses())
+
+    assert 0.1 < neighbour.received[-1][0] - queried < 1
+
+
+def test_fate_callback_early(client: Client, neighbour: Neighbour) -> None:
+    """`callback_early` tells of the end while queries still say processing."""
+    said: list[str] = []
+
+    def ask(body: Json) -> None:
+        if body["task_status"] == "succeed":
+            said.append(client.task(TEXT, body["task_id"])["task_status"])
+
+    neighbour.on_callback = ask
+    task_id = client.create(TEXT, prompt="a fox [fate: callback_early=0.5]", callback_url=neighbour.url)
+    until(lambda: said)
+
+    assert ["processing"] == said
+    assert "submitted" == neighbour.statuses()[0]
+    assert "succeed" == until(lambda: ended(client.task(TEXT, task_id)))["task_status"]
+
+
+def test_fate_callback_before_reply(client: Client, neighbour: Neighbour) -> None:
+    """`callback_before_reply` has told of the task before the create reply arrives."""
+    task_id = client.create(TEXT, prompt="a fox [fate: callback_before_reply]", callback_url=neighbour.url)
+    before = list(neighbour.received)
+
+    assert task_id == before[0][2]["task_id"]
+    assert "submitted" == before[0][2]["task_status"]
+
+
+def test_fates_of_time() -> None:
+    """`slow` multiplies a task's time, `fast` ends it at once whatever the speed."""
+    with Emulator(Config(speed=100, log=False)) as slower:
+        client = Client(slower)
+        started = time.time()
+        slow = client.create(TEXT, prompt="a fox [fate: slow=5]")
+        client.finish(TEXT, prompt="a fox [fate: fast]")
+        took = time.time() - started
+        status = client.task(TEXT, slow)["task_status"]
+        client.session.close()
+
+    assert took < 1.5
+    assert status in {"submitted", "processing"}
+
+
+def test_an_unknown_fate_is_refused(client: Client) -> None:
+    """A typing error in a fate does not go by unseen."""
+    answer = client.post(TEXT, prompt="a fox [fate: explode]")
+
+    assert (400, 1201) == (answer.status_code, answer.json()["code"])
+    assert "callback_twice" in answer.json()["message"]

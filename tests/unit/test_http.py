@@ -1,0 +1,155 @@
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from infra.http import Blocked, Guard, Http, NoAnswer, NotSent
+
+LOOPBACK = (ip_network("127.0.0.0/8"),)
+
+
+@contextmanager
+def server(behave: Callable[[socket.socket], None], host: str = "127.0.0.1") -> Iterator[int]:
+    """A listener on loopback that does `behave` with each connection."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, 0), family=family)
+
+    def run() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                behave(connection)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(10)
+
+
+def reply(text: str) -> Callable[[socket.socket], None]:
+    """Read one request and answer with `text`."""
+
+    def behave(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(text.encode())
+
+    return behave
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "10.0.0.1", "169.254.169.254", "192.168.1.1", "100.64.0.1", "224.0.0.1", "0.0.0.0", "192.0.0.8",
+        "192.88.99.1", "::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::1",
+        "2002:a9fe:a9fe::", "fec0::1", "fe80::1", "fdaa::3", "ff02::1", "2001::1",
+    ],
+)  # fmt: skip
+def test_the_guard_refuses_what_leads_inside(address: str) -> None:
+    """No private, loopback, link-local, translated or multicast peer is talked to, also over TLS."""
+    assert Guard().refusal(ip_address(address), tls=True) is not None
+
+
+@pytest.mark.parametrize("address", ["1.1.1.1", "93.184.216.34", "2606:4700::1111"])
+def test_the_guard_lets_public_addresses_pass_by_tls_only(address: str) -> None:
+    """A public peer may be talked to by https, and not by plain http."""
+    assert Guard().refusal(ip_address(address), tls=True) is None
+    assert Guard().refusal(ip_address(address), tls=False) is not None
+
+
+def test_a_guarded_call_to_loopback_sends_nothing() -> None:
+    """The guard judges after connect and before the first byte: the peer sees a connection and no request."""
+    heard: list[bytes] = []
+    with server(lambda connection: heard.append(connection.recv(10))) as port, pytest.raises(Blocked):
+        Http(Guard()).send("GET", f"http://127.0.0.1:{port}/", {}, None, seconds=5)
+
+    assert heard == [b""]
+
+
+def test_a_redirect_to_an_inside_address_is_blocked() -> None:
+    """Each hop of a redirect is judged anew: an allowed host can't lead to one that isn't."""
+    with server(reply("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), "::1") as inside:
+        moved = f"HTTP/1.1 302 Found\r\nLocation: http://[::1]:{inside}/\r\nContent-Length: 0\r\n\r\n"
+        with (
+            server(reply(moved)) as port,
+            pytest.raises(Blocked),
+            Http(Guard(LOOPBACK)).stream(f"http://127.0.0.1:{port}/", {}, seconds=5),
+        ):
+            pass
+
+
+def test_a_refused_connection_was_not_sent() -> None:
+    """Nobody listens: nothing was sent, and trying again is safe."""
+    with server(reply("")) as port:
+        pass
+    with pytest.raises(NotSent):
+        Http().send("POST", f"http://127.0.0.1:{port}/", {}, b"x", seconds=5)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort",
+        "not http at all\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
+    ],
+)
+def test_a_broken_answer_leaves_the_outcome_unknown(text: str) -> None:
+    """Once a request left, silence and half an answer alike say nothing of what it did."""
+    with server(reply(text)) as port, pytest.raises(NoAnswer):
+        Http().send("POST", f"http://127.0.0.1:{port}/", {}, b"x", seconds=5)
+
+
+def test_a_slow_answer_ends_at_the_deadline() -> None:
+    """The limit bounds the whole call, not each read: a byte now and then does not keep it alive."""
+    stop = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while not stop.wait(0.05):
+            try:
+                connection.sendall(b"1\r\nx\r\n")
+            except OSError:
+                return
+
+    with server(drip) as port:
+        try:
+            with pytest.raises(NoAnswer):
+                Http().send("GET", f"http://127.0.0.1:{port}/", {}, None, seconds=0.5)
+        finally:
+            stop.set()
+
+
+def test_an_endless_answer_ends_at_the_limit() -> None:
+    """No more of an answer is kept than the caller allowed."""
+    with (
+        server(reply("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + "x" * 5000)) as port,
+        pytest.raises(NoAnswer, match="longer than 100 bytes"),
+    ):
+        Http().send("GET", f"http://127.0.0.1:{port}/", {}, None, seconds=5, limit=100)
+
+
+@pytest.mark.parametrize("url", ["", "ftp://h/x", "http://", "http://[", "http://h:x/", "/path", "https://u:p@h/"])
+def test_what_is_no_plain_url_is_blocked(url: str) -> None:
+    """A guarded call takes absolute http(s) URLs without credentials, nothing else."""
+    with pytest.raises(Blocked):
+        Http(Guard(LOOPBACK)).send("GET", url, {}, None, seconds=5)
+
+
+def test_no_error_repeats_a_query_string() -> None:
+    """A signed link's query is a secret; errors name the host only."""
+    with server(reply("")) as port, pytest.raises(NoAnswer) as caught:
+        Http().send("GET", f"http://127.0.0.1:{port}/x?X-Amz-Signature=s3cr3t", {}, None, seconds=5)
+
+    assert "s3cr3t" not in str(caught.value)

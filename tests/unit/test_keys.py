@@ -1,0 +1,39 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.settings import KEY_FIELDS
+from tests.fakes import a_job
+from worker.jobs import keys
+
+DEFAULT = "kling/{year}/{month}/{day}/{job}/{name}.{extension}"
+ids = st.text(min_size=1, max_size=40)
+
+
+@given(ids, st.text(max_size=40), st.text(max_size=20), st.integers(0, 20))
+def test_no_name_can_leave_its_folder(job_id: str, caller: str, variant: str, ordinal: int) -> None:
+    """Whatever ids, callers and variants hold, a key has no step `..` or `.`, no odd character, no leading slash."""
+    job = a_job(id=job_id, caller=caller)
+    template = "{caller}/{family}/{job}/{kind}/{name}-{ordinal}.{extension}"
+    key = keys.file_key(template, job, kind="video", variant=variant, ordinal=ordinal, content_type="video/mp4")
+
+    assert not {"", ".", ".."} & set(key.split("/"))
+    assert set(key) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/")
+
+
+def test_the_documented_fields_are_the_ones_that_render() -> None:
+    """Each field that settings let a template name gets a value."""
+    template = "/".join(f"{{{field}}}" for field in sorted(KEY_FIELDS))
+
+    key = keys.file_key(template, a_job(), kind="video", variant="original", ordinal=3, content_type="video/mp4")
+
+    assert key == "default/21/mp4/videos-omni-video/01hzzzzzzzzzzzzzzzzzzzzzzz/video/11/video-3/3/2026"
+
+
+def test_files_of_a_job_stand_beside_each_other() -> None:
+    """File, poster and manifest of a job share a folder."""
+    video = keys.file_key(DEFAULT, a_job(), kind="video", variant="original", ordinal=0, content_type="video/mp4")
+
+    folder = "kling/2026/11/21/01hzzzzzzzzzzzzzzzzzzzzzzz"
+    assert video == f"{folder}/video-0.mp4"
+    assert keys.poster_key(video) == f"{folder}/video-0.poster.jpg"
+    assert keys.manifest_key(DEFAULT, a_job()) == f"{folder}/manifest.json"

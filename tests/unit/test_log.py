@@ -1,0 +1,18 @@
+import pytest
+
+from infra.log import without_secrets
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("GET https://b.s3.com/k?X-Amz-Signature=abc failed", "GET https://b.s3.com/k?*** failed"),
+        ("redis://:pw@h:6379/0 is down", "redis://h:6379/0 is down"),
+        ("POST /callbacks/kling/01hz/0123abcd", "POST /callbacks/kling/01hz/***"),
+        ("Authorization: Bearer rk_abc", "Authorization: Bearer ***"),
+        ("plain words", "plain words"),
+    ],
+)
+def test_secrets_are_taken_out_of_texts(text: str, clean: str) -> None:
+    """Signatures, passwords, callback tokens and bearer keys never reach a log line."""
+    assert clean == without_secrets(text)

@@ -1,0 +1,102 @@
+import struct
+from io import BytesIO
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import av
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from infra.media import BoxWalk, NotMedia, poster, probe, probe_image
+
+
+def film(*, seconds: int = 1, faststart: bool = True) -> bytes:
+    """A real MP4 of 320x180 at 24 frames a second."""
+    options = {"movflags": "faststart"} if faststart else {}
+    with NamedTemporaryFile(suffix=".mp4") as out, av.open(out.name, "w", options=options) as container:
+        stream = container.add_stream("libx264", rate=24, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        for number in range(24 * seconds):
+            image = Image.new("RGB", (320, 180), (number * 5 % 255, 80, 120))
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))
+        container.mux(stream.encode())
+        container.close()
+        return Path(out.name).read_bytes()
+
+
+FILM = film()
+
+
+def walk(body: bytes, *, step: int = 1000) -> BoxWalk:
+    """Let `body` pass by in pieces of `step` bytes."""
+    boxes = BoxWalk()
+    for at in range(0, len(body), step):
+        boxes.feed(body[at : at + step])
+    boxes.finish()
+    return boxes
+
+
+def test_the_facts_of_a_film_are_read_from_the_film() -> None:
+    """Size, length, rate and codec come out as they went in."""
+    facts = probe(BytesIO(FILM))
+
+    assert (320, 180, 24.0, 1.0, "h264", None) == (
+        facts.width, facts.height, facts.fps, facts.duration, facts.video_codec, facts.audio_codec,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("faststart", [True, False])
+@pytest.mark.parametrize("step", [1, 7, 8, 15, 4096, 10**7])
+def test_a_whole_film_passes_in_pieces_of_any_size(step: int, *, faststart: bool) -> None:
+    """Wherever the stream is cut into chunks, the same boxes are seen."""
+    assert {"ftyp", "moov", "mdat"} <= set(walk(film(faststart=faststart), step=step).boxes)
+
+
+@given(st.integers(0, len(FILM) - 1), st.integers(1, 5000))
+def test_a_film_that_was_cut_anywhere_is_refused(length: int, step: int) -> None:
+    """No proper beginning of a file passes for the file."""
+    with pytest.raises(NotMedia):
+        walk(FILM[:length], step=step)
+
+
+@given(st.binary(max_size=4000), st.integers(1, 100))
+def test_any_bytes_are_walked_or_refused(body: bytes, step: int) -> None:
+    """Whatever comes, the walk ends in its one documented error or in having seen moov and mdat."""
+    try:
+        boxes = walk(body, step=step)
+    except NotMedia:
+        return
+    assert {"moov", "mdat"} <= set(boxes.boxes)
+
+
+def test_a_box_with_a_64_bit_length_is_followed() -> None:
+    """Mdat of a file beyond 4 GiB has its length in a second field."""
+    body = struct.pack(">I4s", 8, b"ftyp") + struct.pack(">I4sQ", 1, b"mdat", 20) + b"1234"
+    body += struct.pack(">I4s", 8, b"moov")
+
+    assert ["ftyp", "mdat", "moov"] == walk(body, step=3).boxes
+
+
+def test_a_cut_film_does_not_probe() -> None:
+    """A file cut in the middle of its frames still opens; asking for its last frame tells."""
+    with pytest.raises(NotMedia):
+        probe(BytesIO(FILM[: len(FILM) // 2]))
+
+
+@given(st.binary(max_size=500))
+def test_noise_is_no_media(body: bytes) -> None:
+    """Any bytes give facts or the documented error, in all three probes."""
+    for look in (lambda: probe(BytesIO(body)), lambda: poster(BytesIO(body)), lambda: probe_image(body)):
+        try:
+            look()
+        except NotMedia:
+            continue
+
+
+def test_a_poster_is_a_jpeg_of_the_first_frame() -> None:
+    """The poster has the film's shape and is a picture that decodes."""
+    facts = probe_image(poster(BytesIO(FILM)))
+
+    assert ("jpeg", 320, 180) == (facts.container, facts.width, facts.height)

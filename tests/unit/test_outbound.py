@@ -1,0 +1,60 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fakes import a_file, a_job
+from worker.jobs import outbound
+from worker.jobs.model import State
+
+
+def link(key: str) -> str:
+    """A link that shows its key."""
+    return f"https://bucket/{key}"
+
+
+@given(st.sampled_from(State))
+def test_succeed_is_said_of_archived_jobs_only(state: State) -> None:
+    """A caller hears `succeed` once the files are safe, and sees links then and not before."""
+    shown = outbound.task(a_job(state=state), [a_file()], link)
+
+    assert (state is State.ARCHIVED) == (shown["task_status"] == "succeed")
+    assert (state is State.ARCHIVED) == bool(shown["task_result"])
+
+
+def test_a_video_is_shown_in_kling_s_shape() -> None:
+    """`task_result.videos[]` carries id, url and the duration as a string; a watermarked twin rides along."""
+    files = [a_file(), a_file(variant="watermarked", key="kling/marked.mp4")]
+
+    expected = {
+        "videos": [
+            {
+                "id": "797191640795996237",
+                "url": "https://bucket/kling/2026/11/21/01hz/video-0.mp4",
+                "duration": "5.041",
+                "watermark_url": "https://bucket/kling/marked.mp4",
+            }
+        ]
+    }
+    assert expected == outbound.task_result(files, link)
+
+
+def test_images_are_shown_by_index() -> None:
+    """`task_result.images[]` carries index and url, in order."""
+    files = [a_file(kind="image", ordinal=1, key="b"), a_file(kind="image", ordinal=0, key="a")]
+
+    expected = {"images": [{"index": 0, "url": "https://bucket/a"}, {"index": 1, "url": "https://bucket/b"}]}
+    assert expected == outbound.task_result(files, link)
+
+
+def test_a_failure_carries_its_reason() -> None:
+    """`task_status_msg` is the provider's reason, and names our own state where that says more than `failed`."""
+    failed = a_job(state=State.FAILED, error_message="Failure to pass the risk control system")
+    unknown = a_job(state=State.UNKNOWN, error_message="not settled")
+
+    assert outbound.status_message(failed) == "Failure to pass the risk control system"
+    assert outbound.status_message(unknown) == "unknown: not settled"
+
+
+def test_external_task_id_is_echoed() -> None:
+    """`task_info.external_task_id` is the caller's own; without one the object is empty."""
+    assert {"external_task_id": "mine"} == outbound.created(a_job(external_task_id="mine"))["task_info"]
+    assert {} == outbound.created(a_job())["task_info"]

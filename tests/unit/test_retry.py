@@ -1,0 +1,35 @@
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fakes import MORNING
+from worker.jobs import retry
+
+
+@given(st.integers(1, 100))
+def test_a_schedule_ends_unless_it_is_endless(attempts: int) -> None:
+    """After its last delay a schedule says None; an endless one repeats that delay."""
+    schedule = (2, 5)
+    ends = retry.after(schedule, attempts, MORNING)
+    endless = retry.after(schedule, attempts, MORNING, endless=True)
+
+    assert (ends is None) == (attempts > len(schedule))
+    assert endless is not None
+    assert timedelta(0) < endless - MORNING <= timedelta(seconds=5 * (1 + retry.JITTER))
+
+
+@given(st.floats(0, 300_000), st.floats(0, 1000))
+def test_polling_waits_for_the_expected_time_and_then_slows_down(elapsed: float, expected: float) -> None:
+    """Before the expected time nobody asks; after it the gaps grow with the wait, up to five minutes."""
+    now = MORNING + timedelta(seconds=elapsed)
+    due = MORNING + timedelta(seconds=expected)
+    at = retry.poll_again(MORNING, due, now)
+
+    assert at == due if now < due else timedelta(seconds=2) <= at - now <= timedelta(seconds=300)
+
+
+@given(st.one_of(st.none(), st.text(), st.floats().map(str)))
+def test_retry_after_is_capped_and_never_raises(value: str | None) -> None:
+    """Whatever a receiver sends as Retry-After, the wait is between none and the cap."""
+    assert 0 <= retry.retry_after(value) <= retry.LONGEST_RETRY_AFTER
