@@ -12,7 +12,6 @@ from worker.jobs.model import Job
 from worker.jobs.tokens import callback_token
 from worker.kling import catalog, wire
 from worker.kling.gateways import Account
-from worker.kling.token import Tokens
 from worker.ports import Answer, Http
 
 
@@ -22,7 +21,6 @@ class Provider:
 
     account: Account
     http: Http
-    tokens: Tokens
     callback_base: str  #: our public URL
     secret: bytes  #: signs callback tokens
     seconds: float  #: that one call may take
@@ -38,15 +36,12 @@ class Provider:
             callback_url=callback_url,
             external_task_id=job.id,
             now=now.timestamp(),
-            tokens=self.tokens,
         )
         return _read(self._send(call))
 
     def query(self, job: Job, now: datetime) -> tuple[wire.Task, bytes]:
         """What is true of the task of a job, and the bytes that say so."""
-        call = wire.query(
-            self.account, job.family, job.provider_task_id or job.id, now=now.timestamp(), tokens=self.tokens
-        )
+        call = wire.query(self.account, job.family, job.provider_task_id or job.id, now=now.timestamp())
         answer = self._send(call)
         return _read(answer), answer.body
 

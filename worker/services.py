@@ -19,7 +19,6 @@ from infra.settings import BadSettings, Settings
 from worker.copier import Copier
 from worker.kling.errors import BadAccountUrl
 from worker.kling.gateways import Account, parse_account
-from worker.kling.token import Tokens
 from worker.provider import Provider
 from worker.store.outbox import Outbox
 from worker.store.repository import Repository
@@ -81,7 +80,6 @@ class Services:
         return Provider(
             account=account(self.settings),
             http=Http(),
-            tokens=Tokens(),
             callback_base=self.settings.public_url,
             secret=self.settings.secret_key.get_secret_value().encode(),
             seconds=self.settings.kling_timeout_seconds,

@@ -28,13 +28,14 @@ class Emulator:
 
     def __init__(self, config: Config | None = None) -> None:
         config = config or Config()
+        self._ending = threading.Event()
+        self._app: App | None = None
+        self._server = Server((config.host, config.port), self._answer, log=config.log, sleep=self._ending.wait)
+        # Only now: a port that is taken must not leave a folder behind.
         self._own = None if config.data else Path(tempfile.mkdtemp(prefix="kling-emulator-"))
         folder = self._own or config.data
         assert folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._ending = threading.Event()
-        self._app: App | None = None
-        self._server = Server((config.host, config.port), self._answer, log=config.log, sleep=self._ending.wait)
         port = self._server.server_port
         self.url = f"http://{'127.0.0.1' if config.host in _ANYWHERE else config.host}:{port}"
         self.config = replace(config, port=port, public_url=config.public_url or self.url)

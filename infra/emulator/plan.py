@@ -1,12 +1,13 @@
 """Decides what a result looks like: its size, its length, its shots. Pure: values in, values out."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 from infra.emulator.ask import Ask
 from infra.emulator.canvas import Sheet
 from infra.emulator.film import RATE, Film, Shot
-from infra.emulator.inputs import Footage, Inputs
+from infra.emulator.inputs import Footage, Inputs, Picture
 
 #: Mode -> short side of the picture.
 _SHORT = {"std": 720, "pro": 1080, "4k": 2160}
@@ -14,6 +15,7 @@ _RESOLUTION = {"1k": 1024, "2k": 2048, "4k": 4096}
 #: Families whose videos are as long as the video that they are given.
 _AS_LONG = {"videos/motion-control", "videos/lip-sync"}
 _EXTENSION_SECONDS = 5.0
+_RATIO = re.compile(r"([1-9]\d?):([1-9]\d?)", re.ASCII)
 MARK = "KLING AI (emulated)"
 
 
@@ -56,8 +58,9 @@ def _ratio(ask: Ask, inputs: Inputs) -> float:
     follows_video = inputs.footage and (ask.video_type == "base" or ask.family.path in _AS_LONG)
     if follows_video:
         return inputs.footage[0].width / inputs.footage[0].height
-    if inputs.pictures and (ask.frames or ask.family.path in _FOLLOWING):
-        return inputs.pictures[0].width / inputs.pictures[0].height
+    first = _first_frame(ask, inputs)
+    if first:
+        return first.width / first.height
     asked = ask.text("aspect_ratio")
     if not asked and inputs.footage:
         return inputs.footage[0].width / inputs.footage[0].height
@@ -69,25 +72,32 @@ _FOLLOWING = {"videos/image2video", "videos/effects", "videos/avatar/image2video
 
 
 def ratio_of(text: str) -> float:
-    """Width by height of "16:9"."""
-    width, _, height = text.partition(":")
-    return float(width) / float(height)
+    """Width by height of "4:3"; of 16:9 for what a family without `aspect_ratio` was sent as surplus."""
+    match = _RATIO.fullmatch(text)
+    return int(match[1]) / int(match[2]) if match else 16 / 9
 
 
 def _behind(ask: Ask, inputs: Inputs) -> Path | None:
     footage = inputs.footage[0] if inputs.footage else None
     if footage and footage.still:
         return footage.still.path
-    if inputs.pictures and (ask.frames or ask.family.path in _FOLLOWING):
-        return inputs.pictures[0].path
-    return None
+    first = _first_frame(ask, inputs)
+    return first.path if first else None
+
+
+def _first_frame(ask: Ask, inputs: Inputs) -> Picture | None:
+    """The image that a video begins with, if it has one."""
+    if "first_frame" in ask.frames:
+        rows = enumerate(ask.rows("image_list"))
+        return next(inputs.pictures[place] for place, row in rows if row.get("type") == "first_frame")
+    return inputs.pictures[0] if inputs.pictures and ask.family.path in _FOLLOWING else None
 
 
 def _script(ask: Ask, seconds: float) -> list[tuple[float, str, str]]:
-    """Seconds, title and text of each shot."""
+    """Seconds, title and text of each shot; an edited video keeps its own cuts."""
     title = " | ".join(filter(None, (ask.family.path, ask.model, ask.mode)))
-    if not ask.customized:
-        return [(seconds, title, ask.text("prompt") or "(no prompt)")]
+    if not ask.customized or ask.video_type == "base":
+        return [(seconds, title, " / ".join(ask.prompts) or "(no prompt)")]
     shots = ask.rows("multi_prompt")
     return [
         (float(shot["duration"]), f"{title} | shot {number} of {len(shots)}", str(shot["prompt"]))

@@ -14,19 +14,42 @@ from contextlib import suppress
 from pathlib import Path
 
 _GRACE_SECONDS = 5.0
+_DEAD = {"Z", "X"}
 
 
 def identity(pid: int) -> str | None:
     """What distinguishes this process from every other that will have its id; None when there is none (or a zombie)."""
     if not Path("/proc/self/stat").exists():
         return _identity_by_ps(pid)
+    fields = _fields(pid)
+    if fields is None or fields[0] in _DEAD:
+        return None
+    # proc_pid_stat(5): starttime is field 22, and the state, where our list begins, is field 3.
+    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {fields[19]}"
+
+
+def group_lives(group: int) -> bool:
+    """Whether any process of the group is still there. A zombie does not count: in a container the first process may
+    take its time to collect what it adopted, or never do it.
+    """
     try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    if not Path("/proc/self/stat").exists():
+        return True
+    everybody = (_fields(int(path.name)) for path in Path("/proc").iterdir() if path.name.isdigit())
+    return any(fields[2] == str(group) and fields[0] not in _DEAD for fields in everybody if fields)
+
+
+def _fields(pid: int) -> list[str] | None:
+    """The fields of proc_pid_stat(5) from the third on: the second, a name, may hold anything."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    # proc_pid_stat(5): starttime is field 22, and the state is field 3.
-    return None if state in {"Z", "X"} else f"{boot} {fields[18]}"
 
 
 def _identity_by_ps(pid: int) -> str | None:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from infra.stack import leftovers
+from infra.stack.leftovers import group_lives
 
 #: Lines of a log that an error text shows.
 TAIL = 20
@@ -43,17 +44,6 @@ def wait_until(condition: Callable[[], bool], seconds: float, pause: float = 0.0
         if time.monotonic() > end:
             return False
         time.sleep(pause)
-    return True
-
-
-def group_lives(group: int) -> bool:
-    """Whether any process of the group is still there."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
     return True
 
 

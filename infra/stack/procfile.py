@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra.stack.process import Child, StackError, group_lives, tail, wait_until
+from infra.stack.leftovers import group_lives
+from infra.stack.process import Child, StackError, tail, wait_until
 
 _LINE = re.compile(r"^([A-Za-z0-9_-]+):\s*(.+?)\s*$")
 #: A process that lives shorter than this, in seconds, so many times in a row, will not get better.
@@ -128,7 +129,7 @@ class Runner:
             raise self._failure
 
     def stop(self) -> None:
-        """SIGTERM to all at once, the grace period for all together, SIGKILL for what is left. Harmless when repeated."""
+        """SIGTERM to all at once, one grace period, SIGKILL for what is left then. Harmless when repeated."""
         self._ending.set()
         if self._thread:
             self._thread.join()

@@ -63,6 +63,11 @@ class Server(ABC):
             self._child.sweep_up()
             self._child = None
 
+    def check(self) -> None:
+        """Raise `StackError` when it has ended by itself."""
+        if self._child and (code := self._child.exit_code()) is not None:
+            raise StackError(f"{self.name} has ended ({code}). Its last lines:\n{tail(self.log)}")
+
     @abstractmethod
     def prepare(self) -> None:
         """Make what must be on disk before the server starts on `self.port`."""

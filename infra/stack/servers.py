@@ -16,6 +16,7 @@ from infra.stack.postgres import Postgres
 from infra.stack.process import StackError
 from infra.stack.redis import Redis
 from infra.stack.s3 import S3
+from infra.stack.server import Server
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Servers:
         self.postgres = Postgres(self.state, self.kept, fast=fast)
         self.redis = Redis(self.state, self.kept, fast=fast)
         self.s3 = S3(self.state, self.kept, fast=fast)
+        #: Started together and stopped together; whoever puts another one here before `start()` has it looked after.
+        self.members: list[Server] = [self.postgres, self.redis, self.s3]
         self._lock: int | None = None
 
     @property
@@ -61,12 +64,12 @@ class Servers:
         )
 
     def start(self) -> Self:
-        """Start all three at once and wait until they answer. When one fails, none stays. Raises `StackError`."""
+        """Start all at once and wait until they answer. When one fails, none stays. Raises `StackError`."""
         self._take_lock()
         try:
             leftovers.end_all(self.state)
-            with ThreadPoolExecutor(3, "server-start") as pool:
-                starts = [pool.submit(server.start) for server in (self.postgres, self.redis, self.s3)]
+            with ThreadPoolExecutor(len(self.members), "server-start") as pool:
+                starts = [pool.submit(server.start) for server in self.members]
             for start in starts:
                 start.result()
         except BaseException:
@@ -75,9 +78,9 @@ class Servers:
         return self
 
     def stop(self) -> None:
-        """Stop all three at once, waiting; harmless when none runs."""
-        with ThreadPoolExecutor(3, "server-stop") as pool:
-            stops = [pool.submit(server.stop) for server in (self.s3, self.redis, self.postgres)]
+        """Stop all at once, waiting; harmless when none runs."""
+        with ThreadPoolExecutor(len(self.members), "server-stop") as pool:
+            stops = [pool.submit(server.stop) for server in self.members]
         self._release_lock()
         for stop in stops:
             stop.result()

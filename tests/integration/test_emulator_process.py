@@ -34,7 +34,7 @@ def process(*options: str, **variables: str) -> Iterator[tuple[subprocess.Popen[
         try:
             yield running, line["url"]
         finally:
-            running.kill()
+            running.terminate()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

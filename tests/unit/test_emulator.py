@@ -15,7 +15,7 @@ from infra.emulator.config import Config, Edition
 from infra.emulator.families import FAMILIES
 from infra.emulator.fates import FATES, Fates
 from infra.emulator.ids import Ids
-from infra.emulator.inputs import Inputs
+from infra.emulator.inputs import Inputs, Picture
 from infra.emulator.prices import units
 from infra.emulator.tasks import Failed, Task
 from infra.emulator.wire import FilePart, Refusal, Request
@@ -40,6 +40,7 @@ _JSON: st.SearchStrategy[Any] = st.recursive(
     max_leaves=12,
 )
 _BODIES = st.dictionaries(st.sampled_from(_KEYS), _JSON, max_size=12)
+_PICTURES = (Picture(Path("a.png"), 640, 480),) * 50
 _FAMILIES = st.sampled_from(sorted(FAMILIES.values(), key=lambda family: family.path))
 
 
@@ -55,8 +56,8 @@ def test_every_body_is_accepted_or_refused(family: Any, body: dict[str, Any], ed
         return
     assert float(units(ask, ask.duration)) >= 0
     assert ask.count >= 1
-    assert family.kind != "video" or plan.film(ask, Inputs()).seconds > 0
-    assert family.kind != "image" or len(plan.sheets(ask, Inputs())) == ask.count
+    assert family.kind != "video" or plan.film(ask, Inputs(_PICTURES)).seconds > 0
+    assert family.kind != "image" or len(plan.sheets(ask, Inputs(_PICTURES))) == ask.count
 
 
 @given(st.lists(st.floats(min_value=1.7e9, max_value=3.6e9), min_size=1))

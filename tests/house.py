@@ -1,0 +1,205 @@
+"""The whole of Reelhook in one process, for tests: the real door on a port, real rows, bucket and emulator.
+
+Only the broker is a fake: a list that the test runs through, so that it decides what is lost, doubled or late.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import requests
+from celery import Celery
+from flask import Flask
+from sqlalchemy import Engine, select
+from werkzeug.serving import make_server
+
+from infra.emulator import Emulator
+from infra.settings import Settings, load
+from infra.stack.servers import Addresses
+from tests.conftest import environment_for
+from tests.fakes import FakeQueue
+from webhook.app import create_app
+from webhook.wiring import Door
+from worker import messages
+from worker.jobs.model import ENDS, State
+from worker.services import Services
+from worker.store.tables import deliveries
+from worker.tasks.announce import announce
+from worker.tasks.archive import archive
+from worker.tasks.follow_up import follow_up
+from worker.tasks.submit import submit
+from worker.tasks.sweep import sweep
+
+OMNI = "/kling/v1/videos/omni-video"
+TEXT = {"model_name": "kling-video-o1", "prompt": "a cat", "mode": "std", "aspect_ratio": "16:9", "duration": "5"}
+
+
+class TestClock:
+    """Real time, and as much more as a test says."""
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        self.ahead = timedelta(0)
+
+    def __call__(self) -> datetime:
+        """The time."""
+        return datetime.now(UTC) + self.ahead
+
+
+@dataclass
+class House:
+    """What a test touches."""
+
+    url: str
+    key: str
+    settings: Settings
+    services: Services
+    emulator: Emulator
+    queue: FakeQueue
+    clock: TestClock = field(default_factory=TestClock)
+
+    # --- as a caller --------------------------------------------------------------------------------------------
+    def post(self, body: Any, path: str = OMNI, **options: Any) -> requests.Response:
+        """Create, as a client of Kling does."""
+        return requests.post(self.url + path, json=body, headers=self.headers, timeout=30, **options)
+
+    def get(self, path: str) -> requests.Response:
+        """Ask the door."""
+        return requests.get(self.url + path, headers=self.headers, timeout=30)
+
+    def submit(self, **changes: Any) -> str:
+        """The id of a new text-to-video job."""
+        answer = self.post({**TEXT, **changes})
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["data"]["task_id"])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """A caller's credentials."""
+        return {"Authorization": f"Bearer {self.key}"}
+
+    # --- as the workers -----------------------------------------------------------------------------------------
+    def run(self, message: tuple[str, str, tuple[str, ...]]) -> None:
+        """Do one message's work, as a worker would."""
+        s, clock, (task, _, args) = self.services, self.clock, message
+        rows: Any = {"store": s.store, "queue": self.queue, "clock": clock}
+        verbs: dict[str, Callable[..., None]] = {
+            messages.SUBMIT: lambda job: submit(job, provider=s.provider, **rows),
+            messages.FOLLOW_UP: lambda job: follow_up(job, provider=s.provider, **rows),
+            messages.ARCHIVE: lambda job: archive(job, provider=s.provider, copier=s.copier, **rows),
+            messages.ANNOUNCE: lambda delivery: announce(
+                delivery,
+                store=s.store,
+                outbox=s.outbox,
+                http=s.guarded,
+                link=s.link,
+                secret=self.settings.secret_key.get_secret_value().encode(),
+                seconds=5,
+                clock=clock,
+            ),
+        }
+        verbs[task](*args)
+
+    def drain(self) -> None:
+        """Do the work of every message, and of those that follow from it."""
+        while self.queue.sent:
+            self.run(self.queue.sent.pop(0))
+
+    def sweep(self) -> None:
+        """Find what is due, as beat has it done."""
+        s = self.services
+        sweep(store=s.store, outbox=s.outbox, queue=self.queue, clock=self.clock)
+
+    def until_end(self, *jobs: str, seconds: float = 60, hurry: float = 0) -> list[State]:
+        """Sweep and work until `jobs` have ended and all is told. `hurry`: seconds that the clock gains each round."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.sweep()
+            self.drain()
+            states = [self.state(job) for job in jobs]
+            if set(states) <= ENDS and not self.untold():
+                return states
+            self.clock.ahead += timedelta(seconds=hurry)
+            time.sleep(0.02)  # the emulator works in real time
+        raise AssertionError(f"not at an end after {seconds} s: {[self.timeline(job) for job in jobs]}")
+
+    # --- as a judge ---------------------------------------------------------------------------------------------
+    def state(self, job_id: str) -> State:
+        """Where a job stands."""
+        job = self.services.store.get(job_id)
+        assert job is not None
+        return job.state
+
+    def timeline(self, job_id: str) -> list[str]:
+        """What happened to a job."""
+        return [event["type"].removeprefix("job.") for event in self.services.store.timeline(job_id)]
+
+    def untold(self) -> int:
+        """How many deliveries wait."""
+        with self.services.engine.connect() as connection:
+            query = select(deliveries.c.id).where(deliveries.c.state == "pending")
+            return len(connection.execute(query).all())
+
+    def creates(self) -> dict[str, int]:
+        """How often Kling was asked to create, by external id."""
+        state = requests.get(f"{self.emulator.url}/_emulator/state", timeout=10).json()
+        creates: dict[str, int] = state["creates"]
+        return creates
+
+    def fault(self, on: str, name: str, times: int = 1) -> None:
+        """Let the emulator fail next time."""
+        orders = [{"on": on, "fault": name, "times": times}]
+        requests.post(f"{self.emulator.url}/_emulator/faults", json=orders, timeout=10).raise_for_status()
+
+    def objects(self) -> set[str]:
+        """The keys in the bucket."""
+        client = self.services.bucket._client
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.settings.s3_bucket)
+        return {item["Key"] for page in pages for item in page.get("Contents", [])}
+
+    def uploads(self) -> int:
+        """How many multipart uploads lie unfinished."""
+        answer = self.services.bucket._client.list_multipart_uploads(Bucket=self.settings.s3_bucket)
+        return len(answer.get("Uploads", []))
+
+
+@contextmanager
+def house(addresses: Addresses, engine: Engine, emulator: Emulator, **variables: str) -> Iterator[House]:
+    """A house with an open door. `variables` change its settings."""
+    for job_fault in [requests.delete(f"{emulator.url}/_emulator/faults", timeout=10)]:
+        job_fault.raise_for_status()
+    config = emulator.config
+    kling_url = emulator.url.replace("://", f"://{config.access_key}:{config.secret_key}@")
+    values = environment_for(addresses, kling_url=kling_url, public_url="http://127.0.0.1:1")
+    application = create_app(load({**values, **variables}))
+    server = make_server("127.0.0.1", 0, application, threaded=True)
+    settings = load({**values, "PUBLIC_URL": f"http://127.0.0.1:{server.server_port}", **variables})
+    queue = FakeQueue()
+    _hand_over(application, settings, engine, queue)
+    services = Services(settings, Celery("unused", set_as_current=False))
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    door = application.extensions["reelhook"]()
+    key = values["REELHOOK_API_KEY"]
+    door.keys.ensure("default", key, datetime.now(UTC))
+    try:
+        yield House(settings.public_url, key, settings, services, emulator, queue)
+    finally:
+        server.shutdown()
+        thread.join(10)
+        server.server_close()
+        services.engine.dispose()
+
+
+def _hand_over(application: Flask, settings: Settings, engine: Engine, queue: FakeQueue) -> None:
+    """Give the door the test's rows and messages, where production makes its own."""
+    door = Door(settings)
+    door.__dict__.update(engine=engine, queue=queue)  # what cached_property would keep
+    application.extensions["reelhook"] = lambda: door

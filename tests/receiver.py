@@ -1,0 +1,68 @@
+"""A caller's app that takes callbacks, as far as tests need one."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from standardwebhooks.webhooks import Webhook
+
+from worker.jobs.tokens import signing_secret
+
+
+@dataclass
+class Receiver:
+    """What came in, and what is to be answered: `answers` are used up one by one, then 200."""
+
+    url: str = ""
+    answers: list[int] = field(default_factory=list)
+    headers: list[Mapping[str, str]] = field(default_factory=list)
+    raw: list[bytes] = field(default_factory=list)
+
+    @property
+    def bodies(self) -> list[dict[str, Any]]:
+        """The bodies that came, in order."""
+        return [json.loads(body) for body in self.raw]
+
+    def verify(self, secret: str, caller: str = "default") -> None:
+        """Every delivery verifies with the caller's secret. Raises what the verifier raises."""
+        webhook = Webhook(signing_secret(secret.encode(), caller))
+        for headers, body in zip(self.headers, self.raw, strict=True):
+            webhook.verify(body, dict(headers))
+
+
+@contextmanager
+def receiver() -> Iterator[Receiver]:
+    """A receiver that listens on loopback."""
+    into = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        """Keeps what it is sent."""
+
+        def do_POST(self) -> None:
+            """Take one delivery."""
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            into.headers.append({name.lower(): value for name, value in self.headers.items()})
+            into.raw.append(body)
+            self.send_response(into.answers.pop(0) if into.answers else 200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    into.url = f"http://127.0.0.1:{server.server_port}/hook"
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield into
+    finally:
+        server.shutdown()
+        thread.join(10)
+        server.server_close()
