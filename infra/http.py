@@ -151,15 +151,9 @@ class Http:
                 yield Stream(answer.status_code, answer.headers, _until(answer, end, url))
 
     def _check_url(self, url: str) -> None:
-        try:
-            parts = urlsplit(url)
-            well_formed = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or 0) >= 0
-        except ValueError:
-            well_formed = False
-            parts = None
-        if not well_formed or parts is None:
+        if not is_http_url(url):
             raise Blocked("not an absolute http(s) URL")
-        if self._guard and (parts.username or parts.password):
+        if self._guard and "@" in urlsplit(url).netloc:
             raise Blocked("a URL with credentials in it is not allowed")
 
     def _session(self, redirects: int) -> requests.Session:
@@ -171,6 +165,15 @@ class Http:
             session.mount("http://", adapter)
             session.mount("https://", adapter)
         return session
+
+
+def is_http_url(url: str) -> bool:
+    """Whether `url` is an absolute http or https URL with a host and a possible port."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 0) >= 0
+    except ValueError:
+        return False
 
 
 def _until(answer: requests.Response, end: float, url: str) -> Iterator[bytes]:

@@ -100,7 +100,7 @@ class Settings(BaseModel):
     # --- where the rows are -------------------------------------------------------------------------------------
     #: The database that holds the truth. Platforms' names for it are understood too.
     database_url: Annotated[str, AfterValidator(_database_url)] = Field(
-        validation_alias=AliasChoices("DATABASE_URL", "POSTGRESQL_ADDON_URI", "SCALINGO_POSTGRESQL_URL")
+        repr=False, validation_alias=AliasChoices("DATABASE_URL", "POSTGRESQL_ADDON_URI", "SCALINGO_POSTGRESQL_URL")
     )
     #: Connections one process keeps open at most; small, because a small plan has 20 in all.
     database_pool_size: int = Field(2, ge=1, le=50, validation_alias="DATABASE_POOL_SIZE")
@@ -108,9 +108,10 @@ class Settings(BaseModel):
     # --- the hint -----------------------------------------------------------------------------------------------
     #: The Celery broker. Losing all it holds costs time, never a job.
     broker_url: Annotated[str, AfterValidator(_redis_or_amqp_url)] = Field(
+        repr=False,
         validation_alias=AliasChoices(
             "CELERY_BROKER_URL", "CLOUDAMQP_URL", "REDIS_TLS_URL", "REDIS_URL", "SCALINGO_REDIS_URL", "REDISCLOUD_URL"
-        )
+        ),
     )
 
     # --- the bucket ---------------------------------------------------------------------------------------------

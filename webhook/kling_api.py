@@ -6,11 +6,11 @@ import json
 import re
 from hashlib import sha256
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, request
 from ulid import ULID
 
+from infra.http import is_http_url
 from infra.log import logger
 from webhook import bodies
 from webhook.auth import caller
@@ -126,23 +126,24 @@ def _new_job(who: str, path: str, raw: bytes, body: dict[str, Any]) -> NewJob:
 
 
 def _callback_url(body: dict[str, Any]) -> str | None:
-    url = body.get("callback_url") or None
-    if url is None:
-        return None
-    try:
-        parts = urlsplit(url)
-        well_formed = parts.scheme in {"http", "https"} and parts.hostname and not _CONTROL.search(url)
-    except ValueError:
-        well_formed = False
-    if not well_formed:
+    url = _text(body, "callback_url")
+    if url is not None and not is_http_url(url):
         raise KlingProblem(400, 1201, "callback_url must be an absolute http:// or https:// URL, or left out")
-    return str(url)
+    return url
 
 
 def _external_id(body: dict[str, Any]) -> str | None:
-    external = body.get("external_task_id") or None
-    if external is not None and (len(external) > _LONGEST_ID or _CONTROL.search(external)):
-        raise KlingProblem(
-            400, 1201, f"external_task_id must be at most {_LONGEST_ID} characters, none of them a control character"
-        )
+    external = _text(body, "external_task_id")
+    if external is not None and len(external) > _LONGEST_ID:
+        raise KlingProblem(400, 1201, f"external_task_id must be at most {_LONGEST_ID} characters long")
     return external
+
+
+def _text(body: dict[str, Any], name: str) -> str | None:
+    """A string that a row can hold; None where it is absent or empty, which Kling takes for absent."""
+    value = body.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or _CONTROL.search(value):
+        raise KlingProblem(400, 1201, f"{name} must be a string without control characters")
+    return value

@@ -109,11 +109,11 @@ class Deployment:
         return self
 
     def check(self) -> None:
-        """Raise `StackError` when a process keeps dying or a server has died."""
+        """Start a server that died again; raise `StackError` when that or a process keeps dying. To be called often."""
         if self._runner:
             self._runner.check()
         for server in self.servers.members:
-            server.check()
+            server.revive()
 
     def stop(self) -> None:
         """Stop everything: the processes first, then what they stand on."""
@@ -150,7 +150,7 @@ class Deployment:
         def open_now() -> bool:
             self.check()
             try:
-                return requests.get(f"{self.access.url}/healthz", timeout=2).status_code == requests.codes.ok
+                return requests.get(f"{self.access.url}/healthz", timeout=2).ok
             except requests.RequestException:
                 return False
 

@@ -20,12 +20,8 @@ INHERITED = frozenset(
 def clean(shell: Mapping[str, str]) -> dict[str, str]:
     """The part of the shell's environment that may reach our processes, the programs beside our Python first."""
     kept = {name: value for name, value in shell.items() if name in INHERITED or name.startswith("REELHOOK_")}
-    here = str(Path(sys.executable).parent)
-    return {
-        **kept,
-        "PATH": os.pathsep.join(filter(None, [here, shell.get("PATH", os.defpath)])),
-        "PYTHONUNBUFFERED": "1",
-    }
+    path = os.pathsep.join([str(Path(sys.executable).parent), shell.get("PATH", os.defpath)])
+    return {**kept, "PATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 def api_key(kept: Kept) -> str:

@@ -11,13 +11,13 @@ import os
 import secrets
 import shutil
 import signal
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
+from infra.stack.places import place
 from infra.stack.process import Child, StackError, tail
 from infra.stack.server import Server, plain_environment
 
@@ -26,7 +26,6 @@ NAME = "reelhook"
 _NOBODY = 65534
 _INITDB_SECONDS = 60.0
 _INSTALL = "pginstall18"
-_OURS = "reelhook-postgres-"
 #: Quick, and unsafe against power cuts only: for tests, which kill the server and expect what it committed.
 _FAST = ("fsync=off", "full_page_writes=off", "wal_level=minimal", "max_wal_senders=0")
 
@@ -91,13 +90,6 @@ class Postgres(Server):
             return False
         return True
 
-    def discard(self) -> None:
-        """Remove the cluster, wherever it is."""
-        self.stop()
-        shutil.rmtree(self._base(), ignore_errors=True)
-        if place := self._kept.get("postgres.place"):
-            shutil.rmtree(place, ignore_errors=True)
-
     def _url(self, database: str) -> str:
         return f"postgresql://{NAME}:{self._password()}@127.0.0.1:{self.port}/{database}"
 
@@ -114,16 +106,7 @@ class Postgres(Server):
         return self._place() / "postgres"
 
     def _place(self) -> Path:
-        """A folder outside of the state folder that everybody can pass through, made once."""
-        kept = self._kept.get("postgres.place")
-        if kept and Path(kept).is_dir():
-            return Path(kept)
-        _remove_orphans()
-        place = Path(tempfile.mkdtemp(prefix=_OURS, dir="/var/tmp"))
-        place.chmod(0o711)
-        (place / "state").write_text(str(self.state))
-        self._kept.put("postgres.place", str(place))
-        return place
+        return place(self._kept, self.state, self.name)
 
     def _binary(self, name: str) -> str:
         package = _package()
@@ -174,11 +157,3 @@ class Postgres(Server):
             stop_signal=self.stop_signal,
             user=self._user(),
         )
-
-
-def _remove_orphans() -> None:
-    """Remove places whose state folder is gone: nobody can find those again."""
-    for place in Path("/var/tmp").glob(f"{_OURS}*"):  # noqa: S108 - only folders that carry our own note are touched
-        note = place / "state"
-        if place.owner() == "root" and note.exists() and not Path(note.read_text()).exists():
-            shutil.rmtree(place, ignore_errors=True)

@@ -70,7 +70,7 @@ class Child:
         tethered = [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), str(int(stop_signal)), uid, *command]
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
-            self._popen = _SPAWNER.submit(
+            spawned = _SPAWNER.submit(
                 subprocess.Popen,
                 tethered,
                 stdin=subprocess.DEVNULL,
@@ -79,7 +79,14 @@ class Child:
                 env=dict(env),
                 cwd=cwd,
                 start_new_session=True,
-            ).result()
+            )
+            try:
+                self._popen = spawned.result()
+            except BaseException:
+                # A signal's exception came while the other thread forked: nobody would know the process.
+                with suppress(OSError):
+                    spawned.result().kill()
+                raise
         self._record = leftovers.record(state, name, self.pid, stop_signal)
 
     @property

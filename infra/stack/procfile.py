@@ -117,9 +117,7 @@ class Runner:
             raise StackError(f"release {how}:\n{tail(child.log, 40)}")
 
     def start(self) -> None:
-        """Start every process, and keep them alive from now on."""
-        for process in self._processes:
-            self._start(process)
+        """Start every process, and keep them alive from now on. Returns at once."""
         self._thread = threading.Thread(target=self._keep_alive, name="procfile", daemon=True)
         self._thread.start()
 

@@ -7,7 +7,9 @@ import os
 import secrets
 import socket
 import sys
+import tempfile
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -15,6 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.stack.kept import write_private
+from infra.stack.places import place
 from infra.stack.process import Child, StackError
 from infra.stack.server import Server, plain_environment
 
@@ -72,8 +75,8 @@ class S3(Server):
                 "Elsewhere use a bucket of your own: set S3_ENDPOINT_URL, S3_BUCKET, S3_ACCESS_KEY_ID and "
                 "S3_SECRET_ACCESS_KEY to it (infra/deploy/compose.yaml starts one)."
             )
+        self.home = self._choose_home()
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._check_attributes()
         options = {
             "home": str(self.home),
             "port": self.port,
@@ -108,16 +111,20 @@ class S3(Server):
             return False
         return True
 
-    def _check_attributes(self) -> None:
-        """Swift keeps what it knows of an object in the file's extended attributes."""
-        probe = self.home / "probe"
-        probe.touch()
+    def _choose_home(self) -> Path:
+        """Swift keeps what it knows of an object in the file's extended attributes; not every /tmp has them."""
+        if _has_attributes(self.state):
+            return self.state / self.name
+        elsewhere = place(self._kept, self.state, self.name)
+        if _has_attributes(elsewhere):
+            return elsewhere
+        raise StackError(f"s3: neither {self.state} nor {elsewhere} is on a file system with user extended attributes")
+
+
+def _has_attributes(folder: Path) -> bool:
+    with tempfile.NamedTemporaryFile(dir=folder) as probe:
         try:
-            os.setxattr(probe, "user.reelhook", b"1")
-        except OSError as fault:
-            raise StackError(
-                f"s3: the file system of {self.home} has no user extended attributes ({fault.strerror}). "
-                "Choose a folder on another one (ext4, xfs, btrfs): TMPDIR for demo and tests."
-            ) from fault
-        finally:
-            probe.unlink()
+            os.setxattr(probe.fileno(), "user.reelhook", b"1")
+        except OSError:
+            return False
+    return True

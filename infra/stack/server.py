@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 
 from infra.stack.kept import Kept, is_free
+from infra.stack.places import discard
 from infra.stack.process import Child, StackError, tail, wait_until
 
 #: Seconds from the start of a server until it must answer.
 READY_SECONDS = 30.0
 _CLASHES = 5
+_QUICK_DEATH_SECONDS = 5.0
+_QUICK_DEATHS = 3
 
 
 class Server(ABC):
@@ -30,6 +34,7 @@ class Server(ABC):
         self._kept = kept
         self._child: Child | None = None
         self.port = 0
+        self._deaths = 0
 
     @property
     def pid(self) -> int:
@@ -63,10 +68,24 @@ class Server(ABC):
             self._child.sweep_up()
             self._child = None
 
-    def check(self) -> None:
-        """Raise `StackError` when it has ended by itself."""
-        if self._child and (code := self._child.exit_code()) is not None:
-            raise StackError(f"{self.name} has ended ({code}). Its last lines:\n{tail(self.log)}")
+    def revive(self) -> None:
+        """Start it again if it has died by itself. Raises `StackError` when it keeps dying, or lost its port."""
+        if self._child is None or self._child.exit_code() is None:
+            return
+        port, child = self.port, self._child
+        self._deaths = self._deaths + 1 if time.monotonic() - child.started < _QUICK_DEATH_SECONDS else 1
+        child.sweep_up()
+        self._child = None
+        if self._deaths >= _QUICK_DEATHS:
+            raise StackError(f"{self.name} keeps dying. Its last lines:\n{tail(self.log)}")
+        self.start()
+        if port != self.port:
+            raise StackError(f"{self.name} died, and somebody took its port {port} before it was back")
+
+    def discard(self) -> None:
+        """Stop it, and remove what it keeps outside of the state folder."""
+        self.stop()
+        discard(self._kept, self.name)
 
     @abstractmethod
     def prepare(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -68,10 +68,7 @@ class Servers:
         self._take_lock()
         try:
             leftovers.end_all(self.state)
-            with ThreadPoolExecutor(len(self.members), "server-start") as pool:
-                starts = [pool.submit(server.start) for server in self.members]
-            for start in starts:
-                start.result()
+            self._start_all()
         except BaseException:
             self.stop()
             raise
@@ -88,7 +85,8 @@ class Servers:
     def discard(self) -> None:
         """Stop, and remove all that the state folder holds or has put elsewhere."""
         self.stop()
-        self.postgres.discard()
+        for server in self.members:
+            server.discard()
         shutil.rmtree(self.state, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -96,6 +94,16 @@ class Servers:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _start_all(self) -> None:
+        with ThreadPoolExecutor(len(self.members), "server-start") as pool:
+            starts = [pool.submit(server.start) for server in self.members]
+            try:
+                for start in starts:
+                    start.result()
+            finally:
+                # After a signal's exception too: what is stopped while it starts would live on.
+                wait(starts)
 
     def _take_lock(self) -> None:
         if self._lock is not None:

@@ -1,0 +1,181 @@
+"""The Procfile's own processes against the emulator, with real messages, signals and time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import pytest
+import requests
+from botocore.config import Config
+
+from infra.stack.deployment import Deployment
+from tests.receiver import Receiver, receiver
+
+TEXT = {"model_name": "kling-video-o1", "prompt": "a cat", "mode": "std", "aspect_ratio": "16:9", "duration": "5"}
+
+
+class Running:
+    """A deployment as its users see it."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self.access = deployment.access
+        self._headers = {"Authorization": f"Bearer {self.access.api_key}"}
+
+    def submit(self, **changes: Any) -> str:
+        """The id of a new job."""
+        url = f"{self.access.url}/kling/v1/videos/omni-video"
+        answer = requests.post(url, json={**TEXT, **changes}, headers=self._headers, timeout=30)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["data"]["task_id"])
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """What the door says of a job."""
+        answer = requests.get(f"{self.access.url}/api/jobs/{job_id}", headers=self._headers, timeout=30)
+        shown: dict[str, Any] = answer.json()
+        return shown
+
+    def until(self, job_id: str, holds: Callable[[Mapping[str, Any]], bool], seconds: float = 90) -> dict[str, Any]:
+        """The job, once `holds` is true of it."""
+        end = time.monotonic() + seconds
+        while not holds(job := self.job(job_id)):
+            self.deployment.check()
+            assert time.monotonic() < end, job
+            time.sleep(0.05)  # the processes work in real time
+        return job
+
+    def archived(self, job_id: str) -> dict[str, Any]:
+        """The job once it is archived, its files read back with a client of S3 that is not ours."""
+        job = self.until(job_id, lambda shown: shown["state"] in {"archived", "failed", "unknown", "expired"})
+        assert job["state"] == "archived", job
+        for file in job["files"]:
+            body = self.client().get_object(Bucket=file["bucket"], Key=file["key"])["Body"].read()
+            assert (file["size"], file["sha256"]) == (len(body), hashlib.sha256(body).hexdigest())
+        return job
+
+    def client(self) -> Any:
+        """Another S3 client."""
+        servers = self.access.servers
+        return boto3.client(
+            "s3",
+            endpoint_url=servers.s3_endpoint_url,
+            aws_access_key_id=servers.s3_access_key_id,
+            aws_secret_access_key=servers.s3_secret_access_key,
+            region_name="us-east-1",
+            config=Config(s3={"addressing_style": "path"}),
+        )
+
+    def emulator(self, method: str, path: str, **options: Any) -> Any:
+        """Ask the emulator what it saw, or tell it to fail."""
+        base = f"http://{urlsplit(self.access.kling_url).netloc.rpartition('@')[2]}"
+        answer = requests.request(method, f"{base}/_emulator/{path}", timeout=10, **options)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def kill(self, name: str) -> None:
+        """SIGKILL a process of the Procfile, and wait until the platform has started it again."""
+        pid = self.deployment.pids[name]
+        os.kill(pid, signal.SIGKILL)
+        end = time.monotonic() + 30
+        while self.deployment.pids.get(name, pid) == pid or not self._answers():
+            assert time.monotonic() < end, f"{name} did not come back"
+            time.sleep(0.05)  # as above
+
+    def _answers(self) -> bool:
+        try:
+            return requests.get(f"{self.access.url}/healthz", timeout=5).ok
+        except requests.RequestException:
+            return False
+
+
+@contextmanager
+def running(folder: Path, **more: str) -> Iterator[Running]:
+    """Everything that `make up` starts, in `folder`."""
+    deployment = Deployment(folder, speed=200, fast=True, more=more)
+    try:
+        yield Running(deployment.start())
+    finally:
+        deployment.discard()
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One deployment for the tests that can share it."""
+    with running(tmp_path_factory.mktemp("up")) as one:
+        yield one
+
+
+@pytest.fixture
+def app() -> Iterator[Receiver]:
+    """The caller's own app."""
+    with receiver() as listening:
+        yield listening
+
+
+def test_the_processes_of_the_procfile_do_the_main_job(up: Running, app: Receiver) -> None:
+    """P1 to P4: web, worker and beat take a request to a proven file and a signed announcement, asking Kling once."""
+    job_id = up.submit(callback_url=app.url)
+    job = up.archived(job_id)
+
+    assert (1280, 720, "h264") == tuple(job["files"][0][name] for name in ("width", "height", "video_codec"))
+    assert up.emulator("GET", "state")["creates"][job_id] == 1
+    up.until(job_id, lambda _: bool(app.bodies), seconds=20)
+    assert (job_id, "succeed") == (app.bodies[0]["task_id"], app.bodies[0]["task_status"])
+
+
+def test_a_worker_killed_while_it_copies_costs_time_only(up: Running) -> None:
+    """P1, P2, P4: SIGKILL in the middle of a file; its successor archives the job, and nothing is left or doubled."""
+    up.emulator("POST", "faults", json=[{"on": "cdn", "fault": "slow=20000", "times": 1}])
+    job_id = up.submit(prompt="a cat that takes long to copy")
+    up.until(job_id, lambda job: job["state"] == "copying" and job["bytes_copied"] > 0)
+    up.kill("worker")
+    up.archived(job_id)
+
+    assert up.emulator("GET", "state")["creates"][job_id] == 1
+    listed = up.client().list_objects_v2(Bucket=up.access.servers.s3_bucket)["Contents"]
+    assert 3 == len([item for item in listed if job_id in item["Key"]])
+    assert not up.client().list_multipart_uploads(Bucket=up.access.servers.s3_bucket).get("Uploads")
+
+
+def test_every_process_may_be_killed(up: Running) -> None:
+    """P1, P4: web, worker and beat die one after another under a dozen jobs; all end archived, each created once."""
+    jobs = []
+    for number in range(12):
+        jobs.append(up.submit(prompt=f"cat number {number}"))
+        if number % 4 == 3:
+            up.kill(("worker", "beat", "web")[number // 4])
+    for job_id in jobs:
+        up.archived(job_id)
+
+    creates = up.emulator("GET", "state")["creates"]
+    assert dict.fromkeys(jobs, 1) == {job_id: creates[job_id] for job_id in jobs}
+
+
+def test_without_any_callback_the_job_still_ends(tmp_path: Path) -> None:
+    """P1, P6: Kling's callbacks go to an address where nobody listens; polling finds the result."""
+    with running(tmp_path, PUBLIC_URL="http://127.0.0.1:9") as lonely:
+        lonely.archived(lonely.submit())
+
+
+def test_no_secret_is_in_any_log(up: Running) -> None:
+    """P8: after all of the above the logs hold ids and hosts, and no key, token, signature or password."""
+    up.archived(up.submit(external_task_id="for-the-log"))
+    environment = up.access.variables({})
+    servers = up.access.servers
+    secrets = {environment["REELHOOK_API_KEY"], servers.s3_secret_access_key, "X-Amz-Signature", "Bearer ey"}
+    secrets |= {urlsplit(environment[name]).password or "" for name in ("DATABASE_URL", "KLING_URL")} - {""}
+    logs = {path.name: path.read_text() for path in up.deployment.state.glob("logs/*.log")}
+    ours = {name: text for name, text in logs.items() if name.split(".")[0] in {"web", "worker", "beat", "release"}}
+
+    assert set(ours) == {"web.log", "worker.log", "beat.log", "release.log"}
+    assert [] == [(name, secret) for name, text in ours.items() for secret in secrets if secret in text]
+    assert "/callbacks/kling/" in ours["web.log"]
