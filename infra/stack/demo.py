@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import requests
 from rich.console import Console
@@ -24,6 +25,9 @@ from infra.stack.demo_view import Followed, Progress, conclude
 from infra.stack.deployment import Access, Deployment
 from infra.stack.interrupt import Interrupted, one_interrupt
 from infra.stack.process import StackError, tail
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 #: Nothing takes longer than this, in seconds, or it is a failure.
 LIMIT_SECONDS = 180
@@ -53,7 +57,7 @@ def run(console: Console, *, prompt: str | None, speed: float) -> int:
             try:
                 proven = _play(console, deployment, prompt)
             except StackError as fault:
-                console.print(f"\n[bold red]The demo failed:[/bold red] {escape(str(fault))}", highlight=False)
+                console.print("\n[bold red]The demo failed:[/bold red]", escape(str(fault)), highlight=False)
             code = 0 if proven else 1
     except Interrupted:
         console.print("\ninterrupted; ending everything ...")
@@ -184,7 +188,7 @@ def _check_callback(receiver: Receiver, job: Followed) -> None:
         raise NotProven("the callback named no video")
 
 
-def _client(access: Access) -> the_s3.S3Client:
+def _client(access: Access) -> S3Client:
     servers = access.servers
     return the_s3.client(servers.s3_endpoint_url, servers.s3_access_key_id, servers.s3_secret_access_key)
 
@@ -208,11 +212,16 @@ def _limit() -> Iterator[None]:
 def _end(console: Console, deployment: Deployment, *, keep_logs: bool) -> None:
     deployment.stop()
     if keep_logs:
-        logs = Path(tempfile.mkdtemp(prefix="reelhook-demo-logs-"))
-        shutil.copytree(deployment.state / "logs", logs, dirs_exist_ok=True)
-        for name in ("web", "worker"):
-            console.print(
-                f"\n[bold]last lines of {name}:[/bold]\n{escape(tail(logs / f'{name}.log'))}", highlight=False
-            )
-        console.print(f"\nAll logs are in {logs}", highlight=False)
+        _keep_logs(console, deployment.state / "logs")
     deployment.discard()
+
+
+def _keep_logs(console: Console, logs: Path) -> None:
+    kept = Path(tempfile.mkdtemp(prefix="reelhook-demo-logs-"))
+    if logs.exists():
+        shutil.copytree(logs, kept, dirs_exist_ok=True)
+    for name in ("web", "worker"):
+        if lines := tail(kept / f"{name}.log"):
+            console.print(f"\n[bold]last lines of {name}:[/bold]")
+            console.print(lines, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"\nAll logs are in {kept}", highlight=False, soft_wrap=True)

@@ -19,7 +19,7 @@ _BOAT_WIDTH, _BOAT_HEIGHT = 960, 720
 
 @dataclass(frozen=True)
 class Expected:
-    """What must come out. Seconds, width by height, pixels of the short side (None: not promised), with sound or not."""
+    """What must come out: seconds, width by height, pixels of the short side (None: not promised), sound or none."""
 
     seconds: float
     ratio: float

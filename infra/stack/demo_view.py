@@ -46,7 +46,7 @@ class Progress:
     def __init__(self, console: Console, jobs: Sequence[Followed]) -> None:
         self._console = console
         self._jobs = jobs
-        self._live = Live(console=console, refresh_per_second=8, transient=True) if console.is_terminal else None
+        self._live = Live(console=console, refresh_per_second=8) if console.is_terminal else None
         self._shown: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -69,10 +69,8 @@ class Progress:
         for job in self._jobs:
             if self._shown.get(job.asked.name) != job.state:
                 self._shown[job.asked.name] = job.state
-                self._console.print(
-                    f"  {job.seconds:5.1f} s  {job.asked.name:<20} {job.asked.family:<20} {job.state:<10} {_bytes(job)}",
-                    highlight=False,
-                )
+                what = f"{job.asked.name:<20} {job.asked.family:<20} {job.state:<10} {_bytes(job)}"
+                self._console.print(f"  {job.seconds:5.1f} s  {what}", highlight=False)
 
 
 def _table(jobs: Sequence[Followed]) -> Table:

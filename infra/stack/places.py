@@ -11,7 +11,7 @@ from infra.stack.kept import Kept
 _OURS = "reelhook-"
 _NOTE = "state-folder"
 #: Lives over restarts of the machine, and is a real file system where /tmp is kept in memory.
-_PARENT = Path("/var/tmp")
+_PARENT = Path("/var/tmp")  # noqa: S108 - mkdtemp makes the folders in it ours alone
 
 
 def place(kept: Kept, state: Path, name: str) -> Path:

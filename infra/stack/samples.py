@@ -32,7 +32,8 @@ def film() -> bytes:
         sound = container.add_stream("aac", rate=_SAMPLE_RATE, layout="mono")
         count = FILM_SECONDS * FILM_RATE
         for number in range(count):
-            frame = av.VideoFrame.from_image(_scene(FILM_WIDTH, FILM_HEIGHT, number / count))
+            scene = _scene(FILM_WIDTH, FILM_HEIGHT, number / count)
+            frame = av.VideoFrame.from_image(scene)  # type: ignore[no-untyped-call]  # PyAV leaves this one untyped
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
         for start in range(0, FILM_SECONDS * _SAMPLE_RATE - _SAMPLES, _SAMPLES):

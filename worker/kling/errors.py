@@ -1,4 +1,4 @@
-# ruff: noqa: N818 - an error is named by what happened, as Kling's table names it
+
 """What can go wrong with Kling, as one small tree. Each class carries the decision that follows from it.
 
 KlingError

@@ -6,7 +6,9 @@ import re
 
 _SHOWN = 60
 _CLEANED = 500
-_URL_SECRETS = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]{0,15}://)(?:[^\s/@?#\"'<>]*@)?(?P<rest>[^\s?#\"'<>]*)[^\s\"'<>]*")
+_URL_SECRETS = re.compile(
+    r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]{0,15}://)(?:[^\s/@?#\"'<>]*@)?(?P<rest>[^\s?#\"'<>]*)[^\s\"'<>]*"
+)
 _BEARER = re.compile(r"(?i)\b(bearer|token|key|signature)([\s:=]+)[\w.~+/=-]{12,}")
 _LONG_RUN = re.compile(r"[A-Za-z0-9+/=_-]{120,}")
 

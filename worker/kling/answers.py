@@ -1,0 +1,167 @@
+"""What Kling and the gateways answer, read into one shape.
+
+Read are the legacy envelope, the new design standard (`id`, `status`, `outputs`, lists), CometAPI's older wrapper with
+the task one level deeper, and answers that carry the task without an envelope. Source: spec sections 5 and 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from itertools import count
+from typing import Any
+
+
+class TaskStatus(Enum):
+    """Where a task stands, whatever the word for it."""
+
+    SUBMITTED = "submitted"
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNRECOGNISED = "unrecognised"  #: a word that no edition knows; not an end
+
+
+#: Both of Kling's spellings, and those of gateways (CometAPI's wrapper, OpenAI-like ones).
+_WORDS = {
+    "submitted": TaskStatus.SUBMITTED,
+    "queued": TaskStatus.SUBMITTED,
+    "not_start": TaskStatus.SUBMITTED,
+    "processing": TaskStatus.PROCESSING,
+    "in_progress": TaskStatus.PROCESSING,
+    "succeed": TaskStatus.SUCCEEDED,
+    "succeeded": TaskStatus.SUCCEEDED,
+    "success": TaskStatus.SUCCEEDED,
+    "completed": TaskStatus.SUCCEEDED,
+    "failed": TaskStatus.FAILED,
+    "failure": TaskStatus.FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One file of a task."""
+
+    kind: str  #: video, image or audio
+    variant: str  #: original, watermarked, mp3 or wav
+    ordinal: int  #: place in the task's list of that kind, from 0
+    id: str | None
+    url: str
+    duration: str | None  #: seconds, as the provider prints them
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task as its provider shows it. Ids are strings with all their digits."""
+
+    task_id: str
+    status: TaskStatus
+    status_word: str
+    message: str
+    external_task_id: str | None
+    outputs: tuple[Output, ...]
+    created_at_ms: int | None
+    updated_at_ms: int | None
+    units: str | None  #: what was deducted, a decimal
+    raw: Mapping[str, Any]  #: all of it, fields that nobody knows included
+
+
+def task_of(payload: Mapping[str, Any]) -> Task | None:
+    """The task that `payload` shows; None when it names none."""
+    inner = payload.get("data")
+    if isinstance(inner, Mapping) and (merged := _merged(payload, inner)):
+        return task_of(merged)
+    task_id = text_of(payload.get("task_id")) or text_of(payload.get("id"))
+    word = text_of(payload.get("task_status")) or text_of(payload.get("status"))
+    if task_id is None or word is None:
+        return None
+    info = payload.get("task_info")
+    own = info.get("external_task_id") if isinstance(info, Mapping) else payload.get("external_id")
+    return Task(
+        task_id=task_id,
+        status=_WORDS.get(word.lower(), TaskStatus.UNRECOGNISED),
+        status_word=word,
+        message=text_of(payload.get("task_status_msg")) or text_of(payload.get("message")) or "",
+        external_task_id=text_of(own),
+        outputs=tuple(_outputs(payload)),
+        created_at_ms=_whole(payload.get("created_at", payload.get("create_time"))),
+        updated_at_ms=_whole(payload.get("updated_at", payload.get("update_time"))),
+        units=_units(payload),
+        raw=payload,
+    )
+
+
+def text_of(value: object) -> str | None:
+    """A non-empty string, or a whole number in all its digits; None for anything else."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value) if value.bit_length() < 256 else None
+    return value if isinstance(value, str) and value else None
+
+
+def _merged(outer: Mapping[str, Any], inner: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The task inside a wrapper; the wrapper's id and status stand in where the task has none."""
+    if not ("task_id" in inner or "task_status" in inner or "task_result" in inner):
+        return None
+    around = {name: outer[name] for name in ("task_id", "status") if name in outer}
+    return {**around, **{name: value for name, value in inner.items() if name != "data"}}
+
+
+def _outputs(payload: Mapping[str, Any]) -> Iterator[Output]:
+    result = payload.get("task_result")
+    if isinstance(result, Mapping):
+        yield from _of_lists(result)
+    elif isinstance(outputs := payload.get("outputs"), list):
+        yield from _of_typed(outputs)
+
+
+def _of_lists(result: Mapping[str, Any]) -> Iterator[Output]:
+    """Legacy: `videos`, `images` (and a series of them), `audios`."""
+    for ordinal, item in enumerate(_items(result, "videos")):
+        yield from _files("video", ordinal, item, {"url": "original", "watermark_url": "watermarked"})
+    for ordinal, item in enumerate([*_items(result, "images"), *_items(result, "series_images")]):
+        yield from _files("image", ordinal, item, {"url": "original", "watermark_url": "watermarked"})
+    for ordinal, item in enumerate(_items(result, "audios")):
+        yield from _files("audio", ordinal, item, {"url": "original", "url_mp3": "mp3", "url_wav": "wav"})
+
+
+def _of_typed(outputs: list[Any]) -> Iterator[Output]:
+    """New design standard: one list, each entry with its type."""
+    counters = {"video": count(), "image": count(), "audio": count()}
+    names = {"url": "original", "watermark_url": "watermarked", "mp3_url": "mp3", "wav_url": "wav"}
+    for item in outputs:
+        if isinstance(item, Mapping) and (kind := item.get("type")) in ("video", "image", "audio"):
+            yield from _files(str(kind), next(counters[str(kind)]), item, names)
+
+
+def _items(result: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    value = result.get(name)
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def _files(kind: str, ordinal: int, item: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Output]:
+    for name, variant in names.items():
+        if isinstance(url := item.get(name), str) and url:
+            duration = item.get("duration") or item.get(f"duration_{variant}") or item.get(f"{variant}_duration")
+            yield Output(kind, variant, ordinal, text_of(item.get("id")), url, _decimal(duration))
+
+
+def _units(payload: Mapping[str, Any]) -> str | None:
+    units = _decimal(payload.get("final_unit_deduction"))
+    billing = payload.get("billing")
+    if units is not None or not isinstance(billing, list):
+        return units
+    rows = [row for row in billing if isinstance(row, Mapping) and row.get("charge_type") == "unit"]
+    return _decimal(rows[0].get("amount")) if rows else None
+
+
+def _decimal(value: object) -> str | None:
+    if isinstance(value, float):
+        return repr(value)
+    return text_of(value)
+
+
+def _whole(value: object) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,119 @@
+"""The wire: a request becomes a call made of plain values, an answer becomes a task or one of the named errors.
+
+Nobody else looks at a status code. Source: spec sections 1, 5 and 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from worker.kling.answers import Output, Task, TaskStatus, task_of, text_of
+from worker.kling.errors import KlingError, MalformedAnswer, MalformedBody, error_class
+from worker.kling.gateways import Account
+from worker.kling.strictjson import dumps, loads
+from worker.kling.token import authorization
+
+__all__ = ["Call", "Output", "Task", "TaskStatus", "create", "list_tasks", "query", "read_task", "read_tasks"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An HTTP request as values. `headers` hold the credential: they are not for logs."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None
+
+
+def create(
+    account: Account, family: str, body: Mapping[str, Any], *, callback_url: str, external_task_id: str, now: float
+) -> Call:
+    """Ask for a task. The caller's own callback and id are replaced by ours; everything else goes as it came."""
+    sent = {**body, "callback_url": callback_url, "external_task_id": external_task_id}
+    headers = {**_headers(account, now), "Content-Type": "application/json"}
+    return Call("POST", _url(account, family), headers, dumps(sent))
+
+
+def query(account: Account, family: str, task_id: str, *, now: float) -> Call:
+    """Ask what is true of a task, by the provider's id or by ours."""
+    return Call("GET", f"{_url(account, family)}/{quote(task_id, safe='')}", _headers(account, now), None)
+
+
+def list_tasks(account: Account, family: str, *, page: int, size: int, now: float) -> Call:
+    """Ask for a page of a family's tasks: `page` 1 to 1000, `size` 1 to 500."""
+    return Call("GET", f"{_url(account, family)}?pageNum={page}&pageSize={size}", _headers(account, now), None)
+
+
+def read_task(status: int, headers: Mapping[str, str], body: bytes) -> Task:
+    """The task in an answer to `create` or `query`. Raises `KlingError` or one of its kind, for all bytes."""
+    answer = _answer(status, headers, body)
+    data = answer.get("data")
+    if isinstance(data, list):
+        data = data[0] if len(data) == 1 else None
+    task = task_of(data if isinstance(data, Mapping) else answer)
+    if task is None:
+        raise MalformedAnswer("the answer names no task", http_status=status, request_id=_request_id(answer))
+    return task
+
+
+def read_tasks(status: int, headers: Mapping[str, str], body: bytes) -> tuple[Task, ...]:
+    """The tasks in an answer to `list_tasks`. Raises as `read_task` does."""
+    answer = _answer(status, headers, body)
+    data = answer.get("data")
+    if not isinstance(data, list):
+        raise MalformedAnswer("the answer holds no list", http_status=status, request_id=_request_id(answer))
+    return tuple(task for item in data if isinstance(item, Mapping) and (task := task_of(item)))
+
+
+def _url(account: Account, family: str) -> str:
+    return f"{account.base_url}{account.prefix}/v1/{family}"
+
+
+def _headers(account: Account, now: float) -> dict[str, str]:
+    return {"Authorization": authorization(account, now), "Accept": "application/json"}
+
+
+def _answer(status: int, headers: Mapping[str, str], body: bytes) -> Mapping[str, Any]:
+    """The envelope of a good answer. An error is one by its HTTP status or by its code, whichever says so."""
+    try:
+        answer = loads(body)
+    except MalformedBody as problem:
+        raise _unreadable(status, headers, str(problem)) from None
+    if not isinstance(answer, Mapping):
+        raise _unreadable(status, headers, "the answer is not a JSON object")
+    code = _code(answer.get("code"))
+    if not 200 <= status < 300 or code:
+        raise error_class(code or None, status)(
+            text_of(answer.get("message")) or f"HTTP {status}",
+            http_status=status,
+            code=code or None,
+            request_id=_request_id(answer),
+        )
+    return answer
+
+
+def _unreadable(status: int, headers: Mapping[str, str], reason: str) -> KlingError:
+    """An error page of something in between: its HTTP status is all that it says."""
+    if 200 <= status < 300:
+        return MalformedAnswer(reason, http_status=status)
+    kind = headers.get("Content-Type", "no type").partition(";")[0]
+    return error_class(None, status)(f"HTTP {status} with a body that is not Kling's ({kind})", http_status=status)
+
+
+def _code(value: object) -> int | None:
+    """Kling's number. Gateways write words there: `success` is none, any other word is an error without a number."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        return int(value)
+    return None if value is None or str(value).lower() in {"success", "succeed", "ok"} else -1
+
+
+def _request_id(answer: Mapping[str, Any]) -> str | None:
+    return text_of(answer.get("request_id"))
