@@ -13,6 +13,8 @@ from PIL import Image, UnidentifiedImageError
 
 #: Longest side of a poster in pixels.
 POSTER_SIDE = 960
+#: What Pillow raises of bytes that are no picture, or one too large to be honest.
+_NO_PICTURE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 class NotMedia(Exception):
@@ -80,13 +82,24 @@ def _decode_ends(container: Any, stream: Any) -> None:
         raise NotMedia("has no last frame that decodes")
 
 
+def look_at_image(body: bytes) -> MediaFacts:
+    """Format and sides of a still picture, from its head and its check sums, without its pixels. Raises `NotMedia`."""
+    try:
+        with Image.open(BytesIO(body)) as image:
+            facts = MediaFacts(container=(image.format or "?").lower(), width=image.width, height=image.height)
+            image.verify()
+    except _NO_PICTURE as fault:
+        raise NotMedia(f"is no picture ({type(fault).__name__})") from fault
+    return facts
+
+
 def probe_image(body: bytes) -> MediaFacts:
     """The facts of a still picture, decoded whole. Raises `NotMedia`."""
     try:
         with Image.open(BytesIO(body)) as image:
             image.load()
             return MediaFacts(container=(image.format or "?").lower(), width=image.width, height=image.height)
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as fault:
+    except _NO_PICTURE as fault:
         raise NotMedia(f"is no picture ({type(fault).__name__})") from fault
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 from hashlib import sha256
-from typing import Any, NoReturn
+from typing import Any
 
 from flask import Blueprint, Response, request
 from ulid import ULID
 
 from infra.http import is_http_url
 from infra.log import logger
-from webhook import bodies
+from webhook import bodies, inputs
 from webhook.auth import caller
 from webhook.problems import KlingProblem, envelope
 from webhook.wiring import Door, door
@@ -20,7 +20,7 @@ from worker import messages
 from worker.jobs import outbound
 from worker.jobs.machine import Step
 from worker.kling import catalog
-from worker.kling.evaluate import Verdict, evaluate
+from worker.kling.evaluate import evaluate
 from worker.store.repository import NewJob
 
 log = logger(__name__)
@@ -43,8 +43,8 @@ def create(family: str) -> Answer:
     raw = bodies.read(request, here.settings.max_body_bytes)
     body = bodies.parse_object(raw)
     verdict = evaluate(path, body, gateway=here.account.gateway)
-    if verdict.faults:
-        _refuse(verdict)
+    if faults := verdict.faults or inputs.faults(path, verdict.request):
+        raise KlingProblem(verdict.http_status, verdict.code, "; ".join(fault.message for fault in faults))
     new = _new_job(who, path, raw, body)
     job, fingerprint, is_new = here.store.accept(new, here.clock())
     if fingerprint != new.fingerprint:
@@ -104,11 +104,6 @@ def _query_number(name: str, *, default: int, most: int) -> int:
     if not 1 <= number <= most:
         raise KlingProblem(400, 1201, f"{name} must be a whole number from 1 to {most}, found {text[:40]!r}")
     return number
-
-
-def _refuse(verdict: Verdict) -> NoReturn:
-    message = "; ".join(fault.message for fault in verdict.faults)
-    raise KlingProblem(verdict.http_status, verdict.code, message)
 
 
 def _new_job(who: str, path: str, raw: bytes, body: dict[str, Any]) -> NewJob:

@@ -106,11 +106,12 @@ class PerProcess:
     """`Services` of the process that asks: a child that was forked off makes its own."""
 
     def __init__(self, settings: Settings, celery: Celery) -> None:
-        self._make = lambda: Services(settings, celery)
+        self._settings = settings
+        self._celery = celery
         self._made: tuple[int, Services] | None = None
 
     def __call__(self) -> Services:
         """The parts of this process."""
         if self._made is None or self._made[0] != os.getpid():
-            self._made = (os.getpid(), self._make())
+            self._made = (os.getpid(), Services(self._settings, self._celery))
         return self._made[1]

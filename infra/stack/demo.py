@@ -50,25 +50,28 @@ def run(console: Console, *, prompt: str | None, speed: float) -> int:
         more={"SWEEP_SECONDS": "1"},
         progress=lambda step: console.print(f"[dim]{escape(step)} ...[/dim]"),
     )
-    proven = False
     code = 1
+    unproven: Sequence[Followed] = ()
     try:
         with one_interrupt(), _limit():
             try:
-                proven = _play(console, deployment, prompt)
+                unproven = _play(console, deployment, prompt)
+                code = 1 if unproven else 0
             except StackError as fault:
                 console.print("\n[bold red]The demo failed:[/bold red]", escape(str(fault)), highlight=False)
-            code = 0 if proven else 1
     except Interrupted:
         console.print("\ninterrupted; ending everything ...")
         code = _INTERRUPTED
     finally:
-        _end(console, deployment, keep_logs=code == 1)
+        deployment.stop()
+        if code == 1:
+            _keep_logs(console, deployment.state / "logs", unproven)
+        deployment.discard()
     return code
 
 
-def _play(console: Console, deployment: Deployment, prompt: str | None) -> bool:
-    """Whether all is proven."""
+def _play(console: Console, deployment: Deployment, prompt: str | None) -> list[Followed]:
+    """The jobs that were not proven."""
     begun = time.monotonic()
     with ThreadPoolExecutor(1, "samples") as pool, Receiver() as receiver:
         filming = pool.submit(samples.film)
@@ -85,12 +88,12 @@ def _play(console: Console, deployment: Deployment, prompt: str | None) -> bool:
             _follow(door, deployment, jobs, progress)
         _prove_all(console, door, access, receiver, jobs)
     conclude(console, jobs)
-    good = sum(bool(job.proven) and not job.fault for job in jobs)
+    unproven = [job for job in jobs if not job.proven or job.fault]
     told = sum(receiver.success(job.task_id) is not None for job in jobs)
-    colour = "green" if good == len(jobs) else "red"
-    verdict = f"{good} of {len(jobs)} jobs proven, {told} callbacks received, in {time.monotonic() - begun:.1f} s"
+    colour = "red" if unproven else "green"
+    verdict = f"{len(jobs) - len(unproven)} of {len(jobs)} jobs proven, {told} callbacks received, in {time.monotonic() - begun:.1f} s"
     console.print(f"\n[bold {colour}]{verdict}[/bold {colour}]", highlight=False)
-    return good == len(jobs)
+    return unproven
 
 
 def _upload(access: Access, film: bytes) -> Media:
@@ -209,19 +212,13 @@ def _limit() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _end(console: Console, deployment: Deployment, *, keep_logs: bool) -> None:
-    deployment.stop()
-    if keep_logs:
-        _keep_logs(console, deployment.state / "logs")
-    deployment.discard()
-
-
-def _keep_logs(console: Console, logs: Path) -> None:
+def _keep_logs(console: Console, logs: Path, unproven: Sequence[Followed]) -> None:
+    """Copy the logs out of the state folder, and show the last lines where they may tell why."""
     kept = Path(tempfile.mkdtemp(prefix="reelhook-demo-logs-"))
     if logs.exists():
         shutil.copytree(logs, kept, dirs_exist_ok=True)
-    for name in ("web", "worker"):
-        if lines := tail(kept / f"{name}.log"):
-            console.print(f"\n[bold]last lines of {name}:[/bold]")
-            console.print(lines, markup=False, highlight=False, soft_wrap=True)
+    taken = any(job.state != "refused" for job in unproven)
+    for name in ("web", "worker") if taken else ():
+        console.print(f"\n[bold]last lines of {name}:[/bold]")
+        console.print(tail(kept / f"{name}.log"), markup=False, highlight=False, soft_wrap=True)
     console.print(f"\nAll logs are in {kept}", highlight=False, soft_wrap=True)

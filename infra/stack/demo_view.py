@@ -67,7 +67,7 @@ class Progress:
             self._live.update(_table(self._jobs))
             return
         for job in self._jobs:
-            if self._shown.get(job.asked.name) != job.state:
+            if job.state != "waiting" and self._shown.get(job.asked.name) != job.state:
                 self._shown[job.asked.name] = job.state
                 what = f"{job.asked.name:<20} {job.asked.family:<20} {job.state:<10} {_bytes(job)}"
                 self._console.print(f"  {job.seconds:5.1f} s  {what}", highlight=False)
@@ -109,7 +109,7 @@ def conclude(console: Console, jobs: Sequence[Followed]) -> None:
             table.add_row(job.asked.name, job.asked.family, job.state, file.key, *facts)
     console.print()
     console.print(table)
-    console.print("\nLinks (they open while the demo's bucket runs; `make up` leaves one running):")
+    console.print("\nLinks, each opened and compared just now (they end with the demo's bucket; `make up` keeps one):")
     for job in jobs:
         for file in job.proven:
             console.print(f"[bold]{escape(job.asked.name)}[/bold]", highlight=False)

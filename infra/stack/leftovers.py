@@ -61,7 +61,7 @@ def _identity_by_ps(pid: int) -> str | None:
 def record(state: Path, name: str, pid: int, stop_signal: signal.Signals) -> Path:
     """Write a process down; the file is to be removed when it has ended."""
     path = state / "run" / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.write_text(json.dumps({"pid": pid, "identity": identity(pid), "signal": int(stop_signal)}))
     return path
 

@@ -68,7 +68,7 @@ class Child:
         self._stop_signal = stop_signal
         uid = "-" if user is None else str(user)
         tethered = [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), str(int(stop_signal)), uid, *command]
-        log.parent.mkdir(parents=True, exist_ok=True)
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with log.open("ab") as output:
             spawned = _SPAWNER.submit(
                 subprocess.Popen,

@@ -72,8 +72,8 @@ class S3(Server):
         if find_spec("swift") is None:
             raise StackError(
                 "s3: the embedded S3 server (OpenStack Swift) is not installed; it has wheels for Linux only. "
-                "Elsewhere use a bucket of your own: set S3_ENDPOINT_URL, S3_BUCKET, S3_ACCESS_KEY_ID and "
-                "S3_SECRET_ACCESS_KEY to it (infra/deploy/compose.yaml starts one)."
+                "Elsewhere use a bucket of your own: set STACK_S3_ENDPOINT_URL, STACK_S3_BUCKET, "
+                "STACK_S3_ACCESS_KEY_ID and STACK_S3_SECRET_ACCESS_KEY to it."
             )
         self.home = self._choose_home()
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from infra.stack.postgres import Postgres
 from infra.stack.process import StackError
 from infra.stack.redis import Redis
 from infra.stack.s3 import S3
+from infra.stack.s3_given import Bucket, GivenS3
 from infra.stack.server import Server
 
 
@@ -46,7 +47,8 @@ class Servers:
         self.kept = Kept(self.state / "kept.json")
         self.postgres = Postgres(self.state, self.kept, fast=fast)
         self.redis = Redis(self.state, self.kept, fast=fast)
-        self.s3 = S3(self.state, self.kept, fast=fast)
+        given = Bucket.of(os.environ)
+        self.s3 = GivenS3(self.state, self.kept, given) if given else S3(self.state, self.kept, fast=fast)
         #: Started together and stopped together; whoever puts another one here before `start()` has it looked after.
         self.members: list[Server] = [self.postgres, self.redis, self.s3]
         self._lock: int | None = None

@@ -72,7 +72,7 @@ def status(state: Path, console: Console) -> bool:
 
 def _launch(state: Path, console: Console) -> None:
     log = state / "logs" / "supervisor.log"
-    log.parent.mkdir(exist_ok=True)
+    log.parent.mkdir(mode=0o700, exist_ok=True)
     with log.open("ab") as output:
         begins = output.tell()
         command = [sys.executable, "-m", "infra.stack", "supervise", "--state", str(state)]

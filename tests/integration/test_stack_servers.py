@@ -242,3 +242,21 @@ def test_secrets_are_readable_by_their_owner_only(servers: Servers) -> None:
         command = Path(f"/proc/{server.pid}/cmdline")
         if command.exists():
             assert secret not in command.read_bytes()
+
+
+def test_a_bucket_of_ones_own_takes_the_place_of_the_server(servers: Servers, tmp_path: Path) -> None:
+    """With STACK_S3_* set no S3 server starts, and a bucket that can't be used is said at once."""
+    at = servers.addresses
+    names = ("ENDPOINT_URL", "BUCKET", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
+    values = (at.s3_endpoint_url, at.s3_bucket, at.s3_access_key_id, at.s3_secret_access_key)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in zip(names, values, strict=True):
+            patch.setenv(f"STACK_S3_{name}", value)
+        given = Servers(tmp_path / "state").s3
+        patch.setenv("STACK_S3_BUCKET", "not-there")
+        wrong = Servers(tmp_path / "state").s3
+
+    given.start()
+    assert (at.s3_endpoint_url, at.s3_secret_access_key) == (given.url, given.secret_key)
+    with pytest.raises(StackError, match="not-there"):
+        wrong.start()

@@ -1,4 +1,3 @@
-
 """What can go wrong with Kling, as one small tree. Each class carries the decision that follows from it.
 
 KlingError

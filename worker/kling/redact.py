@@ -19,7 +19,7 @@ def _url(match: re.Match[str]) -> str:
 
 
 def clean(text: str) -> str:
-    """A provider's or user's text, fit for logs: no query strings, user info, bearer tokens or base64; 500 characters."""
+    """A stranger's text, fit for logs: no query strings, user info, bearer tokens or base64; 500 characters."""
     text = _URL_SECRETS.sub(_url, text[: _CLEANED * 4])
     text = _BEARER.sub(r"\1\2…", text)
     return _LONG_RUN.sub("…", text)[:_CLEANED]
@@ -27,22 +27,15 @@ def clean(text: str) -> str:
 
 def shorten(value: object) -> str:
     """A JSON value as one short phrase: `"standard"`, `7`, `an object`, `a list of 8`."""
-    match value:
-        case None:
-            return "nothing"
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return _quote(value)
-        case int():
-            return str(value) if value.bit_length() < 128 else "an enormous number"
-        case float():
-            return repr(value)
-        case list() | tuple():
-            return f"a list of {len(value)}"
-        case dict():
-            return "an object"
-    return f"a {type(value).__name__}"
+    if isinstance(value, str):
+        return _quote(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value) if value.bit_length() < 128 else "an enormous number"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}"
+    return {type(None): "nothing", float: repr(value)}.get(type(value), "an object")
 
 
 def _quote(text: str) -> str:

@@ -74,7 +74,8 @@ def _create(job: Job, body: dict[str, object], *, store: Repository, provider: P
         return _deferred(job, str(fault), store=store, now=clock())
     except HttpError as fault:
         log.warning("submit.unknown", job=job.id, reason=str(fault))
-        return _look_up_later(job, store=store, now=clock())
+        _look_up_later(job, store=store, now=clock())
+        return None
     except KlingError as fault:
         return _refused(job, fault, store=store, now=clock())
     log.info("submit.taken", job=job.id, provider_task=task.task_id)
@@ -118,7 +119,8 @@ def _refused(job: Job, fault: KlingError, *, store: Repository, now: datetime) -
             return _deferred(job, str(fault), store=store, now=now, seconds=_STOPPED_SECONDS)
         case Retry.UNKNOWN_OUTCOME | Retry.LATER:
             log.warning("submit.unknown", job=job.id, reason=str(fault))
-            return _look_up_later(job, store=store, now=now)
+            _look_up_later(job, store=store, now=now)
+            return None
         case Retry.NEVER:
             log.info("submit.refused", job=job.id, code=fault.code, reason=str(fault))
             changes = {"error_code": str(fault.code or fault.http_status), "error_message": fault.message}

@@ -1,0 +1,188 @@
+"""Where a request names media, and what Kling takes there. Source: spec section 4.
+
+Looking into a file is somebody else's work: its facts come in as numbers, faults go out.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from worker.kling.editions import NEWEST
+from worker.kling.rule import Fault
+
+URL_SCHEMES = ("https://", "http://", "s3://", "reelhook://")
+
+#: family -> (field, field inside its entries or "", kind of media).
+_PLACES: Mapping[str, tuple[tuple[str, str, str], ...]] = MappingProxyType(
+    {
+        "videos/omni-video": (("image_list", "image_url", "image"), ("video_list", "video_url", "video")),
+        "videos/image2video": (
+            ("image", "", "image"),
+            ("image_tail", "", "image"),
+            ("static_mask", "", "image"),
+            ("dynamic_masks", "mask", "image"),
+        ),
+        "videos/multi-image2video": (("image_list", "image", "image"),),
+        "videos/motion-control": (("image_url", "", "image"), ("video_url", "", "video")),
+        "videos/multi-elements": (("image_list", "image", "image"),),
+        "videos/avatar/image2video": (("image", "", "image"), ("sound_file", "", "audio")),
+        "images/omni-image": (("image_list", "image", "image"),),
+        "images/generations": (("image", "", "image"),),
+        "images/multi-image2image": (
+            ("subject_image_list", "subject_image", "image"),
+            ("scene_image", "", "image"),
+            ("style_image", "", "image"),
+        ),
+        "images/kolors-virtual-try-on": (("human_image", "", "image"), ("cloth_image", "", "image")),
+        "images/editing/expand": (("image", "", "image"),),
+    }
+)
+
+
+class Place(NamedTuple):
+    """One medium that a request names."""
+
+    field: str  #: path, such as image_list[0].image_url
+    value: str  #: a URL, or base64
+    kind: str  #: image, video or audio
+
+
+def media_of(family: str, request: Any) -> Iterator[Place]:
+    """Every medium that a parsed request names, absent ones left out."""
+    for name, inner, kind in _PLACES.get(family, ()):
+        value = getattr(request, name)
+        if not value:
+            continue
+        if not inner:
+            yield Place(name, value, kind)
+            continue
+        for number, item in enumerate(value):
+            if medium := getattr(item, inner):
+                yield Place(f"{name}[{number}].{inner}", medium, kind)
+
+
+def is_base64(place: Place) -> bool:
+    """Whether the medium came in the request itself."""
+    return not place.value.startswith(URL_SCHEMES)
+
+
+def decode(place: Place) -> bytes:
+    """The bytes of a medium that came as base64. Raises `ValueError`."""
+    return base64.b64decode(place.value, validate=True)
+
+
+def base64_fault(place: Place) -> str | None:
+    """Why a medium is neither a URL nor base64; None when it is one of them.
+
+    A `data:` prefix is refused, as Kling refuses it: a request that passes here passes there, with the same bytes.
+    """
+    value = place.value
+    if value.startswith(URL_SCHEMES):
+        return None
+    if place.kind == "video":
+        return "must be a URL; videos are not taken as base64"
+    if value.startswith("data:"):
+        return "File is not in a valid base64 format: leave out the data: prefix and send the base64 text alone"
+    try:
+        binascii.a2b_base64(value, strict_mode=True)
+    except ValueError:
+        return "File is not in a valid base64 format; send an http(s) URL or raw base64"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What a picture is."""
+
+    format: str  #: png, jpeg, webp, ...; empty for what is no picture
+    size: int  #: bytes
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFacts:
+    """What a film is."""
+
+    container: str  #: as its demuxer names it; empty for what is no film
+    size: int
+    width: int = 0
+    height: int = 0
+    seconds: float = 0
+    fps: float = 0
+
+
+_MEGABYTE = 10**6
+_MEBIBYTE = 2**20
+_LEAST_SIDE = 300
+_WIDEST = 2.5
+_SOURCE = "spec 4 (A, B, S0-S4)"
+
+
+def image_faults(family: str, field: str, facts: ImageFacts) -> Iterator[Fault]:
+    """What Kling would refuse of a picture. A reference must be jpg or png, 10 MB, 300 px, from 1:2.5 to 2.5:1."""
+
+    def fault(found: str, allowed: str) -> Fault:
+        return Fault(field, "media", found, allowed, _SOURCE)
+
+    if facts.format not in {"png", "jpeg", "mpo"}:
+        found = f"a {facts.format} picture" if facts.format else "bytes that are no picture"
+        yield fault(found, "must be a JPG, JPEG or PNG picture")
+        return
+    if facts.size > 10 * _MEBIBYTE:
+        yield fault(f"{facts.size / _MEGABYTE:.1f} MB", "must be at most 10 MB")
+    if min(facts.width, facts.height) < _LEAST_SIDE:
+        yield fault(f"{facts.width}x{facts.height}", f"both sides must be at least {_LEAST_SIDE} px")
+    tall, wide = sorted((facts.width, facts.height))
+    if family != "videos/motion-control" and tall and wide / tall > _WIDEST:
+        yield fault(f"{facts.width}x{facts.height}", "the ratio of the sides must lie between 1:2.5 and 2.5:1")
+
+
+def video_faults(
+    family: str, field: str, facts: VideoFacts, *, edition: str = NEWEST, model: str = "", orientation: str = "image"
+) -> Iterator[Fault]:
+    """What Kling would refuse of a film, in an edition. `orientation` is motion-control's."""
+
+    def fault(found: str, allowed: str) -> Fault:
+        return Fault(field, "media", found, allowed, _SOURCE)
+
+    if "mp4" not in facts.container and "mov" not in facts.container:
+        yield fault(facts.container or "bytes that are no film", "must be an MP4 or MOV film")
+        return
+    limit = _video_limits(family, edition, model, orientation)
+    if facts.size > limit.megabytes * _MEBIBYTE:
+        yield fault(f"{facts.size / _MEGABYTE:.1f} MB", f"must be at most {limit.megabytes} MB")
+    if not limit.side[0] <= min(facts.width, facts.height) <= max(facts.width, facts.height) <= limit.side[1]:
+        yield fault(
+            f"{facts.width}x{facts.height}", f"both sides must lie between {limit.side[0]} and {limit.side[1]} px"
+        )
+    if not limit.seconds[0] <= round(facts.seconds, 1) <= limit.seconds[1]:
+        low, high = limit.seconds
+        yield fault(f"{facts.seconds:g} s", f"must be {low:g} to {high:g} s long")
+    if limit.fps and not limit.fps[0] - 0.03 <= facts.fps <= limit.fps[1]:
+        yield fault(f"{facts.fps:g} fps", f"must have {limit.fps[0]} to {limit.fps[1]} frames a second")
+    if limit.area and facts.width * facts.height > limit.area:
+        yield fault(f"{facts.width}x{facts.height}", f"must have at most {limit.area} pixels")
+
+
+class _VideoLimits(NamedTuple):
+    megabytes: int
+    side: tuple[int, int]
+    seconds: tuple[float, float]
+    fps: tuple[int, int] | None = None
+    area: int = 0
+
+
+def _video_limits(family: str, edition: str, model: str, orientation: str) -> _VideoLimits:
+    if family == "videos/motion-control":
+        return _VideoLimits(100, (340, 3850), (3, 10 if orientation == "image" else 30))
+    if edition == NEWEST and model == "kling-v3-omni":
+        return _VideoLimits(200, (700, 4553), (3, 15.5), (24, 60), 8_294_400)
+    if edition == NEWEST:
+        return _VideoLimits(200, (700, 2160), (3, 10), (24, 60))
+    return _VideoLimits(200, (720, 2160), (3, 10), (24, 60))

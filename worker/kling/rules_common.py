@@ -1,0 +1,166 @@
+"""Rules that hold for every family, or for many. Source: spec section 3, "Common"."""
+
+from __future__ import annotations
+
+import re
+
+from worker.kling.catalog import FAMILIES
+from worker.kling.media import base64_fault, media_of
+from worker.kling.requests import given
+from worker.kling.rule import Found, Miss, Rules, Seen, one_of, whole
+
+COMMON = Rules()
+_EVERY = tuple(FAMILIES)
+_MODELLED = tuple(path for path, row in FAMILIES.items() if row.models)
+_OWN_MODEL_RULE = ("videos/omni-video", "videos/text2video", "videos/image2video")
+_PROMPTED = tuple(
+    path for path in FAMILIES if path not in {"audio/text-to-audio", "audio/video-to-audio", "videos/lip-sync",
+    "videos/advanced-lip-sync", "videos/effects", "images/kolors-virtual-try-on"}
+)  # fmt: skip
+
+
+def _known_model(seen: Seen) -> Found:
+    models = seen.limits.models or seen.family.models
+    if seen.model in models:
+        return None
+    return Miss("model_name", seen.request.model_name, one_of(models))
+
+
+for _id, _families in (
+    ("R020", ("videos/omni-video",)),
+    ("R060", ("videos/text2video",)),
+    ("R080", ("videos/image2video",)),
+    ("R004", tuple(path for path in _MODELLED if path not in _OWN_MODEL_RULE)),
+):
+    COMMON.rule(_id, _families, "model_name is one of the family's models.", "DOC A, B; gateways' own documents")(
+        _known_model
+    )
+
+
+@COMMON.rule("R003", _EVERY, "Fields that a gateway's own document makes mandatory are there.", "S1, S2")
+def _required(seen: Seen) -> Found:
+    if not seen.limits.required:
+        return None
+    return [
+        Miss(name, None, "is required by this gateway")
+        for name in seen.limits.required
+        if given(seen.request, name) is None
+    ]
+
+
+@COMMON.rule(
+    "R003",
+    _EVERY,
+    "Keys that no edition names are kept and sent; whether they have an effect is the provider's business.",
+    "DOC Ce; AMB: every gateway sends surplus keys without failures",
+    lenient=True,
+)
+def _surplus(seen: Seen) -> Found:
+    extra = seen.request.model_extra
+    if not extra:
+        return None
+    return [
+        Miss(name[:80], value, "is no field of this family and will likely be ignored") for name, value in extra.items()
+    ]
+
+
+@COMMON.rule("R005", _PROMPTED, "prompt and negative_prompt stay within their length.", "DOC A, B; S0, S3 for CometAPI")
+def _length(seen: Seen) -> Found:
+    request, limits = seen.request, seen.limits
+    prompt = request.prompt
+    negative = getattr(request, "negative_prompt", None)
+    misses = []
+    if prompt is not None and len(prompt) > limits.prompt:
+        misses.append(Miss("prompt", prompt, f"must be at most {limits.prompt} characters"))
+    if negative is not None and len(negative) > limits.negative_prompt:
+        misses.append(Miss("negative_prompt", negative, f"must be at most {limits.negative_prompt} characters"))
+    return misses or None
+
+
+_TIMED = tuple(
+    path
+    for path in FAMILIES
+    if path.startswith("videos/") and path not in {"videos/video-extend", "videos/motion-control", "videos/lip-sync",
+    "videos/advanced-lip-sync", "videos/avatar/image2video", "videos/effects"}
+)  # fmt: skip
+
+
+@COMMON.rule(
+    "R008",
+    _TIMED,
+    "duration is a string; a number is sent on as it came.",
+    "DOC; AMB: a gateway's sample sends a number",
+    lenient=True,
+)
+def _duration_type(seen: Seen) -> Found:
+    duration = seen.request.duration
+    return Miss("duration", duration, 'should be a string, such as "5"') if isinstance(duration, int) else None
+
+
+_SHOT_FAMILIES = ("videos/omni-video", "videos/text2video", "videos/image2video")
+
+
+@COMMON.rule(
+    "R008", _SHOT_FAMILIES, "multi_shot is a boolean, or one of the strings true and false.", "DOC; sample in A"
+)
+def _flag(seen: Seen) -> Found:
+    value = seen.request.multi_shot
+    if value is None or isinstance(value, bool) or value in ("true", "false", ""):
+        return None
+    return Miss("multi_shot", value, "must be true or false")
+
+
+_COUNTED = ("images/omni-image", "images/generations", "images/multi-image2image", "images/editing/expand")
+
+
+@COMMON.rule("R102", _COUNTED, "n is a whole number from 1 to 9.", "DOC A, Cio, Cig")
+def _count(seen: Seen) -> Found:
+    n = seen.request.n
+    if n is None or n == "" or 1 <= (whole(n) or 0) <= 9:
+        return None
+    return Miss("n", n, "must be a whole number from 1 to 9")
+
+
+@COMMON.rule("R009", _EVERY, "Media given as base64 are valid base64, without a data: prefix.", "DOC B; OBS")
+def _base64(seen: Seen) -> Found:
+    misses = [
+        Miss(place.field, "base64 text", fault)
+        for place in media_of(seen.family.path, seen.request)
+        if (fault := base64_fault(place))
+    ]
+    return misses or None
+
+
+_PLACEHOLDER = re.compile(r"<<<(image|element|video|voice)_(\d{1,4})>>>")
+_LISTS = {"image": "image_list", "element": "element_list", "video": "video_list", "voice": "voice_list"}
+
+
+@COMMON.advice(
+    "R057",
+    _PROMPTED,
+    "A placeholder such as <<<image_1>>> names a place in its list, counted from 1.",
+    "DOC; whether the server checks is not documented",
+)
+def _placeholders(seen: Seen) -> Found:
+    request = seen.request
+    prompts = [("prompt", request.prompt)]
+    for number, shot in enumerate(getattr(request, "multi_prompt", None) or ()):
+        prompts.append((f"multi_prompt[{number}].prompt", shot.prompt))
+    misses = []
+    for where, prompt in prompts:
+        if prompt and "<<<" in prompt:
+            misses += [
+                Miss(where, found.group(), f"names a place that {_LISTS[found[1]]} does not have")
+                for found in _PLACEHOLDER.finditer(prompt)
+                if not 1 <= int(found[2]) <= _listed(request, found[1])
+            ]
+    return misses or None
+
+
+def _listed(request: object, kind: str) -> int:
+    """How many places a placeholder of that kind can name."""
+    if kind == "image" and getattr(request, "image", None):
+        return 1
+    if kind == "video" and not hasattr(request, "video_list"):
+        return 1  # the session's or the request's one video
+    return len(getattr(request, _LISTS[kind], None) or ())
