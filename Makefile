@@ -38,6 +38,10 @@ up: $(INSTALLED) ## leave the same stack running, and print how to use it
 down: $(INSTALLED) ## end what `make up` left running
 	@$(BIN)/python -m infra.stack down
 
+.PHONY: status
+status: $(INSTALLED) ## what of `make up` is running
+	@$(BIN)/python -m infra.stack status
+
 .PHONY: test
 test: lint suite ## lint, types, import contracts, and the suite on real servers
 

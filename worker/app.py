@@ -5,6 +5,7 @@ Each task is three lines: a name from the contract, the verb, what the verb is h
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
@@ -86,6 +87,9 @@ def _sweep() -> None:
 @setup_logging.connect
 def _logs(**_: Any) -> None:
     log.configure(settings.log_level)
+    # Two lines for each message, every few seconds, say nothing that our own events don't.
+    for chatty in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):
+        logging.getLogger(chatty).setLevel("WARNING")
 
 
 @task_prerun.connect

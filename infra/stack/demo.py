@@ -91,7 +91,8 @@ def _play(console: Console, deployment: Deployment, prompt: str | None) -> list[
     unproven = [job for job in jobs if not job.proven or job.fault]
     told = sum(receiver.success(job.task_id) is not None for job in jobs)
     colour = "red" if unproven else "green"
-    verdict = f"{len(jobs) - len(unproven)} of {len(jobs)} jobs proven, {told} callbacks received, in {time.monotonic() - begun:.1f} s"
+    seconds = time.monotonic() - begun
+    verdict = f"{len(jobs) - len(unproven)} of {len(jobs)} jobs proven, {told} callbacks received, in {seconds:.1f} s"
     console.print(f"\n[bold {colour}]{verdict}[/bold {colour}]", highlight=False)
     return unproven
 

@@ -109,7 +109,8 @@ def conclude(console: Console, jobs: Sequence[Followed]) -> None:
             table.add_row(job.asked.name, job.asked.family, job.state, file.key, *facts)
     console.print()
     console.print(table)
-    console.print("\nLinks, each opened and compared just now (they end with the demo's bucket; `make up` keeps one):")
+    if any(job.proven for job in jobs):
+        console.print("\nLinks, each opened and compared (they end with the demo; `make up` keeps its bucket running):")
     for job in jobs:
         for file in job.proven:
             console.print(f"[bold]{escape(job.asked.name)}[/bold]", highlight=False)
