@@ -70,7 +70,8 @@ def keys_create(name: str) -> None:
         key = here.keys.create(name, now())
     except IntegrityError:
         raise click.ClickException(f"there is a key called {name} already") from None
-    click.echo(f"key             {key}")
+    click.echo(f"API key         {key}")
+    click.echo(f"                or, for a client that signs: AccessKey {name}, SecretKey the API key")
     click.echo(f"signing secret  {signing_secret(here.secret, name)}")
 
 

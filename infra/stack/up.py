@@ -140,6 +140,7 @@ def _present(state: Path, console: Console) -> None:
     rows = {
         "door": url,
         "API key": key,
+        "signing": "for clients that sign as Kling's own do: AccessKey default, SecretKey the API key",
         "bucket": f"{known['S3_BUCKET']} at {known['S3_ENDPOINT_URL']}",
         "S3 keys": f"{known['S3_ACCESS_KEY_ID']}  {known['S3_SECRET_ACCESS_KEY']}",
         "database": known["DATABASE_URL"],

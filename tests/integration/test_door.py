@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+import jwt
 import pytest
 import requests
 from hypothesis import given, settings
@@ -87,6 +89,46 @@ def test_a_wrong_key_is_said_in_kling_s_codes(home: House, header: str | None, c
         refused(send(home.url + OMNI, headers=headers, data=b"{", timeout=10), 401, code)
 
     assert [0, 0, 0, 0] == rows(home)
+
+
+def signed(home: House, key: str = "", **claims: Any) -> requests.Response:
+    """Ask as Kling's own clients do: with a token of their signing."""
+    now = int(time.time())
+    token = jwt.encode({"iss": "default", "exp": now + 1800, "nbf": now - 5, **claims}, key or home.key, "HS256")
+    return requests.get(home.url + OMNI, headers={"Authorization": f"Bearer {token}"}, timeout=10)
+
+
+def test_a_client_that_signs_as_kling_s_own_do_is_let_in(home: House) -> None:
+    """AccessKey and SecretKey, as JWT with iss, exp and nbf: the key's name and the key."""
+    assert signed(home).json()["code"] == 0
+
+
+@pytest.mark.parametrize(
+    ("claims", "key", "code"),
+    [
+        ({"exp": 1}, "", 1004),
+        ({"nbf": 2**33}, "", 1003),
+        ({"iss": "nobody"}, "", 1002),
+        ({"iss": "a\0b"}, "", 1002),
+        ({"exp": "x"}, "", 1002),
+        ({}, "another-key-of-at-least-32-characters", 1002),
+    ],
+)
+def test_a_token_that_does_not_hold_is_said_in_kling_s_codes(
+    home: House, claims: dict[str, Any], key: str, code: int
+) -> None:
+    """1003 too early, 1004 too late, 1002 for a wrong signer or signature."""
+    refused(signed(home, key, **claims), 401, code)
+
+
+@pytest.mark.parametrize(
+    "token", ["a.b.c", "..", "eyJhbGciOiJub25lIn0.eyJpc3MiOiJkZWZhdWx0IiwiZXhwIjo5OTk5OTk5OTk5fQ."]
+)
+def test_a_token_that_is_none_is_refused(home: House, token: str) -> None:
+    """Noise with two dots, and a token that claims to need no signature."""
+    answer = requests.get(home.url + OMNI, headers={"Authorization": f"Bearer {token}"}, timeout=10)
+
+    refused(answer, 401, 1002)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"x"', b"\xff", b'{"a":' * 3000, b'{"prompt": NaN}'])

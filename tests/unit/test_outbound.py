@@ -45,6 +45,23 @@ def test_images_are_shown_by_index() -> None:
     assert expected == outbound.task_result(files, link)
 
 
+def test_a_sound_is_shown_in_its_formats() -> None:
+    """`task_result.audios[]` carries each format of one sound side by side."""
+    files = [
+        a_file(kind="audio", variant="mp3", key="a.mp3", duration=5.0),
+        a_file(kind="audio", variant="wav", key="a.wav", duration=5.04),
+    ]
+
+    expected = {
+        "id": "797191640795996237",
+        "url_mp3": "https://bucket/a.mp3",
+        "duration_mp3": "5",
+        "url_wav": "https://bucket/a.wav",
+        "duration_wav": "5.04",
+    }
+    assert {"audios": [expected]} == outbound.task_result(files, link)
+
+
 def test_a_failure_carries_its_reason() -> None:
     """`task_status_msg` is the provider's reason, and names our own state where that says more than `failed`."""
     failed = a_job(state=State.FAILED, error_message="Failure to pass the risk control system")

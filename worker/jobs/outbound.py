@@ -64,27 +64,29 @@ def status_message(job: Job) -> str:
 
 
 def task_result(files: Sequence[ResultFile], link: Link) -> dict[str, Any]:
-    """Kling's `task_result`: originals under their kind, a watermarked twin as `watermark_url` beside them."""
-    marked = {(file.kind, file.ordinal): file for file in files if file.variant == "watermarked"}
+    """Kling's `task_result`: one entry for each place in a list, its variants side by side in it."""
+    entries: dict[tuple[str, int], dict[str, Any]] = {}
+    for file in sorted(files, key=lambda one: (one.kind, one.ordinal)):
+        entry = entries.setdefault((file.kind, file.ordinal), _entry(file))
+        entry |= _variant(file, link(file.key))
     result: dict[str, Any] = {}
-    for file in sorted(files, key=lambda one: one.ordinal):
-        if file.variant != "original":
-            continue
-        entry = _entry(file, link)
-        if twin := marked.get((file.kind, file.ordinal)):
-            entry["watermark_url"] = link(twin.key)
-        result.setdefault(f"{file.kind}s", []).append(entry)
+    for (kind, _), entry in entries.items():
+        result.setdefault(f"{kind}s", []).append(entry)
     return result
 
 
-def _entry(file: ResultFile, link: Link) -> dict[str, Any]:
-    if file.kind == "image":
-        return {"index": file.ordinal, "url": link(file.key)}
+def _entry(file: ResultFile) -> dict[str, Any]:
+    return {"index": file.ordinal} if file.kind == "image" else {"id": file.provider_id}
+
+
+def _variant(file: ResultFile, url: str) -> dict[str, Any]:
+    """How Kling names a variant: a watermarked twin and the formats of a sound have fields of their own."""
+    if file.variant == "watermarked":
+        return {"watermark_url": url}
     duration = "" if file.duration is None else f"{file.duration:g}"
-    if file.kind == "audio":
-        format_ = file.key.rpartition(".")[2]
-        return {"id": file.provider_id, f"url_{format_}": link(file.key), f"duration_{format_}": duration}
-    return {"id": file.provider_id, "url": link(file.key), "duration": duration}
+    if file.kind == "audio" and file.variant != "original":
+        return {f"url_{file.variant}": url, f"duration_{file.variant}": duration}
+    return {"url": url} if file.kind == "image" else {"url": url, "duration": duration}
 
 
 def _task_info(job: Job) -> dict[str, Any]:

@@ -1,12 +1,14 @@
-"""API keys at rest: a keyed hash and a prefix, never the key."""
+"""API keys at rest: a keyed hash to find one by, and the key sealed with the app's secret, never the key itself."""
 
 from __future__ import annotations
 
+import base64
 import hmac
 import secrets
 from datetime import datetime
 from hashlib import sha256
 
+from cryptography.fernet import Fernet
 from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -22,12 +24,20 @@ class ApiKeys:
     def __init__(self, engine: Engine, secret: bytes) -> None:
         self._engine = engine
         self._secret = secret
+        self._seal = Fernet(base64.urlsafe_b64encode(hmac.digest(secret, b"api-keys", sha256)))
 
     def caller(self, key: str) -> str | None:
         """The name behind a key; None when there is none, or it was revoked."""
         query = select(api_keys.c.name).where(api_keys.c.hmac == self._hmac(key), api_keys.c.revoked_at.is_(None))
         with self._engine.begin() as connection:
             return connection.execute(query).scalar_one_or_none()
+
+    def secret_of(self, name: str) -> str | None:
+        """The key under a name, to check a signature with; None when there is none, or it was revoked."""
+        query = select(api_keys.c.sealed).where(api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
+        with self._engine.begin() as connection:
+            sealed = connection.execute(query).scalar_one_or_none()
+        return self._seal.decrypt(sealed).decode() if sealed else None
 
     def create(self, name: str, now: datetime) -> str:
         """A new key under a new name, shown this once."""
@@ -44,7 +54,8 @@ class ApiKeys:
                 upsert(api_keys)
                 .values(**row)
                 .on_conflict_do_update(
-                    index_elements=["name"], set_={"hmac": row["hmac"], "prefix": row["prefix"], "revoked_at": None}
+                    index_elements=["name"],
+                    set_={name: row[name] for name in ("hmac", "sealed", "prefix", "revoked_at")},
                 )
             )
 
@@ -63,7 +74,14 @@ class ApiKeys:
             return [(r.name, r.prefix, r.created_at, r.revoked_at) for r in connection.execute(query)]
 
     def _row(self, name: str, key: str, now: datetime) -> dict[str, object]:
-        return {"name": name, "hmac": self._hmac(key), "prefix": key[:_SHOWN], "created_at": now, "revoked_at": None}
+        return {
+            "name": name,
+            "hmac": self._hmac(key),
+            "sealed": self._seal.encrypt(key.encode()),
+            "prefix": key[:_SHOWN],
+            "created_at": now,
+            "revoked_at": None,
+        }
 
     def _hmac(self, key: str) -> bytes:
         return hmac.digest(self._secret, key.encode(), sha256)

@@ -159,6 +159,8 @@ api_keys = Table(
     Column("name", Text, primary_key=True),
     #: Keyed with the app's secret: the table alone lets nobody in.
     Column("hmac", LargeBinary, nullable=False, unique=True),
+    #: The key itself, sealed with the app's secret: a client that signs its requests proves that it has it.
+    Column("sealed", LargeBinary, nullable=False),
     Column("prefix", Text, nullable=False),
     Column("created_at", _MOMENT, nullable=False),
     Column("revoked_at", _MOMENT),

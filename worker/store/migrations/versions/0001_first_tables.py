@@ -18,6 +18,7 @@ def upgrade() -> None:
         "api_keys",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("hmac", sa.LargeBinary(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
         sa.Column("prefix", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
