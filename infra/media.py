@@ -41,23 +41,27 @@ def probe(file: IO[bytes] | Any) -> MediaFacts:
     """
     try:
         with av.open(file, "r", metadata_errors="ignore") as container:
-            video = next(iter(container.streams.video), None)
-            audio = next(iter(container.streams.audio), None)
-            if video is None and audio is None:
-                raise NotMedia("holds neither picture nor sound")
-            facts = MediaFacts(
-                container=container.format.name,
-                duration=_seconds(container, video or audio),
-                width=video.width if video else None,
-                height=video.height if video else None,
-                fps=_rate(video.average_rate) if video else None,
-                video_codec=video.codec_context.name if video else None,
-                audio_codec=audio.codec_context.name if audio else None,
-            )
-            _decode_ends(container, video or audio)
+            facts = _facts(container)
+            _decode_ends(container, next(iter([*container.streams.video, *container.streams.audio])))
             return facts
     except FFmpegError as fault:
         raise NotMedia(f"does not decode ({fault.strerror})") from fault
+
+
+def _facts(container: Any) -> MediaFacts:
+    video = next(iter(container.streams.video), None)
+    audio = next(iter(container.streams.audio), None)
+    if video is None and audio is None:
+        raise NotMedia("holds neither picture nor sound")
+    return MediaFacts(
+        container=container.format.name,
+        duration=_seconds(container, video or audio),
+        width=video.width if video else None,
+        height=video.height if video else None,
+        fps=_rate(video.average_rate) if video else None,
+        video_codec=video.codec_context.name if video else None,
+        audio_codec=audio.codec_context.name if audio else None,
+    )
 
 
 def _seconds(container: Any, stream: Any) -> float | None:
@@ -101,6 +105,17 @@ def probe_image(body: bytes) -> MediaFacts:
             return MediaFacts(container=(image.format or "?").lower(), width=image.width, height=image.height)
     except _NO_PICTURE as fault:
         raise NotMedia(f"is no picture ({type(fault).__name__})") from fault
+
+
+def look_at_film(file: IO[bytes] | Any) -> MediaFacts:
+    """The facts of a film from its index alone, no frame decoded. Raises `NotMedia`."""
+    try:
+        with av.open(file, "r", metadata_errors="ignore") as container:
+            if not container.streams.video:
+                raise NotMedia("holds no picture")
+            return _facts(container)
+    except (FFmpegError, ValueError) as fault:
+        raise NotMedia("is no film") from fault
 
 
 def poster(file: IO[bytes] | Any) -> bytes:

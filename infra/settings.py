@@ -29,6 +29,8 @@ Network = IPv4Network | IPv6Network
 #: What a key template may name; `worker.jobs.keys` gives each its value.
 KEY_FIELDS = frozenset({"family", "job", "kind", "name", "ordinal", "extension", "year", "month", "day", "caller"})
 
+_ACCOUNT_PREFIX = "KLING_URL_"
+
 #: The longest that SigV4 lets a presigned link live, in seconds: 7 days.
 LONGEST_LINK = 7 * 24 * 3600
 
@@ -154,6 +156,16 @@ class Settings(BaseModel):
     # --- the provider -------------------------------------------------------------------------------------------
     #: The account at Kling or a gateway, as one URL with its credentials.
     kling_url: Annotated[SecretStr, AfterValidator(_account_url)] = Field(validation_alias="KLING_URL")
+    #: More accounts, each under the name that ends its variable: `KLING_URL_COMET=cometapi://KEY@` is `comet`.
+    kling_urls: Mapping[str, Annotated[SecretStr, AfterValidator(_account_url)]] = Field(
+        default_factory=dict, validation_alias="KLING_URL_*"
+    )
+    #: The edition of Kling's reference that requests are checked by; unset: the newest, or the gateway's own.
+    kling_edition: Literal["2026-02", "2026-03", "2026-06"] | None = Field(None, validation_alias="KLING_EDITION")
+    #: Whether pictures and films that a request names by http(s) are fetched and looked at before it is accepted.
+    probe_urls: bool = Field(default=False, validation_alias="PROBE_URLS")
+    #: Seconds that a link to an `s3://` input lives: Kling may fetch it only when the task's turn comes.
+    s3_input_link_seconds: int = Field(24 * 3600, ge=600, le=LONGEST_LINK, validation_alias="S3_INPUT_LINK_SECONDS")
     #: Seconds that one call to Kling may take in all. A create carries base64 images, hence not less.
     kling_timeout_seconds: float = Field(30, gt=0, le=300, validation_alias="KLING_TIMEOUT_SECONDS")
     #: Multiplies every expectation of how long Kling takes; an emulator that runs fast wants less than 1.
@@ -196,14 +208,21 @@ def load(overrides: Mapping[str, Any] | None = None) -> Settings:
     Raises `BadSettings`, whose text lists every missing or wrong variable and never a secret's value.
     """
     try:
-        return Settings.model_validate({**_environment(), **(overrides or {})})
+        return Settings.model_validate(_gathered({**os.environ, **(overrides or {})}))
     except ValidationError as fault:
         lines = [f"  {_line(error)}" for error in fault.errors(include_input=False)]
         raise BadSettings("Reelhook cannot start, its settings are not complete:\n" + "\n".join(lines)) from None
 
 
-def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if value != ""}
+def _gathered(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Empty variables left out, and the accounts that have variables of their own put under their names."""
+    there = {name: value for name, value in values.items() if value != ""}
+    named = {
+        name.removeprefix(_ACCOUNT_PREFIX).lower(): value
+        for name, value in there.items()
+        if name.startswith(_ACCOUNT_PREFIX)
+    }
+    return {**there, "KLING_URL_*": named}
 
 
 def _line(error: Mapping[str, Any]) -> str:
@@ -213,6 +232,8 @@ def _line(error: Mapping[str, Any]) -> str:
     if error["type"] == "missing":
         others = names[2:]
         return f"{names[1]}: is missing" + (f" ({', '.join(others)} would do too)" if others else "")
+    if location == "KLING_URL_*" and len(error["loc"]) > 1:
+        return f"{_ACCOUNT_PREFIX}{str(error['loc'][1]).upper()}: {str(error['msg']).removeprefix('Value error, ')}"
     return f"{location if location in names[1:] else names[1]}: {str(error['msg']).removeprefix('Value error, ')}"
 
 

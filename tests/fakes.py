@@ -48,6 +48,7 @@ def a_job(**changes: object) -> Job:
     values: dict[str, object] = {
         "id": "01hzzzzzzzzzzzzzzzzzzzzzzz",
         "caller": "default",
+        "account": "default",
         "family": "videos/omni-video",
         "state": State.ACCEPTED,
         "external_task_id": None,
@@ -59,6 +60,8 @@ def a_job(**changes: object) -> Job:
         "archive_attempts": 0,
         "error_code": None,
         "error_message": None,
+        "expected_units": None,
+        "list_price": None,
         "units": None,
         "created_at": MORNING,
         "updated_at": MORNING,

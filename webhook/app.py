@@ -11,7 +11,7 @@ from infra import log
 from infra.settings import BadSettings, Settings, load
 from webhook import callbacks, health, jobs_api, kling_api, problems
 from webhook.wiring import DoorPerProcess
-from worker.services import account
+from worker.services import accounts
 
 logger = log.logger(__name__)
 
@@ -20,7 +20,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """The application. Settings come from the environment unless they are given."""
     try:
         settings = settings or load()
-        account(settings)
+        accounts(settings)
     except BadSettings as fault:
         sys.exit(str(fault))
     log.configure(settings.log_level)

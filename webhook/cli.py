@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from infra.db import make_engine
 from infra.settings import BadSettings, Settings, load
 from worker.jobs.tokens import signing_secret
-from worker.services import account, now
+from worker.services import accounts, now
 from worker.store.keys import ApiKeys
 from worker.store.migrate import migrate as run_migrations
 
@@ -22,7 +22,7 @@ class Context:
     def __init__(self) -> None:
         try:
             self.settings: Settings = load()
-            account(self.settings)
+            accounts(self.settings)
         except BadSettings as fault:
             raise click.ClickException(str(fault)) from None
         self.engine: Engine = make_engine(self.settings, application="reelhook-cli")

@@ -1,24 +1,120 @@
-"""Media that come inside a request are looked at before it costs anything: Kling would take the money first."""
+"""Media that a request names are looked at before it costs anything: Kling would take the money first.
+
+Base64 and `s3://` inputs always; http(s) ones where PROBE_URLS says so, through the guarded fetcher.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
 
-from infra.media import NotMedia, look_at_image
-from worker.kling.media import ImageFacts, Place, decode, image_faults, is_base64, media_of
+from infra.http import Http, HttpError
+from infra.media import NotMedia, look_at_film, look_at_image
+from infra.object_store import ObjectStore, StoreError
+from worker.kling.media import ImageFacts, Place, VideoFacts, decode, image_faults, is_base64, media_of, video_faults
 from worker.kling.rule import Fault
 
+#: Bytes above which a picture or film is too large for Kling anyway: it is not read any further.
+_LARGEST = {"image": 11 * 2**20, "video": 201 * 2**20}
+_PROBE_SECONDS = 15
+_IN_MEMORY = 2**20
 
-def faults(family: str, request: Any) -> list[Fault]:
-    """What Kling would refuse of the pictures that a parsed request carries as base64."""
-    places = [place for place in media_of(family, request) if place.kind == "image" and is_base64(place)]
-    return [fault for place in places for fault in image_faults(family, place.field, _facts(place))]
+
+@dataclass(frozen=True)
+class Inputs:
+    """What looking at inputs needs. `http` is None where URLs are not to be fetched."""
+
+    bucket: ObjectStore
+    http: Http | None
+
+    def faults(self, family: str, request: Any, *, edition: str) -> list[Fault]:
+        """What Kling would refuse of the media that a parsed request names."""
+        judge = _Judge(family, edition, request)
+        places = [place for place in media_of(family, request) if place.kind in _LARGEST]
+        return [fault for place in places for fault in self._of(place, judge)]
+
+    def _of(self, place: Place, judge: _Judge) -> Iterator[Fault]:
+        if is_base64(place):
+            body = decode(place)
+            yield from judge.picture(place, body)
+        elif place.value.startswith("s3://"):
+            yield from self._stored(place, judge)
+        elif self.http and place.value.startswith(("http://", "https://")):
+            yield from self._fetched(place, self.http, judge)
+
+    def _stored(self, place: Place, judge: _Judge) -> Iterator[Fault]:
+        bucket, _, key = place.value.removeprefix("s3://").partition("/")
+        if bucket != self.bucket.bucket or not key:
+            yield _fault(place, f"must be s3://{self.bucket.bucket}/KEY: that is the bucket Reelhook has the keys of")
+            return
+        try:
+            stored = self.bucket.head(key)
+            if stored is None:
+                yield _fault(place, "names no object in the bucket")
+            elif place.kind == "image":
+                yield from judge.picture(place, self.bucket.read(key, 0, _LARGEST["image"]))
+            else:
+                with self.bucket.open(key, stored.size) as file:
+                    yield from judge.film(place, file, stored.size)
+        except StoreError as fault:
+            yield _fault(place, f"could not be read from the bucket ({fault})")
+
+    def _fetched(self, place: Place, http: Http, judge: _Judge) -> Iterator[Fault]:
+        with SpooledTemporaryFile(_IN_MEMORY) as file:
+            try:
+                with http.stream(place.value, {}, seconds=_PROBE_SECONDS) as answer:
+                    if answer.status != 200:
+                        yield _fault(place, f"could not be fetched: its host answers HTTP {answer.status}")
+                        return
+                    for chunk in answer.chunks:
+                        file.write(chunk)
+                        if file.tell() > _LARGEST[place.kind]:
+                            break
+            except HttpError as fault:
+                yield _fault(place, f"could not be fetched: {fault}")
+                return
+            size = file.tell()
+            file.seek(0)
+            if place.kind == "image":
+                yield from judge.picture(place, file.read())
+            else:
+                yield from judge.film(place, file, size)
 
 
-def _facts(place: Place) -> ImageFacts:
-    body = decode(place)
-    try:
-        seen = look_at_image(body)
-    except NotMedia:
-        return ImageFacts("", len(body))
-    return ImageFacts(seen.container, len(body), seen.width or 0, seen.height or 0)
+@dataclass(frozen=True)
+class _Judge:
+    """By whose limits a request's media are judged."""
+
+    family: str
+    edition: str
+    request: Any
+
+    def picture(self, place: Place, body: bytes) -> Iterator[Fault]:
+        try:
+            seen = look_at_image(body)
+            facts = ImageFacts(seen.container, len(body), seen.width or 0, seen.height or 0)
+        except NotMedia:
+            facts = ImageFacts("", len(body))
+        yield from image_faults(self.family, place.field, facts)
+
+    def film(self, place: Place, file: IO[bytes] | Any, size: int) -> Iterator[Fault]:
+        try:
+            seen = look_at_film(file)
+        except NotMedia:
+            yield from video_faults(self.family, place.field, VideoFacts("", size))
+            return
+        facts = VideoFacts(seen.container, size, seen.width or 0, seen.height or 0, seen.duration or 0, seen.fps or 0)
+        yield from video_faults(
+            self.family,
+            place.field,
+            facts,
+            edition=self.edition,
+            model=self.request.model_name or "",
+            orientation=getattr(self.request, "character_orientation", None) or "image",
+        )
+
+
+def _fault(place: Place, allowed: str) -> Fault:
+    return Fault(place.field, "media", "that input", allowed, "Reelhook")

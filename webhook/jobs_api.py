@@ -58,7 +58,12 @@ def _shown(here: Door, job: Job, files: list[ResultFile]) -> dict[str, Any]:
         "updated_at": job.updated_at.isoformat(),
         "bytes_copied": job.bytes_copied,
         "bytes_total": job.bytes_total,
-        "units": job.units,
+        "account": job.account,
+        "cost": {
+            "expected_units": job.expected_units,
+            "list_price_usd": job.list_price,
+            "final_unit_deduction": job.units,
+        },
         "error": {"code": job.error_code, "message": job.error_message} if failed else None,
         "manifest_key": keys.manifest_key(here.settings.s3_key_template, job) if job.state is State.ARCHIVED else None,
         "files": [{**asdict(file), "url": here.link(file.key)} for file in files],

@@ -13,11 +13,13 @@ from flask import current_app
 from sqlalchemy import Engine
 
 from infra.db import make_engine
+from infra.http import Guard, Http
 from infra.object_store import ObjectStore
 from infra.queue import BackgroundQueue, Queue, make_celery
 from infra.settings import Settings
+from webhook.inputs import Inputs
 from worker.kling.gateways import Account
-from worker.services import account, now
+from worker.services import accounts, now
 from worker.store.inbox import Inbox
 from worker.store.keys import ApiKeys
 from worker.store.repository import Repository
@@ -56,13 +58,19 @@ class Door:
 
     @cached_property
     def bucket(self) -> ObjectStore:
-        """Only links are made here; no call to the bucket."""
+        """Makes links; looks at `s3://` inputs."""
         return ObjectStore(self.settings)
 
     @cached_property
-    def account(self) -> Account:
-        """Whose rules a request is checked by."""
-        return account(self.settings)
+    def accounts(self) -> dict[str, Account]:
+        """By whose rules requests are checked."""
+        return accounts(self.settings)
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """What looks at the media that requests name."""
+        guarded = Http(Guard(self.settings.guard_allow_cidrs))
+        return Inputs(self.bucket, guarded if self.settings.probe_urls else None)
 
     @property
     def secret(self) -> bytes:

@@ -16,7 +16,7 @@ from infra import log
 from infra.queue import make_celery
 from infra.settings import BadSettings, load
 from worker import messages
-from worker.services import PerProcess, account, now
+from worker.services import PerProcess, accounts, now
 from worker.tasks.announce import announce
 from worker.tasks.archive import archive
 from worker.tasks.follow_up import follow_up
@@ -25,7 +25,7 @@ from worker.tasks.sweep import sweep
 
 try:
     settings = load()
-    account(settings)
+    accounts(settings)
 except BadSettings as fault:
     sys.exit(str(fault))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,28 +11,30 @@ from typing import Any
 from worker.jobs.model import Job
 from worker.jobs.tokens import callback_token
 from worker.kling import catalog, wire
+from worker.kling.errors import CredentialsRefused
 from worker.kling.gateways import Account
 from worker.ports import Answer, Http
 
 
 @dataclass(frozen=True)
 class Provider:
-    """One account of Kling or a gateway. Errors: `infra.http.HttpError`, `worker.kling.errors.KlingError`."""
+    """The accounts at Kling and its gateways. Errors: `infra.http.HttpError`, `worker.kling.errors.KlingError`."""
 
-    account: Account
+    accounts: Mapping[str, Account]  #: by name
     http: Http
     callback_base: str  #: our public URL
     secret: bytes  #: signs callback tokens
     seconds: float  #: that one call may take
     pace: float  #: 1 at Kling's own speed
+    link: Callable[[str], str]  #: makes an s3:// reference into a link that Kling can fetch
 
     def create(self, job: Job, body: Mapping[str, Any], now: datetime) -> wire.Task:
         """Ask for the task of a job. Our id goes as its external id, so that it can be looked up by it."""
         callback_url = f"{self.callback_base}/callbacks/kling/{job.id}/{callback_token(self.secret, job.id)}"
         call = wire.create(
-            self.account,
+            self._account(job),
             job.family,
-            body,
+            with_links(body, self.link),
             callback_url=callback_url,
             external_task_id=job.id,
             now=now.timestamp(),
@@ -41,7 +43,7 @@ class Provider:
 
     def query(self, job: Job, now: datetime) -> tuple[wire.Task, bytes]:
         """What is true of the task of a job, and the bytes that say so."""
-        call = wire.query(self.account, job.family, job.provider_task_id or job.id, now=now.timestamp())
+        call = wire.query(self._account(job), job.family, job.provider_task_id or job.id, now=now.timestamp())
         answer = self._send(call)
         return _read(answer), answer.body
 
@@ -49,12 +51,35 @@ class Provider:
         """When a task that was created now is likely done."""
         return now + timedelta(seconds=catalog.expected_seconds(job.family, body) * self.pace)
 
+    def _account(self, job: Job) -> Account:
+        if job.account not in self.accounts:
+            # Somebody took it out of the settings while jobs were under way: they wait for it.
+            raise CredentialsRefused(f"account {job.account!r} is not configured")
+        return self.accounts[job.account]
+
     def _send(self, call: wire.Call) -> Answer:
         return self.http.send(call.method, call.url, call.headers, call.body, seconds=self.seconds)
 
 
 def _read(answer: Answer) -> wire.Task:
     return wire.read_task(answer.status, answer.headers, answer.body)
+
+
+#: Fields whose text is the user's own: an address in it is not ours to replace.
+_WORDS = frozenset({"prompt", "negative_prompt", "text", "sound_effect_prompt", "bgm_prompt"})
+
+
+def with_links(body: Mapping[str, Any], link: Callable[[str], str]) -> dict[str, Any]:
+    """`body` with every `s3://` reference made a link; references live as long as the job, links only a while."""
+
+    def linked(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: item if name in _WORDS else linked(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return [linked(item) for item in value]
+        return link(value) if isinstance(value, str) and value.startswith("s3://") else value
+
+    return {name: value if name in _WORDS else linked(value) for name, value in body.items()}
 
 
 def decode(request: bytes) -> dict[str, Any]:

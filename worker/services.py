@@ -23,18 +23,32 @@ from worker.provider import Provider
 from worker.store.outbox import Outbox
 from worker.store.repository import Repository
 
+#: The name of KLING_URL's account.
+DEFAULT_ACCOUNT = "default"
+
+
+def key_of(reference: str) -> str:
+    """The key in `s3://bucket/key`."""
+    return reference.removeprefix("s3://").partition("/")[2]
+
 
 def now() -> datetime:
     """The clock of production."""
     return datetime.now(UTC)
 
 
-def account(settings: Settings) -> Account:
-    """The account behind KLING_URL. Raises `BadSettings`."""
-    try:
-        return parse_account(settings.kling_url.get_secret_value())
-    except BadAccountUrl as fault:
-        raise BadSettings(f"Reelhook cannot start:\n  KLING_URL: {fault}") from None
+def accounts(settings: Settings) -> dict[str, Account]:
+    """The accounts by name; KLING_URL's is `default`. Raises `BadSettings` that names every wrong one."""
+    urls = {DEFAULT_ACCOUNT: settings.kling_url, **settings.kling_urls}
+    made, faults = {}, []
+    for name, url in urls.items():
+        try:
+            made[name] = parse_account(url.get_secret_value(), name)
+        except BadAccountUrl as fault:
+            faults.append(f"  {'KLING_URL' if name == DEFAULT_ACCOUNT else f'KLING_URL_{name.upper()}'}: {fault}")
+    if faults:
+        raise BadSettings("\n".join(["Reelhook cannot start, its settings are not complete:", *faults]))
+    return made
 
 
 @dataclass(frozen=True)
@@ -78,12 +92,13 @@ class Services:
     def provider(self) -> Provider:
         """The account at Kling; its address is the operator's choice, so no guard stands before it."""
         return Provider(
-            account=account(self.settings),
+            accounts=accounts(self.settings),
             http=Http(),
             callback_base=self.settings.public_url,
             secret=self.settings.secret_key.get_secret_value().encode(),
             seconds=self.settings.kling_timeout_seconds,
             pace=self.settings.kling_pace,
+            link=lambda reference: self.bucket.presign(key_of(reference), seconds=self.settings.s3_input_link_seconds),
         )
 
     @cached_property

@@ -21,7 +21,13 @@ LEASE = timedelta(seconds=20)
 
 def new(job_id: str = "a", **changes: str | None) -> NewJob:
     """A job as the door would hand it over."""
-    values = {"caller": "default", "family": "videos/omni-video", "external_task_id": None, "callback_url": None}
+    values = {
+        "caller": "default",
+        "account": "default",
+        "family": "videos/omni-video",
+        "external_task_id": None,
+        "callback_url": None,
+    }
     return NewJob(id=job_id, fingerprint=b"f", request=b"{}", **{**values, **changes})  # type: ignore[arg-type]  # test data
 
 

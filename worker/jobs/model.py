@@ -30,6 +30,7 @@ class Job:
 
     id: str  #: ours; the task id that callers see, and the external task id that the provider sees
     caller: str  #: name of the API key that asked
+    account: str  #: name of the provider account that it is for
     family: str  #: the provider's path below /v1, such as videos/omni-video
     state: State
     external_task_id: str | None  #: the caller's own, unique among the caller's jobs
@@ -41,6 +42,8 @@ class Job:
     archive_attempts: int
     error_code: str | None
     error_message: str | None
+    expected_units: str | None  #: what the price table says, a decimal
+    list_price: str | None  #: the same in USD
     units: str | None  #: what the provider says it deducted, a decimal
     created_at: datetime
     updated_at: datetime

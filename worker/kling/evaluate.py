@@ -73,6 +73,7 @@ class Verdict:
     """What became of a request. It is accepted when there are no faults."""
 
     family: str
+    edition: str  #: by which it was judged
     faults: tuple[Fault, ...]
     warnings: tuple[Fault, ...]
     request: Request | None  #: as parsed; None when the body is no object. Fields of a wrong type are left out
@@ -112,11 +113,11 @@ def evaluate(
     row, edition, limits, refusing, warning = _plan(family, gateway, edition, strict)
     if not isinstance(body, dict):
         fault = Fault("body", "R003", shorten(body), "must be a JSON object", _TYPE_SOURCE)
-        return Verdict(family, (fault,), (), None)
+        return Verdict(family, edition, (fault,), (), None)
     request, typed = _parse(MODELS[family], body)
     seen = Seen(request, row, edition=edition, limits=limits, kinds=elements)
     roots = {fault.field.partition("[")[0].partition(".")[0] for fault in typed}
-    return Verdict(family, (*typed, *_faults(refusing, seen, roots)), _faults(warning, seen, roots), request)
+    return Verdict(family, edition, (*typed, *_faults(refusing, seen, roots)), _faults(warning, seen, roots), request)
 
 
 @lru_cache(maxsize=512)

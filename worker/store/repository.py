@@ -29,11 +29,14 @@ class NewJob:
 
     id: str
     caller: str
+    account: str
     family: str
     external_task_id: str | None
     callback_url: str | None
     fingerprint: bytes
     request: bytes
+    expected_units: str | None = None
+    list_price: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,10 @@ class Repository:
                 .values(
                     id=new.id,
                     caller=new.caller,
+                    account=new.account,
                     family=new.family,
+                    expected_units=new.expected_units,
+                    list_price=new.list_price,
                     state=State.ACCEPTED,
                     external_task_id=new.external_task_id,
                     callback_url=new.callback_url,
