@@ -24,9 +24,9 @@ _IN_MEMORY = 2**20
 
 @dataclass(frozen=True)
 class Inputs:
-    """What looking at inputs needs. `http` is None where URLs are not to be fetched."""
+    """What looking at inputs needs. `http` is None where URLs are not to be fetched, `bucket` where there is none."""
 
-    bucket: ObjectStore
+    bucket: ObjectStore | None
     http: Http | None
 
     def faults(self, family: str, request: Any, *, edition: str) -> list[Fault]:
@@ -40,23 +40,23 @@ class Inputs:
             body = decode(place)
             yield from judge.picture(place, body)
         elif place.value.startswith("s3://"):
-            yield from self._stored(place, judge)
+            yield from self._stored(place, self.bucket, judge) if self.bucket else ()
         elif self.http and place.value.startswith(("http://", "https://")):
             yield from self._fetched(place, self.http, judge)
 
-    def _stored(self, place: Place, judge: _Judge) -> Iterator[Fault]:
-        bucket, _, key = place.value.removeprefix("s3://").partition("/")
-        if bucket != self.bucket.bucket or not key:
-            yield _fault(place, f"must be s3://{self.bucket.bucket}/KEY: that is the bucket Reelhook has the keys of")
+    def _stored(self, place: Place, bucket: ObjectStore, judge: _Judge) -> Iterator[Fault]:
+        name, _, key = place.value.removeprefix("s3://").partition("/")
+        if name != bucket.bucket or not key:
+            yield _fault(place, f"must be s3://{bucket.bucket}/KEY: that is the bucket Reelhook has the keys of")
             return
         try:
-            stored = self.bucket.head(key)
+            stored = bucket.head(key)
             if stored is None:
                 yield _fault(place, "names no object in the bucket")
             elif place.kind == "image":
-                yield from judge.picture(place, self.bucket.read(key, 0, _LARGEST["image"]))
+                yield from judge.picture(place, bucket.read(key, 0, _LARGEST["image"]))
             else:
-                with self.bucket.open(key, stored.size) as file:
+                with bucket.open(key, stored.size) as file:
                     yield from judge.film(place, file, stored.size)
         except StoreError as fault:
             yield _fault(place, f"could not be read from the bucket ({fault})")

@@ -24,6 +24,7 @@ class Family:
     models: tuple[str, ...] = ()  #: values of `model_name`, the default first; empty: there is no such field
     mode: str = "std"  #: default of `mode`
     source: str = ""
+    frames: bool = False  #: whether its images may be first and end frames
 
 
 _T2V = ("kling-v1", "kling-v1-6", "kling-v2-master", "kling-v2-1-master", "kling-v2-5-turbo", "kling-v2-6", "kling-v3")
@@ -35,7 +36,9 @@ _IMAGES = ("kling-v1", "kling-v1-5", "kling-v2", "kling-v2-new", "kling-v2-1", "
 _TRY_ON = ("kolors-virtual-try-on-v1", "kolors-virtual-try-on-v1-5")
 
 _ROWS = (
-    Family("videos/omni-video", "video", 319, ("kling-video-o1", "kling-v3-omni"), "pro", "2.1 (A, B, B2o)"),
+    Family(
+        "videos/omni-video", "video", 319, ("kling-video-o1", "kling-v3-omni"), "pro", "2.1 (A, B, B2o)", frames=True
+    ),
     Family("videos/text2video", "video", 319, _T2V, source="2.2 (A, B)"),
     Family("videos/image2video", "video", 164, _I2V, source="2.3 (A, B, B2i)"),
     Family("videos/multi-image2video", "video", 164, ("kling-v1-6",), source="2.6 (B, R)"),

@@ -23,7 +23,7 @@ from worker.kling.gateways import gateway as gateway_row
 from worker.kling.prices import Cost, cost
 from worker.kling.redact import shorten
 from worker.kling.requests import MODELS, Request
-from worker.kling.rule import Fault, Limits, Miss, Rule, Seen, Severity
+from worker.kling.rule import Check, Fault, Limits, Miss, Rule, Seen, Severity
 from worker.kling.rules_common import COMMON
 from worker.kling.rules_image import IMAGE
 from worker.kling.rules_omni import OMNI
@@ -32,6 +32,9 @@ from worker.kling.rules_shots import SHOTS
 from worker.kling.rules_video import VIDEO
 
 RULES: tuple[Rule, ...] = tuple(chain.from_iterable(group.rows for group in (COMMON, SHOTS, OMNI, VIDEO, IMAGE, OTHER)))
+
+#: Rules with their checks beside them: looking each up again would cost as much as most of them take.
+_Checks = tuple[tuple[Check, Rule], ...]
 
 _PLAIN = Limits()
 #: What a gateway's own document says otherwise, by gateway and family; "" is any family.
@@ -126,22 +129,22 @@ def _plan(
     gateway: str,
     edition: str | None,
     strict: bool,  # noqa: FBT001 - a cache key has no names
-) -> tuple[Family, str, Limits, tuple[Rule, ...], tuple[Rule, ...]]:
+) -> tuple[Family, str, Limits, _Checks, _Checks]:
     """What an evaluation needs that does not depend on the request."""
     edition = edition or gateway_row(gateway).edition
     if edition not in EDITIONS:
         raise UnknownEdition(f"unknown edition {edition[:20]!r}; known are {', '.join(EDITIONS)}")
     mine = [(rule, rule.severity(edition, strict=strict)) for rule in RULES if family in rule.families]
-    refusing = tuple(rule for rule, severity in mine if severity is Severity.REFUSE)
-    warning = tuple(rule for rule, severity in mine if severity is Severity.WARN)
+    refusing = tuple((rule.check, rule) for rule, severity in mine if severity is Severity.REFUSE)
+    warning = tuple((rule.check, rule) for rule, severity in mine if severity is Severity.WARN)
     return FAMILIES[family], edition, _OVERLAYS.get((gateway, family), _PLAIN), refusing, warning
 
 
-def _faults(rules: Iterable[Rule], seen: Seen, faulty: set[str]) -> tuple[Fault, ...]:
+def _faults(checks: _Checks, seen: Seen, faulty: set[str]) -> tuple[Fault, ...]:
     """What the rules find, but for fields that could not even be read: their type was named already."""
     faults: list[Fault] = []
-    for rule in rules:
-        found = rule.check(seen)
+    for check, rule in checks:
+        found = check(seen)
         if not found:
             continue
         misses = (found,) if isinstance(found, Miss) else found

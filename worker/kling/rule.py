@@ -71,6 +71,7 @@ class Seen:
         "duration",
         "edition",
         "family",
+        "frames",
         "kinds",
         "limits",
         "mode",
@@ -90,12 +91,16 @@ class Seen:
         self.kinds = kinds  #: of elements, by id: image or video; None when nobody looked
         self.model: str = request.model_name or (family.models[0] if family.models else "")
         self.can: Model | None = MODELS.get(self.model)
-        self.mode: str = getattr(request, "mode", None) or family.mode
-        duration = getattr(request, "duration", None)
+        fields = request.__dict__  # a missing attribute of a pydantic model is slow to be missing
+        self.mode: str = fields.get("mode") or family.mode
+        duration = fields.get("duration")
         self.duration: str = "5" if duration is None or duration == "" else str(duration)
-        self.sound: bool = getattr(request, "sound", None) == "on"
-        multi = getattr(request, "multi_shot", None)
+        self.sound: bool = fields.get("sound") == "on"
+        multi = fields.get("multi_shot")
         self.multi: bool = multi is True or multi == "true"
+        images = fields.get("image_list")
+        #: The types of omni-video's images that are frames.
+        self.frames: list[str] = [item.type for item in images if item.type] if images and family.frames else []
 
     def is_video_element(self, element_id: object) -> bool:
         """Whether an element is known to be a video-character one."""

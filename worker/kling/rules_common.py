@@ -68,7 +68,7 @@ def _surplus(seen: Seen) -> Found:
 def _length(seen: Seen) -> Found:
     request, limits = seen.request, seen.limits
     prompt = request.prompt
-    negative = getattr(request, "negative_prompt", None)
+    negative = request.__dict__.get("negative_prompt")
     misses = []
     if prompt is not None and len(prompt) > limits.prompt:
         misses.append(Miss("prompt", prompt, f"must be at most {limits.prompt} characters"))
@@ -144,8 +144,8 @@ _LISTS = {"image": "image_list", "element": "element_list", "video": "video_list
 def _placeholders(seen: Seen) -> Found:
     request = seen.request
     prompts = [("prompt", request.prompt)]
-    for number, shot in enumerate(getattr(request, "multi_prompt", None) or ()):
-        prompts.append((f"multi_prompt[{number}].prompt", shot.prompt))
+    if shots := request.__dict__.get("multi_prompt"):
+        prompts += [(f"multi_prompt[{number}].prompt", shot.prompt) for number, shot in enumerate(shots)]
     misses = []
     for where, prompt in prompts:
         if prompt and "<<<" in prompt:
@@ -159,8 +159,9 @@ def _placeholders(seen: Seen) -> Found:
 
 def _listed(request: object, kind: str) -> int:
     """How many places a placeholder of that kind can name."""
-    if kind == "image" and getattr(request, "image", None):
+    fields = request.__dict__
+    if kind == "image" and fields.get("image"):
         return 1
-    if kind == "video" and not hasattr(request, "video_list"):
+    if kind == "video" and "video_list" not in fields:
         return 1  # the session's or the request's one video
-    return len(getattr(request, _LISTS[kind], None) or ())
+    return len(fields.get(_LISTS[kind]) or ())

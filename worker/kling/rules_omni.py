@@ -19,10 +19,6 @@ def _elements(seen: Seen) -> int:
     return len(seen.request.element_list or ())
 
 
-def _frames(seen: Seen) -> list[str]:
-    return [item.type for item in seen.request.image_list or () if item.type]
-
-
 def _is_edit(seen: Seen) -> bool:
     videos = seen.request.video_list
     return bool(videos) and (videos[0].refer_type or "base") == "base"
@@ -42,7 +38,7 @@ def _image(seen: Seen) -> Found:
 
 @OMNI.rule("R035", _F, "An end frame needs a first frame.", "DOC A, B, S1, S2")
 def _end_alone(seen: Seen) -> Found:
-    frames = _frames(seen)
+    frames = seen.frames
     if "end_frame" not in frames or "first_frame" in frames:
         return None
     return Miss("image_list", "an end_frame alone", "an end_frame needs a first_frame beside it")
@@ -50,7 +46,7 @@ def _end_alone(seen: Seen) -> Found:
 
 @OMNI.rule("R036", _F, "There is at most one first frame and one end frame.", "E; INF")
 def _one_each(seen: Seen) -> Found:
-    frames = _frames(seen)
+    frames = seen.frames
     return [
         Miss("image_list", f"{frames.count(kind)} of type {kind}", f"must hold at most one {kind}")
         for kind in ("first_frame", "end_frame")
@@ -65,14 +61,14 @@ def _one_each(seen: Seen) -> Found:
     "DOC A, B, S1, S2",
 )
 def _frames_or_edit(seen: Seen) -> Found:
-    if not _is_edit(seen) or not _frames(seen):
+    if not _is_edit(seen) or not seen.frames:
         return None
     return Miss("image_list", "a first or end frame", "must hold plain references only beside a base video")
 
 
 @OMNI.rule("R038", _F, "More than two images exclude an end frame.", "AMB: all models in A, S2, S4; o1 only in B, B2o")
 def _end_of_many(seen: Seen) -> Found:
-    if _images(seen) <= 2 or "end_frame" not in _frames(seen):
+    if _images(seen) <= 2 or "end_frame" not in seen.frames:
         return None
     if seen.edition in since("2026-03") and seen.model != _O1:
         return None
@@ -114,7 +110,7 @@ def _character_beside_video(seen: Seen) -> Found:
     "R042", _F, "Beside frames there are at most 3 elements; none beside first and end frame on o1.", "DOC S4, A, B2o"
 )
 def _elements_beside_frames(seen: Seen) -> Found:
-    frames = _frames(seen)
+    frames = seen.frames
     if not frames:
         return None
     most = 0 if seen.model == _O1 and "end_frame" in frames else 3
@@ -198,7 +194,7 @@ def _no_duration(seen: Seen) -> Found:
     "R050", _F, "With a base video or a first frame, aspect_ratio has no effect.", "AMB: DOC B2o; S2 says not supported"
 )
 def _no_ratio(seen: Seen) -> Found:
-    if not seen.request.aspect_ratio or not (_is_edit(seen) or "first_frame" in _frames(seen)):
+    if not seen.request.aspect_ratio or not (_is_edit(seen) or "first_frame" in seen.frames):
         return None
     return Miss("aspect_ratio", seen.request.aspect_ratio, "will be ignored: the output follows its input")
 
@@ -218,7 +214,7 @@ def _ratio(seen: Seen) -> Found:
 )
 def _needs_ratio(seen: Seen) -> Found:
     request = seen.request
-    if request.aspect_ratio or request.video_list or "first_frame" in _frames(seen):
+    if request.aspect_ratio or request.video_list or "first_frame" in seen.frames:
         return None
     return Miss("aspect_ratio", request.aspect_ratio, "is required without a first_frame and without a video")
 
@@ -236,7 +232,7 @@ def _duration(seen: Seen) -> Found:
 def _five_or_ten(seen: Seen) -> Found:
     if seen.model != _O1 or seen.duration in ("5", "10"):
         return None
-    request, frames = seen.request, _frames(seen)
+    request, frames = seen.request, seen.frames
     plain = _images(seen) > len(frames)
     if request.video_list or request.element_list or plain or "end_frame" in frames:
         return None
@@ -253,7 +249,7 @@ def _five_or_ten(seen: Seen) -> Found:
     "AMB: map against M, E",
 )
 def _frames_duration(seen: Seen) -> Found:
-    if seen.model != _O1 or seen.duration in ("5", "10") or "end_frame" not in _frames(seen):
+    if seen.model != _O1 or seen.duration in ("5", "10") or "end_frame" not in seen.frames:
         return None
     return Miss("duration", seen.request.duration, "may be refused: 5 and 10 are safe")
 

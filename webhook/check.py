@@ -1,0 +1,99 @@
+"""`reelhook check`: what is wrong with a request, before it costs money. Needs no server and no credentials."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from webhook.bodies import BadBody, parse_object
+from webhook.inputs import Inputs
+from worker.kling.evaluate import RULES, Verdict, evaluate
+from worker.kling.rule import Fault
+
+
+def judge(family: str, body: bytes, *, gateway: str, edition: str | None, strict: bool) -> Verdict:
+    """The verdict on the request in `body`, whatever bytes it is. Raises what `evaluate` raises for unknown names."""
+    by = partial(evaluate, family, gateway=gateway, edition=edition, strict=strict)
+    try:
+        request = parse_object(body)
+    except BadBody as problem:
+        fault = Fault("body", "R003", f"{len(body)} bytes", str(problem), "DOC Ce")
+        return replace(by({}), faults=(fault,), warnings=())
+    verdict = by(request)
+    media = Inputs(None, None).faults(family, verdict.request, edition=verdict.edition) if verdict.accepted else []
+    return replace(verdict, faults=(*verdict.faults, *media))
+
+
+def as_json(verdict: Verdict) -> str:
+    """The verdict for other programs."""
+    cost = verdict.cost
+    return json.dumps(
+        {
+            "verdict": "accept" if verdict.accepted else "reject",
+            "faults": [asdict(fault) for fault in verdict.faults],
+            "warnings": [asdict(warning) for warning in verdict.warnings],
+            "units": None if cost.units is None else str(cost.units),
+            "list_price_usd": None if cost.usd is None else str(cost.usd),
+            "edition": verdict.edition,
+        },
+        indent=2,
+    )
+
+
+def show(verdict: Verdict, console: Console) -> None:
+    """The verdict for a person."""
+    if verdict.accepted:
+        console.print(Text("accepted", style="bold green"), Text(f"by edition {verdict.edition}", style="dim"))
+    else:
+        console.print(Text("refused", style="bold red"), Text(f"by edition {verdict.edition}", style="dim"))
+    for style, faults in (("red", verdict.faults), ("yellow", verdict.warnings)):
+        for fault in faults:
+            console.print(_line(fault, style), soft_wrap=True)
+    cost = verdict.cost
+    if verdict.accepted and cost.units is not None:
+        console.print(f"costs {cost.units} units, list price {cost.usd:.2f} USD", highlight=False)
+
+
+def _line(fault: Fault, style: str) -> Text:
+    text = Text("  ")
+    text.append(fault.field, style=f"bold {style}")
+    text.append(f"  {fault.allowed}", style=style)
+    text.append(f"; found {fault.found}")
+    return text.append(f"  [{fault.rule}, {fault.source}]", style="dim")
+
+
+def rules_table() -> Table:
+    """Every rule with its sentence, its families and its source."""
+    table = Table("rule", "what holds", "families", "refuses in", "source", show_lines=False)
+    for row in _rows():
+        table.add_row(*row)
+    return table
+
+
+def rules_markdown() -> str:
+    """The same as a page."""
+    lines = ["| rule | what holds | families | refuses in | source |", "|---|---|---|---|---|"]
+    return "\n".join(lines + ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in _rows()])
+
+
+def _rows() -> list[tuple[str, str, str, str, str]]:
+    rows = sorted(RULES, key=lambda rule: rule.id)
+    return [(rule.id, rule.text, _families(rule.families), _when(rule), rule.source) for rule in rows]
+
+
+def _families(paths: tuple[str, ...]) -> str:
+    return "all" if len(paths) > 12 else ", ".join(path.partition("/")[2] for path in paths)
+
+
+def _when(rule: Any) -> str:
+    if rule.lenient:
+        return "strict only, else warns"
+    if not rule.refuses:
+        return "warns"
+    return "all editions" if len(rule.refuses) == 3 else ", ".join(sorted(rule.refuses))
