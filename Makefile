@@ -56,6 +56,10 @@ lint: $(INSTALLED) ## ruff, mypy --strict, import-linter
 suite: $(INSTALLED) ## the tests only (ARGS="-k name" narrows)
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: bench
+bench: $(INSTALLED) ## ratios against a baseline of the same run (BENCH=check for one)
+	@$(BIN)/python -m tests.bench $(BENCH)
+
 .PHONY: lock
 lock: $(INSTALLED) ## compile the exact versions with hashes from the ranges in pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.txt

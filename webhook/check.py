@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -24,10 +24,10 @@ def judge(family: str, body: bytes, *, gateway: str, edition: str | None, strict
         request = parse_object(body)
     except BadBody as problem:
         fault = Fault("body", "R003", f"{len(body)} bytes", str(problem), "DOC Ce")
-        return replace(by({}), faults=(fault,), warnings=())
+        return by({})._replace(faults=(fault,), warnings=())
     verdict = by(request)
     media = Inputs(None, None).faults(family, verdict.request, edition=verdict.edition) if verdict.accepted else []
-    return replace(verdict, faults=(*verdict.faults, *media))
+    return verdict._replace(faults=(*verdict.faults, *media))
 
 
 def as_json(verdict: Verdict) -> str:

@@ -8,11 +8,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import chain
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -33,10 +32,11 @@ from worker.kling.rules_video import VIDEO
 
 RULES: tuple[Rule, ...] = tuple(chain.from_iterable(group.rows for group in (COMMON, SHOTS, OMNI, VIDEO, IMAGE, OTHER)))
 
-#: Rules with their checks beside them: looking each up again would cost as much as most of them take.
-_Checks = tuple[tuple[Check, Rule], ...]
+#: By field (see `Rule.when`), rules with their checks beside them: looking one up costs as much as most of them take.
+_Checks = tuple[tuple[str, tuple[tuple[Check, Rule], ...]], ...]
 
 _PLAIN = Limits()
+_NONE: frozenset[str] = frozenset()
 #: What a gateway's own document says otherwise, by gateway and family; "" is any family.
 _OVERLAYS: Mapping[tuple[str, str], Limits] = MappingProxyType(
     {
@@ -71,8 +71,7 @@ _TYPES = {
 _TYPE_SOURCE = "DOC A, B (field types)"
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What became of a request. It is accepted when there are no faults."""
 
     family: str
@@ -90,7 +89,7 @@ class Verdict:
         """Whether Kling would take it, as far as anybody knows."""
         return not self.faults
 
-    @cached_property
+    @property
     def cost(self) -> Cost:
         """What the price table says it costs."""
         return cost(self.family, self.request)
@@ -119,8 +118,9 @@ def evaluate(
         return Verdict(family, edition, (fault,), (), None)
     request, typed = _parse(MODELS[family], body)
     seen = Seen(request, row, edition=edition, limits=limits, kinds=elements)
-    roots = {fault.field.partition("[")[0].partition(".")[0] for fault in typed}
-    return Verdict(family, edition, (*typed, *_faults(refusing, seen, roots)), _faults(warning, seen, roots), request)
+    roots = frozenset(_root(fault.field) for fault in typed) if typed else _NONE
+    faults = typed + _faults(refusing, seen, roots)
+    return Verdict(family, edition, faults, _faults(warning, seen, roots), request)
 
 
 @lru_cache(maxsize=512)
@@ -135,21 +135,33 @@ def _plan(
     if edition not in EDITIONS:
         raise UnknownEdition(f"unknown edition {edition[:20]!r}; known are {', '.join(EDITIONS)}")
     mine = [(rule, rule.severity(edition, strict=strict)) for rule in RULES if family in rule.families]
-    refusing = tuple((rule.check, rule) for rule, severity in mine if severity is Severity.REFUSE)
-    warning = tuple((rule.check, rule) for rule, severity in mine if severity is Severity.WARN)
+    refusing = _grouped(rule for rule, severity in mine if severity is Severity.REFUSE)
+    warning = _grouped(rule for rule, severity in mine if severity is Severity.WARN)
     return FAMILIES[family], edition, _OVERLAYS.get((gateway, family), _PLAIN), refusing, warning
 
 
-def _faults(checks: _Checks, seen: Seen, faulty: set[str]) -> tuple[Fault, ...]:
+def _grouped(rules: Iterable[Rule]) -> _Checks:
+    """Rules by the field that they look at: most requests leave most fields out."""
+    groups: dict[str, list[tuple[Check, Rule]]] = {}
+    for rule in rules:
+        groups.setdefault(rule.when, []).append((rule.check, rule))
+    return tuple((field, tuple(group)) for field, group in groups.items())
+
+
+def _faults(checks: _Checks, seen: Seen, faulty: frozenset[str]) -> tuple[Fault, ...]:
     """What the rules find, but for fields that could not even be read: their type was named already."""
-    faults: list[Fault] = []
-    for check, rule in checks:
-        found = check(seen)
-        if not found:
-            continue
-        misses = (found,) if isinstance(found, Miss) else found
-        faults += [rule.fault(miss) for miss in misses if not faulty or _root(miss.field) not in faulty]
-    return tuple(faults)
+    fields = seen.request.__dict__
+    found = [
+        (rule, miss)
+        for field, group in checks
+        if not field or fields.get(field)
+        for check, rule in group
+        if (miss := check(seen))
+    ]
+    if not found:
+        return ()
+    misses = [(rule, one) for rule, some in found for one in ((some,) if isinstance(some, Miss) else some)]
+    return tuple(rule.fault(miss) for rule, miss in misses if _root(miss.field) not in faulty)
 
 
 def _root(field: str) -> str:

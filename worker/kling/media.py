@@ -66,6 +66,22 @@ def media_of(family: str, request: Any) -> Iterator[Place]:
                 yield Place(f"{name}[{number}].{inner}", medium, kind)
 
 
+def inline(family: str, fields: Mapping[str, Any]) -> Iterator[Place]:
+    """The media of a request that are no URLs; `fields` are its attributes. Costs nothing where there are none."""
+    for name, inner, kind in _PLACES.get(family, ()):
+        value = fields.get(name)
+        if not value:
+            continue
+        if not inner:
+            if not value.startswith(URL_SCHEMES):
+                yield Place(name, value, kind)
+            continue
+        for number, item in enumerate(value):
+            medium = getattr(item, inner)
+            if medium and not medium.startswith(URL_SCHEMES):
+                yield Place(f"{name}[{number}].{inner}", medium, kind)
+
+
 def is_base64(place: Place) -> bool:
     """Whether the medium came in the request itself."""
     return not place.value.startswith(URL_SCHEMES)

@@ -122,6 +122,7 @@ class Rule:
     refuses: frozenset[str] = ALL  #: editions in which it refuses
     elsewhere: Severity = Severity.OFF  #: what it does in the other editions
     lenient: bool = False  #: warns, and refuses only where a strict evaluation was asked for
+    when: str = ""  #: a field without which the check has nothing to look at; empty: it always has
 
     def severity(self, edition: str, *, strict: bool) -> Severity:
         """What a miss amounts to in an edition."""
@@ -150,18 +151,21 @@ class Rules:
         refuses: frozenset[str] = ALL,
         elsewhere: Severity = Severity.OFF,
         lenient: bool = False,
+        when: str = "",
     ) -> Callable[[Check], Check]:
         """Make the decorated check a row."""
 
         def add(check: Check) -> Check:
-            self.rows.append(Rule(id_, families, text, source, check, refuses, elsewhere, lenient))
+            self.rows.append(Rule(id_, families, text, source, check, refuses, elsewhere, lenient, when))
             return check
 
         return add
 
-    def advice(self, id_: str, families: tuple[str, ...], text: str, source: str) -> Callable[[Check], Check]:
+    def advice(
+        self, id_: str, families: tuple[str, ...], text: str, source: str, *, when: str = ""
+    ) -> Callable[[Check], Check]:
         """The same for a row that only ever warns: what will be ignored, and what sources disagree on."""
-        return self.rule(id_, families, text, source, refuses=frozenset(), elsewhere=Severity.WARN)
+        return self.rule(id_, families, text, source, refuses=frozenset(), elsewhere=Severity.WARN, when=when)
 
 
 def one_of(values: Sequence[str]) -> str:

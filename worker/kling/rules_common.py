@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from worker.kling.catalog import FAMILIES
-from worker.kling.media import base64_fault, media_of
+from worker.kling.media import base64_fault, inline
 from worker.kling.requests import given
 from worker.kling.rule import Found, Miss, Rules, Seen, one_of, whole
 
@@ -91,6 +91,7 @@ _TIMED = tuple(
     "duration is a string; a number is sent on as it came.",
     "DOC; AMB: a gateway's sample sends a number",
     lenient=True,
+    when="duration",
 )
 def _duration_type(seen: Seen) -> Found:
     duration = seen.request.duration
@@ -101,7 +102,11 @@ _SHOT_FAMILIES = ("videos/omni-video", "videos/text2video", "videos/image2video"
 
 
 @COMMON.rule(
-    "R008", _SHOT_FAMILIES, "multi_shot is a boolean, or one of the strings true and false.", "DOC; sample in A"
+    "R008",
+    _SHOT_FAMILIES,
+    "multi_shot is a boolean, or one of the strings true and false.",
+    "DOC; sample in A",
+    when="multi_shot",
 )
 def _flag(seen: Seen) -> Found:
     value = seen.request.multi_shot
@@ -125,7 +130,7 @@ def _count(seen: Seen) -> Found:
 def _base64(seen: Seen) -> Found:
     misses = [
         Miss(place.field, "base64 text", fault)
-        for place in media_of(seen.family.path, seen.request)
+        for place in inline(seen.family.path, seen.request.__dict__)
         if (fault := base64_fault(place))
     ]
     return misses or None

@@ -24,7 +24,13 @@ def _is_edit(seen: Seen) -> bool:
     return bool(videos) and (videos[0].refer_type or "base") == "base"
 
 
-@OMNI.rule("R034", _F, "Each image has an image_url; its type, if any, is first_frame or end_frame.", "DOC A, B, S1")
+@OMNI.rule(
+    "R034",
+    _F,
+    "Each image has an image_url; its type, if any, is first_frame or end_frame.",
+    "DOC A, B, S1",
+    when="image_list",
+)
 def _image(seen: Seen) -> Found:
     misses = []
     for number, item in enumerate(seen.request.image_list or ()):
@@ -36,7 +42,7 @@ def _image(seen: Seen) -> Found:
     return misses or None
 
 
-@OMNI.rule("R035", _F, "An end frame needs a first frame.", "DOC A, B, S1, S2")
+@OMNI.rule("R035", _F, "An end frame needs a first frame.", "DOC A, B, S1, S2", when="image_list")
 def _end_alone(seen: Seen) -> Found:
     frames = seen.frames
     if "end_frame" not in frames or "first_frame" in frames:
@@ -44,7 +50,7 @@ def _end_alone(seen: Seen) -> Found:
     return Miss("image_list", "an end_frame alone", "an end_frame needs a first_frame beside it")
 
 
-@OMNI.rule("R036", _F, "There is at most one first frame and one end frame.", "E; INF")
+@OMNI.rule("R036", _F, "There is at most one first frame and one end frame.", "E; INF", when="image_list")
 def _one_each(seen: Seen) -> Found:
     frames = seen.frames
     return [
@@ -59,6 +65,7 @@ def _one_each(seen: Seen) -> Found:
     _F,
     "Frames exclude a base video, and base is what refer_type means when it is left out.",
     "DOC A, B, S1, S2",
+    when="image_list",
 )
 def _frames_or_edit(seen: Seen) -> Found:
     if not _is_edit(seen) or not seen.frames:
@@ -66,7 +73,13 @@ def _frames_or_edit(seen: Seen) -> Found:
     return Miss("image_list", "a first or end frame", "must hold plain references only beside a base video")
 
 
-@OMNI.rule("R038", _F, "More than two images exclude an end frame.", "AMB: all models in A, S2, S4; o1 only in B, B2o")
+@OMNI.rule(
+    "R038",
+    _F,
+    "More than two images exclude an end frame.",
+    "AMB: all models in A, S2, S4; o1 only in B, B2o",
+    when="image_list",
+)
 def _end_of_many(seen: Seen) -> Found:
     if _images(seen) <= 2 or "end_frame" not in seen.frames:
         return None
@@ -83,7 +96,7 @@ def _seven(seen: Seen) -> Found:
     return Miss("image_list", f"{count} images and elements", "images and elements together must be at most 7")
 
 
-@OMNI.rule("R040", _F, "With a video, images and elements are at most 4.", "DOC A, B, S0, S2")
+@OMNI.rule("R040", _F, "With a video, images and elements are at most 4.", "DOC A, B, S0, S2", when="video_list")
 def _four(seen: Seen) -> Found:
     count = _images(seen) + _elements(seen)
     if count <= 4 or not seen.request.video_list:
@@ -99,7 +112,7 @@ def _characters(seen: Seen) -> int:
     return sum(seen.is_video_element(item.element_id) for item in seen.request.element_list or ())
 
 
-@OMNI.rule("R041", _F, "Beside a video there is no video-character element.", "DOC A, B, B2o")
+@OMNI.rule("R041", _F, "Beside a video there is no video-character element.", "DOC A, B, B2o", when="video_list")
 def _character_beside_video(seen: Seen) -> Found:
     if not seen.request.video_list or not _characters(seen):
         return None
@@ -107,7 +120,11 @@ def _character_beside_video(seen: Seen) -> Found:
 
 
 @OMNI.rule(
-    "R042", _F, "Beside frames there are at most 3 elements; none beside first and end frame on o1.", "DOC S4, A, B2o"
+    "R042",
+    _F,
+    "Beside frames there are at most 3 elements; none beside first and end frame on o1.",
+    "DOC S4, A, B2o",
+    when="element_list",
 )
 def _elements_beside_frames(seen: Seen) -> Found:
     frames = seen.frames
@@ -125,6 +142,7 @@ def _elements_beside_frames(seen: Seen) -> Found:
     "Video-character elements are at most 3, with at most 4 images and other elements.",
     "DOC B2o",
     refuses=frozenset({NEWEST}),
+    when="element_list",
 )
 def _few_characters(seen: Seen) -> Found:
     characters = _characters(seen)
@@ -136,14 +154,14 @@ def _few_characters(seen: Seen) -> Found:
     )
 
 
-@OMNI.rule("R044", _F, "kling-video-o1 takes multi-image elements only.", "DOC map (A, B, R)")
+@OMNI.rule("R044", _F, "kling-video-o1 takes multi-image elements only.", "DOC map (A, B, R)", when="element_list")
 def _o1_characters(seen: Seen) -> Found:
     if seen.model != _O1 or not _characters(seen):
         return None
     return Miss("element_list", "a video-character element", "must hold multi-image elements only with kling-video-o1")
 
 
-@OMNI.rule("R045", _F, "video_list holds at most one video, by its URL.", "DOC A, B, S0, S2")
+@OMNI.rule("R045", _F, "video_list holds at most one video, by its URL.", "DOC A, B, S0, S2", when="video_list")
 def _one_video(seen: Seen) -> Found:
     videos = seen.request.video_list
     if not videos:
@@ -158,7 +176,7 @@ def _one_video(seen: Seen) -> Found:
     return misses
 
 
-@OMNI.rule("R046", _F, "refer_type is feature or base.", "DOC A, B, S0, S1, S2")
+@OMNI.rule("R046", _F, "refer_type is feature or base.", "DOC A, B, S0, S1, S2", when="video_list")
 def _refer_type(seen: Seen) -> Found:
     return [
         Miss(f"video_list[{number}].refer_type", item.refer_type, one_of(("feature", "base")))
@@ -167,7 +185,7 @@ def _refer_type(seen: Seen) -> Found:
     ]
 
 
-@OMNI.rule("R047", _F, "keep_original_sound is yes or no.", "DOC A, B, S0, S1, S2")
+@OMNI.rule("R047", _F, "keep_original_sound is yes or no.", "DOC A, B, S0, S1, S2", when="video_list")
 def _original_sound(seen: Seen) -> Found:
     return [
         Miss(f"video_list[{number}].keep_original_sound", item.keep_original_sound, one_of(("yes", "no")))
@@ -176,14 +194,14 @@ def _original_sound(seen: Seen) -> Found:
     ]
 
 
-@OMNI.rule("R048", _F, "Beside a video, sound is off.", "DOC A (2026-02-03), S4")
+@OMNI.rule("R048", _F, "Beside a video, sound is off.", "DOC A (2026-02-03), S4", when="video_list")
 def _silent(seen: Seen) -> Found:
     if not seen.sound or not seen.request.video_list:
         return None
     return Miss("sound", "on", "must be off or left out beside a video")
 
 
-@OMNI.advice("R049", _F, "With a base video, duration has no effect.", "DOC A, B, S0, S1, S2")
+@OMNI.advice("R049", _F, "With a base video, duration has no effect.", "DOC A, B, S0, S1, S2", when="video_list")
 def _no_duration(seen: Seen) -> Found:
     if not _is_edit(seen) or seen.request.duration is None:
         return None
@@ -247,6 +265,7 @@ def _five_or_ten(seen: Seen) -> Found:
     _F,
     "On o1, whether first and end frame allow other durations than 5 and 10 is disputed.",
     "AMB: map against M, E",
+    when="image_list",
 )
 def _frames_duration(seen: Seen) -> Found:
     if seen.model != _O1 or seen.duration in ("5", "10") or "end_frame" not in seen.frames:
@@ -274,7 +293,7 @@ def _sound(seen: Seen) -> Found:
     return Miss("sound", sound, f"{seen.model} has no native sound; must be off") if seen.model == _O1 else None
 
 
-@OMNI.rule("R003", _F, "Each element has an element_id.", "DOC A, B, S1")
+@OMNI.rule("R003", _F, "Each element has an element_id.", "DOC A, B, S1", when="element_list")
 def _element_id(seen: Seen) -> Found:
     return [
         Miss(f"element_list[{number}].element_id", item.element_id, "must be an element's id")

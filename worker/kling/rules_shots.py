@@ -11,6 +11,13 @@ _TEXT = ("videos/text2video",)
 _IMAGE = ("videos/image2video",)
 _EVERY = (*_OMNI, *_TEXT, *_IMAGE)
 _LONGEST_SHOT = 512
+_COUNT = [1, 2, 3, 4, 5, 6]
+_LENGTHS = {str(seconds): seconds for seconds in range(1, 16)}
+
+
+def _seconds(duration: str | int | None) -> int | None:
+    """A duration as a number; the usual ones are looked up, since every shot is asked several times."""
+    return _LENGTHS.get(duration) or whole(duration)  # type: ignore[arg-type]  # a number is no key, and so not found
 
 
 @SHOTS.rule("R021", (*_OMNI, *_TEXT), "Without multi_shot there is a prompt.", "DOC A, B, S1")
@@ -29,14 +36,14 @@ def _unused(seen: Seen) -> Found:
     return [Miss(name, getattr(request, name), "will be ignored, since multi_shot is not true") for name in names]
 
 
-@SHOTS.rule("R023", _EVERY, "multi_shot needs a shot_type.", "DOC A, B, S1")
+@SHOTS.rule("R023", _EVERY, "multi_shot needs a shot_type.", "DOC A, B, S1", when="multi_shot")
 def _shot_type(seen: Seen) -> Found:
     if not seen.multi or seen.request.shot_type:
         return None
     return Miss("shot_type", seen.request.shot_type, "is required when multi_shot is true")
 
 
-@SHOTS.rule("R024", _EVERY, "shot_type is customize or intelligence.", "DOC B, B2o")
+@SHOTS.rule("R024", _EVERY, "shot_type is customize or intelligence.", "DOC B, B2o", when="multi_shot")
 def _known_shot_type(seen: Seen) -> Found:
     if not seen.multi or seen.request.shot_type in (None, "", "customize", "intelligence"):
         return None
@@ -44,7 +51,11 @@ def _known_shot_type(seen: Seen) -> Found:
 
 
 @SHOTS.advice(
-    "R024", _OMNI, "Of omni's shot types the first edition knows customize only.", "AMB: A, S1, S4 against B, B2o"
+    "R024",
+    _OMNI,
+    "Of omni's shot types the first edition knows customize only.",
+    "AMB: A, S1, S4 against B, B2o",
+    when="multi_shot",
 )
 def _intelligence(seen: Seen) -> Found:
     if not seen.multi or seen.request.shot_type != "intelligence" or seen.edition in since("2026-03"):
@@ -52,14 +63,16 @@ def _intelligence(seen: Seen) -> Found:
     return Miss("shot_type", "intelligence", "may be refused: this edition documents customize only")
 
 
-@SHOTS.rule("R025", _EVERY, "customize needs a multi_prompt; prompt has no effect then.", "DOC A, B, S1")
+@SHOTS.rule(
+    "R025", _EVERY, "customize needs a multi_prompt; prompt has no effect then.", "DOC A, B, S1", when="multi_shot"
+)
 def _multi_prompt(seen: Seen) -> Found:
     if not seen.multi or seen.request.shot_type != "customize" or seen.request.multi_prompt:
         return None
     return Miss("multi_prompt", seen.request.multi_prompt, "must hold 1 to 6 shots when shot_type is customize")
 
 
-@SHOTS.rule("R026", (*_OMNI, *_TEXT, *_IMAGE), "intelligence needs a prompt.", "DOC B, B2o")
+@SHOTS.rule("R026", (*_OMNI, *_TEXT, *_IMAGE), "intelligence needs a prompt.", "DOC B, B2o", when="multi_shot")
 def _directed(seen: Seen) -> Found:
     if not seen.multi or seen.request.shot_type != "intelligence" or seen.request.prompt:
         return None
@@ -70,14 +83,14 @@ def _shots(seen: Seen) -> bool:
     return bool(seen.multi and seen.request.multi_prompt and seen.request.shot_type != "intelligence")
 
 
-@SHOTS.rule("R027", _EVERY, "multi_prompt holds at most 6 shots.", "DOC A, B, S1")
+@SHOTS.rule("R027", _EVERY, "multi_prompt holds at most 6 shots.", "DOC A, B, S1", when="multi_shot")
 def _six(seen: Seen) -> Found:
     if not _shots(seen) or len(seen.request.multi_prompt) <= 6:
         return None
     return Miss("multi_prompt", seen.request.multi_prompt, "must hold 1 to 6 shots")
 
 
-@SHOTS.rule("R028", _EVERY, "A shot's prompt has 1 to 512 characters.", "DOC A, B, S1")
+@SHOTS.rule("R028", _EVERY, "A shot's prompt has 1 to 512 characters.", "DOC A, B, S1", when="multi_shot")
 def _shot_prompt(seen: Seen) -> Found:
     if not _shots(seen):
         return None
@@ -88,43 +101,54 @@ def _shot_prompt(seen: Seen) -> Found:
     ]
 
 
-@SHOTS.rule("R029", _EVERY, "A shot lasts a whole number of seconds, 1 up to the task's duration.", "DOC A, B, S1")
+@SHOTS.rule(
+    "R029",
+    _EVERY,
+    "A shot lasts a whole number of seconds, 1 up to the task's duration.",
+    "DOC A, B, S1",
+    when="multi_shot",
+)
 def _shot_duration(seen: Seen) -> Found:
     if not _shots(seen):
         return None
-    total = whole(seen.duration) or 15
+    total = _seconds(seen.duration) or 15
     return [
         Miss(
             f"multi_prompt[{number}].duration", shot.duration, f"must be a whole number from 1 to {total}, as a string"
         )
         for number, shot in enumerate(seen.request.multi_prompt)
-        if not 1 <= (whole(shot.duration) or 0) <= total
+        if not 1 <= (_seconds(shot.duration) or 0) <= total
     ]
 
 
-@SHOTS.rule("R030", _EVERY, "The shots last as long as the task.", "DOC A, B, S1")
+@SHOTS.rule("R030", _EVERY, "The shots last as long as the task.", "DOC A, B, S1", when="multi_shot")
 def _sum(seen: Seen) -> Found:
     if not _shots(seen):
         return None
-    lengths = [whole(shot.duration) for shot in seen.request.multi_prompt]
-    total = whole(seen.duration)
+    lengths = [_seconds(shot.duration) for shot in seen.request.multi_prompt]
+    total = _seconds(seen.duration)
     if total is None or None in lengths or sum(filter(None, lengths)) == total:
         return None
     found = sum(filter(None, lengths))
     return Miss("multi_prompt", found, f"the shots' durations must add up to the task's duration, {total} s")
 
 
-@SHOTS.advice("R031", _EVERY, "Shots are numbered 1, 2, 3 and so on.", "samples; INF")
+@SHOTS.advice("R031", _EVERY, "Shots are numbered 1, 2, 3 and so on.", "samples; INF", when="multi_shot")
 def _numbered(seen: Seen) -> Found:
     if not _shots(seen):
         return None
-    numbers = [whole(shot.index) for shot in seen.request.multi_prompt]
+    numbers = [shot.index for shot in seen.request.multi_prompt]
+    if numbers == _COUNT[: len(numbers)]:
+        return None
+    numbers = [whole(number) for number in numbers]
     if sorted(number or 0 for number in numbers) == list(range(1, len(numbers) + 1)):
         return None
     return Miss("multi_prompt", numbers, "index should count 1, 2, 3 and so on, each once")
 
 
-@SHOTS.rule("R032", _EVERY, "multi_shot works with kling-v3 and kling-v3-omni only.", "DOC map (A, B, Cv)")
+@SHOTS.rule(
+    "R032", _EVERY, "multi_shot works with kling-v3 and kling-v3-omni only.", "DOC map (A, B, Cv)", when="multi_shot"
+)
 def _multi_shot_model(seen: Seen) -> Found:
     if not seen.multi or seen.can is None or seen.can.multi_shot:
         return None
@@ -137,6 +161,7 @@ def _multi_shot_model(seen: Seen) -> Found:
     "multi_shot excludes first and end frames.",
     "AMB: B only; A and B2o are silent",
     refuses=frozenset({"2026-03"}),
+    when="multi_shot",
 )
 def _no_frames(seen: Seen) -> Found:
     if not seen.multi or not any(item.type for item in seen.request.image_list or ()):
@@ -150,6 +175,7 @@ def _no_frames(seen: Seen) -> Found:
     "multi_shot excludes image_tail.",
     "AMB: B only; A and B2i are silent",
     refuses=frozenset({"2026-03"}),
+    when="multi_shot",
 )
 def _no_tail(seen: Seen) -> Found:
     if not seen.multi or not seen.request.image_tail:

@@ -41,14 +41,19 @@ def _sound(seen: Seen) -> Found:
     return Miss("sound", "on", f"model/mode({seen.model}/{seen.mode}) is not supported with sound on")
 
 
-@VIDEO.rule("R065", _BOTH, "cfg_scale lies between 0 and 1.", "DOC A, B")
+@VIDEO.rule("R065", _BOTH, "cfg_scale lies between 0 and 1.", "DOC A, B", when="cfg_scale")
 def _scale(seen: Seen) -> Found:
     scale = seen.request.cfg_scale
     return None if scale is None or 0 <= scale <= 1 else Miss("cfg_scale", scale, "must be a number from 0 to 1")
 
 
 @VIDEO.rule(
-    "R065", _BOTH, "cfg_scale has no effect on kling-v2 models.", "DOC B; AMB: gateways always send it", lenient=True
+    "R065",
+    _BOTH,
+    "cfg_scale has no effect on kling-v2 models.",
+    "DOC B; AMB: gateways always send it",
+    lenient=True,
+    when="cfg_scale",
 )
 def _scale_model(seen: Seen) -> Found:
     if seen.request.cfg_scale is None or seen.can is None or seen.can.cfg_scale:
@@ -56,7 +61,7 @@ def _scale_model(seen: Seen) -> Found:
     return Miss("cfg_scale", seen.request.cfg_scale, f"will be ignored by {seen.model}")
 
 
-@VIDEO.rule("R066", _TEXT, "camera_control works with kling-v1 in std at 5 s.", "DOC map (A, B)")
+@VIDEO.rule("R066", _TEXT, "camera_control works with kling-v1 in std at 5 s.", "DOC map (A, B)", when="camera_control")
 def _camera_model(seen: Seen) -> Found:
     if seen.request.camera_control is None or (seen.model, seen.mode, seen.duration) == ("kling-v1", "std", "5"):
         return None
@@ -64,7 +69,11 @@ def _camera_model(seen: Seen) -> Found:
 
 
 @VIDEO.rule(
-    "R067", _BOTH, "A simple camera moves along exactly one axis, by -10 to 10; others take no config.", "DOC A, B"
+    "R067",
+    _BOTH,
+    "A simple camera moves along exactly one axis, by -10 to 10; others take no config.",
+    "DOC A, B",
+    when="camera_control",
 )
 def _camera(seen: Seen) -> Found:
     camera = seen.request.camera_control
@@ -103,7 +112,7 @@ def _too_many_voices(seen: Seen) -> list[Miss]:
     return misses
 
 
-@VIDEO.rule("R069", _TEXT, "At most 2 voices, with sound on.", "DOC A")
+@VIDEO.rule("R069", _TEXT, "At most 2 voices, with sound on.", "DOC A", when="voice_list")
 def _voices(seen: Seen) -> Found:
     return _too_many_voices(seen)
 
@@ -139,7 +148,13 @@ def _exclusive(seen: Seen) -> Found:
     return Miss(used[1], " and ".join(used), f"cannot be combined with {used[0]}") if len(used) > 1 else None
 
 
-@VIDEO.rule("R083", _IMAGE, "image_tail works with some combinations of model, mode and duration.", "DOC map; OBS")
+@VIDEO.rule(
+    "R083",
+    _IMAGE,
+    "image_tail works with some combinations of model, mode and duration.",
+    "DOC map; OBS",
+    when="image_tail",
+)
 def _tail(seen: Seen) -> Found:
     if not seen.request.image_tail or seen.can is None:
         return None
@@ -164,7 +179,13 @@ def _mask_model(seen: Seen) -> Found:
     )
 
 
-@VIDEO.rule("R084", _IMAGE, "There are at most 6 dynamic masks, each with a mask and 2 to 77 points.", "DOC A, B")
+@VIDEO.rule(
+    "R084",
+    _IMAGE,
+    "There are at most 6 dynamic masks, each with a mask and 2 to 77 points.",
+    "DOC A, B",
+    when="dynamic_masks",
+)
 def _masks(seen: Seen) -> Found:
     masks = seen.request.dynamic_masks
     if not masks:
@@ -179,7 +200,9 @@ def _masks(seen: Seen) -> Found:
     return misses
 
 
-@VIDEO.rule("R085", _IMAGE, "camera_control works with kling-v1-5 in pro at 5 s, simple only.", "DOC map")
+@VIDEO.rule(
+    "R085", _IMAGE, "camera_control works with kling-v1-5 in pro at 5 s, simple only.", "DOC map", when="camera_control"
+)
 def _image_camera(seen: Seen) -> Found:
     camera = seen.request.camera_control
     if camera is None:
@@ -190,7 +213,7 @@ def _image_camera(seen: Seen) -> Found:
     return None if camera.type == "simple" else Miss("camera_control.type", camera.type, "must be simple")
 
 
-@VIDEO.rule("R086", _IMAGE, "element_list works with kling-v3, at most 3.", "DOC A, B, map")
+@VIDEO.rule("R086", _IMAGE, "element_list works with kling-v3, at most 3.", "DOC A, B, map", when="element_list")
 def _elements(seen: Seen) -> Found:
     elements = seen.request.element_list
     if not elements:
@@ -205,14 +228,22 @@ def _elements(seen: Seen) -> Found:
     ]
 
 
-@VIDEO.rule("R087", _IMAGE, "element_list and voice_list exclude each other.", "DOC A, B, B2i; AMB: a sample uses both")
+@VIDEO.rule(
+    "R087",
+    _IMAGE,
+    "element_list and voice_list exclude each other.",
+    "DOC A, B, B2i; AMB: a sample uses both",
+    when="voice_list",
+)
 def _elements_or_voices(seen: Seen) -> Found:
     if not seen.request.element_list or not seen.request.voice_list:
         return None
     return Miss("voice_list", seen.request.voice_list, "cannot be combined with element_list")
 
 
-@VIDEO.rule("R088", _IMAGE, "At most 2 voices, with sound on, on kling-v2-6 in pro.", "DOC map, A, B")
+@VIDEO.rule(
+    "R088", _IMAGE, "At most 2 voices, with sound on, on kling-v2-6 in pro.", "DOC map, A, B", when="voice_list"
+)
 def _image_voices(seen: Seen) -> Found:
     voices = seen.request.voice_list
     if not voices:
@@ -224,7 +255,11 @@ def _image_voices(seen: Seen) -> Found:
 
 
 @VIDEO.advice(
-    "R088", _IMAGE, "Whether kling-v3 takes voices is disputed.", "AMB: map says no, changelog and price list yes"
+    "R088",
+    _IMAGE,
+    "Whether kling-v3 takes voices is disputed.",
+    "AMB: map says no, changelog and price list yes",
+    when="voice_list",
 )
 def _v3_voices(seen: Seen) -> Found:
     if not seen.request.voice_list or seen.model != "kling-v3":

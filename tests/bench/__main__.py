@@ -1,0 +1,16 @@
+"""`make bench`: every benchmark, or the one that BENCH names."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.bench import check
+
+BENCHES = {"check": check.run}
+
+if __name__ == "__main__":
+    wanted = sys.argv[1:] or list(BENCHES)
+    if unknown := [name for name in wanted if name not in BENCHES]:
+        sys.exit(f"no benchmark is called {', '.join(unknown)}; there are {', '.join(BENCHES)}")
+    for name in wanted:
+        BENCHES[name]()

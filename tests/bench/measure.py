@@ -1,0 +1,41 @@
+"""Measuring on a shared machine: interleaved runs, medians, and ratios against a baseline of the same run."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+#: Interleaved rounds. An odd number has a middle.
+ROUNDS = 15
+
+
+def medians(ways: Mapping[str, Callable[[], object]], *, calls: int, rounds: int = ROUNDS) -> dict[str, float]:
+    """Median seconds that one call of each way takes. In each round every way has its turn, so noise hits all alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in track(range(rounds), description="measuring", transient=True):
+        for name, way in ways.items():
+            began = time.perf_counter()
+            for _ in range(calls):
+                way()
+            seconds[name].append((time.perf_counter() - began) / calls)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def show(title: str, rows: Mapping[str, Mapping[str, float]], *, baseline: str, ratio: str) -> None:
+    """A table of ratios against `baseline`, drawn as bars, and one `name ratio=...` line each for other programs."""
+    console = Console()
+    table = Table("case", "way", ratio, "", title=title)
+    for case, times in rows.items():
+        for way, seconds in times.items():
+            value = seconds / times[baseline]
+            table.add_row(case, way, f"{value:.2f}", "█" * round(value * 6))
+    console.print(table)
+    for case, times in rows.items():
+        for way, seconds in times.items():
+            if way != baseline:
+                print(f"{case} {way} {ratio}={seconds / times[baseline]:.2f}")
