@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from celery import Celery
 from kombu.exceptions import KombuError
@@ -62,7 +63,7 @@ class Queue:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def send(self, task: str, queue_name: str, args: Sequence[str]) -> bool:
+    def send(self, task: str, queue_name: str, args: Sequence[Any]) -> bool:
         """Whether the broker took the message."""
         try:
             self._app.send_task(task, args=list(args), queue=queue_name)
@@ -88,12 +89,12 @@ class BackgroundQueue:
 
     def __init__(self, inner: Queue) -> None:
         self._inner = inner
-        self._waiting: queue.Queue[tuple[str, str, Sequence[str]]] = queue.Queue(self._WAITING)
+        self._waiting: queue.Queue[tuple[str, str, Sequence[Any]]] = queue.Queue(self._WAITING)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._rest_until = 0.0
 
-    def send(self, task: str, queue_name: str, args: Sequence[str]) -> bool:
+    def send(self, task: str, queue_name: str, args: Sequence[Any]) -> bool:
         """Whether the message waits to be sent; returns at once."""
         if time.monotonic() < self._rest_until:
             return False

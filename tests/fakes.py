@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from worker.jobs.model import Job, ResultFile, State
+from worker.messages import QUEUES
 
 T = TypeVar("T")
 
@@ -33,13 +34,18 @@ class FakeClock:
 class FakeQueue:
     """A broker that keeps what it was sent; `down` makes it refuse."""
 
-    sent: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)
+    sent: list[tuple[str, str, tuple[Any, ...]]] = field(default_factory=list)
     down: bool = False
+    #: Takes what is sent to queues that are not ours.
+    elsewhere: Callable[[tuple[str, str, tuple[Any, ...]]], object] | None = None
 
-    def send(self, task: str, queue_name: str, args: Sequence[str]) -> bool:
+    def send(self, task: str, queue_name: str, args: Sequence[Any]) -> bool:
         """Whether it was taken."""
-        if not self.down:
-            self.sent.append((task, queue_name, tuple(args)))
+        message = (task, queue_name, tuple(args))
+        if not self.down and self.elsewhere and queue_name not in QUEUES:
+            self.elsewhere(message)
+        elif not self.down:
+            self.sent.append(message)
         return not self.down
 
 
@@ -53,6 +59,7 @@ def a_job(**changes: object) -> Job:
         "state": State.ACCEPTED,
         "external_task_id": None,
         "callback_url": None,
+        "on_done": None,
         "provider_task_id": None,
         "submissions": 0,
         "deferrals": 0,

@@ -32,7 +32,7 @@ from worker.kling.wire import Task
 from worker.provider import Provider
 from worker.services import Services
 from worker.store.tables import deliveries
-from worker.tasks.announce import announce
+from worker.tasks.announce import Ways, announce
 from worker.tasks.archive import archive
 from worker.tasks.follow_up import follow_up
 from worker.tasks.submit import submit
@@ -109,17 +109,15 @@ class House:
             messages.FOLLOW_UP: lambda job: follow_up(job, provider=s.provider, **rows),
             messages.ARCHIVE: lambda job: archive(job, provider=s.provider, copier=s.copier, **rows),
             messages.ANNOUNCE: lambda delivery: announce(
-                delivery,
-                store=s.store,
-                outbox=s.outbox,
-                http=s.guarded,
-                link=s.link,
-                secret=self.settings.secret_key.get_secret_value().encode(),
-                seconds=5,
-                clock=clock,
+                delivery, store=s.store, outbox=s.outbox, ways=self.ways(), clock=clock
             ),
         }
         verbs[task](*args)
+
+    def ways(self) -> Ways:
+        """How receivers are reached."""
+        secret = self.settings.secret_key.get_secret_value().encode()
+        return Ways(self.services.guarded, self.queue, self.services.link, secret, 5)
 
     def drain(self) -> None:
         """Do the work of every message, and of those that follow from it."""

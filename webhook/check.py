@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from webhook.bodies import BadBody, parse_object
-from webhook.inputs import Inputs
+from worker.inputs import Inputs
 from worker.kling.evaluate import RULES, Verdict, evaluate
 from worker.kling.rule import Fault
 

@@ -18,6 +18,7 @@ from worker.jobs.tokens import signing_secret
 from worker.kling import catalog
 from worker.kling.errors import UnknownEdition, UnknownFamily, UnknownGateway
 from worker.services import accounts, now
+from worker.store.aside import Aside
 from worker.store.keys import ApiKeys
 from worker.store.migrate import migrate as run_migrations
 
@@ -101,6 +102,15 @@ def check_request(
     else:
         check.show(verdict, Console())
     sys.exit(0 if verdict.accepted else 1)
+
+
+@main.command("set-aside")
+@click.option("--limit", default=20, show_default=True, help="How many of the newest.")
+def show_set_aside(limit: int) -> None:
+    """Show messages from other apps that could not become jobs, and why."""
+    for one in Aside(Context().engine).newest(limit):
+        click.echo(f"{one.at:%Y-%m-%d %H:%M:%S}  {one.task}  {one.reason}")
+        click.echo(f"    {one.message.decode(errors='replace')[:500]}")
 
 
 @main.group()

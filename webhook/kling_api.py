@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import re
-from hashlib import sha256
-from typing import Any
 
 from flask import Blueprint, Response, request
-from ulid import ULID
 
-from infra.http import is_http_url
-from infra.log import logger
 from webhook import bodies
 from webhook.auth import caller
 from webhook.problems import KlingProblem, envelope
 from webhook.wiring import Door, door
 from worker import messages
+from worker.accept import DEFAULT_ACCOUNT, Asked
 from worker.jobs import outbound
 from worker.jobs.machine import Step
 from worker.kling import catalog
-from worker.kling.evaluate import Verdict, evaluate
-from worker.services import DEFAULT_ACCOUNT
-from worker.store.repository import NewJob
-
-log = logger(__name__)
 
 api = Blueprint("kling", __name__)
 
-#: Kling documents neither length nor alphabet of external ids; these hold every id in its samples.
-_LONGEST_ID = 255
+#: What no id of a row can hold.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-#: How a request may be checked: as Kling would, with what is merely tolerated refused too, or sent as it is.
-_CHECKS = ("lenient", "strict", "off")
 
 Answer = tuple[Response, int]
 
@@ -43,18 +30,12 @@ def create(family: str) -> Answer:
     here = door()
     who = caller(request, here.keys)
     path = _family(family)
-    account = _account(here)
     raw = bodies.read(request, here.settings.max_body_bytes)
-    body = bodies.parse_object(raw)
-    verdict = _checked(here, path, account, body)
-    new = _new_job(who, account, path, raw, body, verdict)
-    job, fingerprint, is_new = here.store.accept(new, here.clock())
-    if fingerprint != new.fingerprint:
-        used = f"external_task_id {new.external_task_id!r} was used before with another request; it must be unique"
-        raise KlingProblem(400, 1201, used)
+    check = request.headers.get("Reelhook-Check", "lenient").lower()
+    asked = Asked(who, path, bodies.parse_object(raw), raw, account=asked_account(), check=check)
+    job, is_new = here.acceptor.accept(asked)
     if is_new:
         messages.send(here.queue, [messages.for_step(Step.SUBMIT, job.id)])
-        log.info("job.accepted", job=job.id, family=path, warnings=[one.rule for one in verdict.warnings])
     return envelope(outbound.created(job))
 
 
@@ -105,67 +86,6 @@ def _query_number(name: str, *, default: int, most: int) -> int:
     return number
 
 
-def _account(here: Door) -> str:
-    """The account that a job asks for by name, with a header that no client of Kling sends by accident."""
-    name = request.headers.get("Reelhook-Account", DEFAULT_ACCOUNT).lower()
-    if name not in here.accounts:
-        known = ", ".join(here.accounts)
-        raise KlingProblem(400, 1201, f"header Reelhook-Account must be one of {known}, found {name[:40]!r}")
-    return name
-
-
-def _checked(here: Door, path: str, account: str, body: dict[str, Any]) -> Verdict:
-    """The verdict on a request that may go. Raises `KlingProblem` with every fault of one that may not."""
-    check = request.headers.get("Reelhook-Check", "lenient").lower()
-    if check not in _CHECKS:
-        raise KlingProblem(
-            400, 1201, f"header Reelhook-Check must be one of {', '.join(_CHECKS)}, found {check[:40]!r}"
-        )
-    gateway, edition = here.accounts[account].gateway, here.settings.kling_edition
-    verdict = evaluate(path, body, gateway=gateway, edition=edition, strict=check == "strict")
-    if check == "off":
-        return verdict
-    if faults := verdict.faults or here.inputs.faults(path, verdict.request, edition=verdict.edition):
-        raise KlingProblem(verdict.http_status, verdict.code, "; ".join(fault.message for fault in faults))
-    return verdict
-
-
-def _new_job(who: str, account: str, path: str, raw: bytes, body: dict[str, Any], verdict: Verdict) -> NewJob:
-    canonical = json.dumps([account, path, body], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    cost = verdict.cost
-    return NewJob(
-        id=str(ULID()).lower(),
-        caller=who,
-        account=account,
-        family=path,
-        external_task_id=_external_id(body),
-        callback_url=_callback_url(body),
-        fingerprint=sha256(canonical.encode()).digest(),
-        request=raw,
-        expected_units=None if cost.units is None else str(cost.units),
-        list_price=None if cost.usd is None else str(cost.usd),
-    )
-
-
-def _callback_url(body: dict[str, Any]) -> str | None:
-    url = _text(body, "callback_url")
-    if url is not None and not is_http_url(url):
-        raise KlingProblem(400, 1201, "callback_url must be an absolute http:// or https:// URL, or left out")
-    return url
-
-
-def _external_id(body: dict[str, Any]) -> str | None:
-    external = _text(body, "external_task_id")
-    if external is not None and len(external) > _LONGEST_ID:
-        raise KlingProblem(400, 1201, f"external_task_id must be at most {_LONGEST_ID} characters long")
-    return external
-
-
-def _text(body: dict[str, Any], name: str) -> str | None:
-    """A string that a row can hold; None where it is absent or empty, which Kling takes for absent."""
-    value = body.get(name)
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str) or _CONTROL.search(value):
-        raise KlingProblem(400, 1201, f"{name} must be a string without control characters")
-    return value
+def asked_account() -> str:
+    """The account that a request asks for by name, in a header that no client of Kling sends by accident."""
+    return request.headers.get("Reelhook-Account", DEFAULT_ACCOUNT).lower()

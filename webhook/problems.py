@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 
 from infra.log import logger
 from webhook.bodies import BadBody
+from worker.accept import Refused
 
 log = logger(__name__)
 
@@ -52,6 +53,7 @@ def install(app: Flask) -> None:
     """Give every error of `app` a shape that its caller can read."""
     app.register_error_handler(KlingProblem, _kling_problem)
     app.register_error_handler(Problem, _problem)
+    app.register_error_handler(Refused, _refused)
     app.register_error_handler(BadBody, _bad_body)
     app.register_error_handler(OperationalError, _no_database)
     app.register_error_handler(PoolTimeout, _no_database)
@@ -75,6 +77,10 @@ def _say(status: int, code: int, title: str, detail: str = "") -> tuple[Response
 
 
 def _kling_problem(fault: KlingProblem) -> tuple[Response, int]:
+    return _say(fault.http_status, fault.code, fault.message)
+
+
+def _refused(fault: Refused) -> tuple[Response, int]:
     return _say(fault.http_status, fault.code, fault.message)
 
 

@@ -17,7 +17,8 @@ from infra.http import Guard, Http
 from infra.object_store import ObjectStore
 from infra.queue import BackgroundQueue, Queue, make_celery
 from infra.settings import Settings
-from webhook.inputs import Inputs
+from worker.accept import Acceptor
+from worker.inputs import Inputs
 from worker.kling.gateways import Account
 from worker.services import accounts, now
 from worker.store.inbox import Inbox
@@ -67,10 +68,11 @@ class Door:
         return accounts(self.settings)
 
     @cached_property
-    def inputs(self) -> Inputs:
-        """What looks at the media that requests name."""
+    def acceptor(self) -> Acceptor:
+        """What makes a request a job, or refuses it."""
         guarded = Http(Guard(self.settings.guard_allow_cidrs))
-        return Inputs(self.bucket, guarded if self.settings.probe_urls else None)
+        inputs = Inputs(self.bucket, guarded if self.settings.probe_urls else None)
+        return Acceptor(self.store, self.accounts, inputs, self.settings.kling_edition, self.clock)
 
     @property
     def secret(self) -> bytes:

@@ -17,9 +17,10 @@ from infra.queue import make_celery
 from infra.settings import BadSettings, load
 from worker import messages
 from worker.services import PerProcess, accounts, now
-from worker.tasks.announce import announce
+from worker.tasks.announce import Ways, announce
 from worker.tasks.archive import archive
 from worker.tasks.follow_up import follow_up
+from worker.tasks.request import request
 from worker.tasks.submit import submit
 from worker.tasks.sweep import sweep
 
@@ -45,6 +46,12 @@ app.conf.beat_schedule = {
 services = PerProcess(settings, app)
 
 
+@app.task(name=messages.REQUEST)
+def _request(*args: Any, **kwargs: Any) -> None:
+    s = services()
+    request(args, kwargs, acceptor=s.acceptor, keys=s.keys, aside=s.aside, queue=s.queue, clock=now)
+
+
 @app.task(name=messages.SUBMIT)
 def _submit(job_id: str) -> None:
     s = services()
@@ -66,16 +73,10 @@ def _archive(job_id: str) -> None:
 @app.task(name=messages.ANNOUNCE)
 def _announce(delivery_id: str) -> None:
     s = services()
-    announce(
-        delivery_id,
-        store=s.store,
-        outbox=s.outbox,
-        http=s.guarded,
-        link=s.link,
-        secret=settings.secret_key.get_secret_value().encode(),
-        seconds=settings.delivery_timeout_seconds,
-        clock=now,
+    ways = Ways(
+        s.guarded, s.queue, s.link, settings.secret_key.get_secret_value().encode(), settings.delivery_timeout_seconds
     )
+    announce(delivery_id, store=s.store, outbox=s.outbox, ways=ways, clock=now)
 
 
 @app.task(name=messages.SWEEP)
@@ -93,8 +94,9 @@ def _logs(**_: Any) -> None:
 
 
 @task_prerun.connect
-def _bind(task_id: str, task: Any, args: tuple[str, ...], **_: Any) -> None:
-    log.bind(message=task_id, task_name=task.name, **({"subject": args[0]} if args else {}))
+def _bind(task_id: str, task: Any, args: tuple[Any, ...], **_: Any) -> None:
+    ours = task.name.startswith(("reelhook.job", "reelhook.delivery"))
+    log.bind(message=task_id, task_name=task.name, **({"subject": args[0]} if ours and args else {}))
 
 
 @task_postrun.connect

@@ -20,6 +20,9 @@ class Message(NamedTuple):
     args: tuple[str, ...] = ()
 
 
+#: From other apps: keyword arguments as `worker.tasks.request.Order` says. The queue is `submit`.
+REQUEST = "reelhook.submit.v1"
+
 SUBMIT = "reelhook.job.submit.v1"  #: (job id)
 FOLLOW_UP = "reelhook.job.follow_up.v1"  #: (job id)
 ARCHIVE = "reelhook.job.archive.v1"  #: (job id)

@@ -14,7 +14,7 @@ Clock = Callable[[], datetime]
 class Queue(Protocol):
     """Takes messages, or says that it could not."""
 
-    def send(self, task: str, queue_name: str, args: Sequence[str]) -> bool:
+    def send(self, task: str, queue_name: str, args: Sequence[Any]) -> bool:
         """Whether the message was taken."""
 
 

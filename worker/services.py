@@ -16,15 +16,16 @@ from infra.http import Guard, Http
 from infra.object_store import ObjectStore
 from infra.queue import Queue
 from infra.settings import BadSettings, Settings
+from worker.accept import DEFAULT_ACCOUNT, Acceptor
 from worker.copier import Copier
+from worker.inputs import Inputs
 from worker.kling.errors import BadAccountUrl
 from worker.kling.gateways import Account, parse_account
 from worker.provider import Provider
+from worker.store.aside import Aside
+from worker.store.keys import ApiKeys
 from worker.store.outbox import Outbox
 from worker.store.repository import Repository
-
-#: The name of KLING_URL's account.
-DEFAULT_ACCOUNT = "default"
 
 
 def key_of(reference: str) -> str:
@@ -74,6 +75,16 @@ class Services:
         return Outbox(self.engine)
 
     @cached_property
+    def keys(self) -> ApiKeys:
+        """The rows of API keys."""
+        return ApiKeys(self.engine, self.settings.secret_key.get_secret_value().encode())
+
+    @cached_property
+    def aside(self) -> Aside:
+        """The rows of what was set aside."""
+        return Aside(self.engine)
+
+    @cached_property
     def queue(self) -> Queue:
         """The way to the broker."""
         return Queue(self.celery)
@@ -100,6 +111,12 @@ class Services:
             pace=self.settings.kling_pace,
             link=lambda reference: self.bucket.presign(key_of(reference), seconds=self.settings.s3_input_link_seconds),
         )
+
+    @cached_property
+    def acceptor(self) -> Acceptor:
+        """What makes a request that came by a message a job, or refuses it."""
+        inputs = Inputs(self.bucket, self.guarded if self.settings.probe_urls else None)
+        return Acceptor(self.store, accounts(self.settings), inputs, self.settings.kling_edition, now)
 
     @cached_property
     def copier(self) -> Copier:

@@ -31,6 +31,8 @@ _DEFAULT = Config()
 @click.option("--concurrency", default=_DEFAULT.concurrency, help="slots per kind of resource pack")
 @click.option("--balance", type=float, help="units in the account; without end if absent")
 @click.option("--edition", type=click.Choice([str(edition) for edition in Edition]), default=str(_DEFAULT.edition))
+@click.option("--strict/--lenient", default=_DEFAULT.strict, help="refuse what sources disagree about, too")
+@click.option("--postpaid/--prepaid", default=_DEFAULT.postpaid, help="an empty account is in arrears")
 @click.option("--log/--no-log", default=_DEFAULT.log)
 def main(edition: str, **options: object) -> None:
     """A stand-in for Kling's `/v1` HTTP API."""

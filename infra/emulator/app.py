@@ -57,7 +57,7 @@ class App:
         return self._faults.through("create", partial(self._perform, ask))
 
     def _perform(self, ask: Ask) -> Reply:
-        rules.check(ask, self._config.edition)
+        rules.check(ask, self._config.edition, strict=self._config.strict)
         task = self._world.create(ask, fates.read(ask.prompts), time.time())
         self._stage.begin(task)
         self._stage.callbacks.before_reply(task)

@@ -19,7 +19,7 @@ class Ask:
     def get(self, key: str, default: Any = None) -> Any:
         """The value of `key`; `default` if it is absent, null or empty."""
         value = self.body.get(key)
-        return default if value is None or value in ("", [], {}) else value
+        return default if value is None or value in ("", []) else value
 
     def text(self, key: str, default: str = "") -> str:
         """The value of `key` if it is a string."""
@@ -93,7 +93,7 @@ class Ask:
             return 1
         series = self.text("result_type") == "series"
         value = self.get("series_amount", 4) if series else self.get("n", 1)
-        return int(value) if str(value).isdecimal() else 4
+        return int(value) if str(value).isdecimal() and str(value).isascii() else 4
 
     @property
     def prompts(self) -> tuple[str, ...]:

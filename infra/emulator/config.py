@@ -35,6 +35,10 @@ class Config:
     concurrency: int = 20
     #: Units left in the account; None is without end.
     balance: float | None = None
+    #: An account that pays afterwards is in arrears (1101) where one with packs has used them up (1102).
+    postpaid: bool = False
     edition: Edition = Edition.JUNE
+    #: Refuse what sources disagree about, too.
+    strict: bool = False
     #: One JSON line per request on stderr.
     log: bool = True

@@ -60,7 +60,10 @@ _ROWS = (
         "videos/multi-elements", "video", 319, "kling-v1-6", ("kling-v1-6",), ("session_id", "edit_mode", "prompt"),
         ("image_list[].image",),
     ),
-    Family("videos/advanced-lip-sync", "video", 455, required=("session_id", "face_choose")),
+    Family(
+        "videos/advanced-lip-sync", "video", 455, required=("session_id", "face_choose"),
+        sounds=("face_choose[].sound_file",),
+    ),
     Family(
         "videos/lip-sync", "video", 455, required=("input",), videos=("input.video_url",), clips=("input.video_id",),
     ),

@@ -71,6 +71,7 @@ FAULTS: dict[str, dict[str, Fault]] = {
         "html_200_after": _after(lambda: page(200, "Welcome")),
         "status_429_1302": _instead(lambda: refuse(1302, "request rate over limit")),
         "status_429_1303": _instead(lambda: refuse(1303, "parallel task over resource pack limit")),
+        "status_429_1101": _instead(lambda: refuse(1101, "Account is in arrears")),
         "status_429_1102": _instead(lambda: refuse(1102, "Account balance not enough")),
         "delay": _delay,
     },

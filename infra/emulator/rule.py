@@ -1,7 +1,8 @@
 """What a rule is, and the complaints that many of them share."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from infra.emulator.ask import Ask
 from infra.emulator.config import Edition
@@ -18,6 +19,8 @@ class Rule:
     number: str
     check: Check
     editions: frozenset[Edition] = EVERY
+    #: Holds only where the emulator is to refuse what sources disagree about, too.
+    strict: bool = False
 
 
 def one_of(ask: Ask, key: str, allowed: Iterable[str]) -> str | None:
@@ -26,6 +29,14 @@ def one_of(ask: Ask, key: str, allowed: Iterable[str]) -> str | None:
     if value is None or (isinstance(value, str) and value in allowed):
         return None
     return f"{key} value '{value}' is invalid"
+
+
+def digits(value: object) -> int | None:
+    """A whole number from 0 on that came as a number, or as a string of its digits; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return None
+    text = str(value)
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else None
 
 
 def enum(key: str, *allowed: str) -> Check:
@@ -40,8 +51,9 @@ def whole(key: str, low: int, high: int) -> Check:
         value = ask.get(key)
         if value is None:
             return None
-        good = not isinstance(value, bool) and isinstance(value, int | str) and str(value).isdecimal()
-        return None if good and low <= int(value) <= high else f"{key} must be between {low} and {high}"
+        number = digits(value)
+        good = number is not None and low <= number <= high
+        return None if good else f"{key} must be between {low} and {high}"
 
     return check
 
@@ -71,12 +83,13 @@ def at_most(key: str, most: int, least: int = 0) -> Check:
 
 def just_one(*keys: str) -> Check:
     """R120: exactly one of `keys` is present."""
+    return lambda ask: one_present(ask.body, *keys)
 
-    def check(ask: Ask) -> str | None:
-        present = [key for key in keys if ask.get(key) is not None]
-        return None if len(present) == 1 else f"exactly one of {', '.join(keys)} is required"
 
-    return check
+def one_present(fields: Mapping[str, Any], *keys: str) -> str | None:
+    """The complaint that not exactly one of `keys` is there."""
+    present = [key for key in keys if fields.get(key) not in (None, "")]
+    return None if len(present) == 1 else f"exactly one of {', '.join(keys)} is required"
 
 
 def no_longer(key: str, most: int) -> Check:

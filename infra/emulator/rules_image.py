@@ -1,8 +1,9 @@
 """Rules of the image families (R100..R108, R124)."""
 
 from infra.emulator.ask import Ask
+from infra.emulator.config import Edition
 from infra.emulator.families import values_at
-from infra.emulator.rule import Rule, at_most, enum, fraction, whole
+from infra.emulator.rule import EVERY, Rule, at_most, enum, fraction, whole
 
 _OMNI = "kling-v3-omni"
 _RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9")
@@ -43,12 +44,22 @@ def _count(ask: Ask) -> str | None:
     return None if ask.text("result_type") == "series" else whole("n", 1, 9)(ask)
 
 
-def _generations(ask: Ask) -> str | None:
-    """R104, R106."""
+def _old_models(ask: Ask) -> str | None:
+    """R104."""
     if ask.text("resolution") == "2k" and ask.model in {"kling-v1", "kling-v1-5"}:
         return f"model/resolution({ask.model}/2k) is not supported"
     if ask.text("aspect_ratio") == "21:9" and ask.model == "kling-v1":
         return f"model/aspect_ratio({ask.model}/21:9) is not supported"
+    return None
+
+
+def _old_models_named(ask: Ask) -> str | None:
+    """R104. Pages of mid-2026 say that a body without a model means kling-v3; older ones, kling-v1."""
+    return _old_models(ask) if ask.get("model_name") else None
+
+
+def _generations(ask: Ask) -> str | None:
+    """R106."""
     if ask.get("image_reference") and not ask.get("image"):
         return "image can not be null"
     needs = ask.model == "kling-v1-5" and ask.get("image") and not ask.get("image_reference")
@@ -58,7 +69,7 @@ def _generations(ask: Ask) -> str | None:
 def _expansion(ask: Ask) -> str | None:
     """R124."""
     ratios = [ask.body.get(f"{side}_expansion_ratio") for side in _SIDES]
-    numbers = [ratio for ratio in ratios if isinstance(ratio, int | float) and not isinstance(ratio, bool)]
+    numbers = [ratio for ratio in ratios if ratio is not None]
     if len(numbers) != 4 or any(not 0 <= number <= 2 for number in numbers):
         return "expansion ratios must be between 0 and 2"
     up, down, left, right = numbers
@@ -84,7 +95,9 @@ OF_FAMILY = {
         Rule("R106", enum("image_reference", "subject", "face")),
         Rule("R107", fraction("image_fidelity", 0, 1)),
         Rule("R107", fraction("human_fidelity", 0, 1)),
-        Rule("R104", _generations),
+        Rule("R104", _old_models, EVERY - {Edition.JUNE}),
+        Rule("R104", _old_models_named, frozenset({Edition.JUNE})),
+        Rule("R106", _generations),
         Rule("R108", _references),
     ),
     "images/multi-image2image": (

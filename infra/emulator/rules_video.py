@@ -3,7 +3,7 @@
 from infra.emulator.ask import Ask
 from infra.emulator.config import Edition
 from infra.emulator.families import values_at
-from infra.emulator.rule import Rule, at_most, enum, fraction
+from infra.emulator.rule import Check, Rule, at_most, digits, enum, fraction
 from infra.emulator.rules_camera import camera, masks
 
 _O1, _OMNI, _V3 = "kling-video-o1", "kling-v3-omni", "kling-v3"
@@ -21,19 +21,24 @@ _TAIL_MODES = {
 def _prompt(ask: Ask) -> str | None:
     """R021, R026. Kling's older image2video models take an image without words (R090)."""
     wordless = ask.family.path == "videos/image2video" and ask.model != _V3
-    return None if ask.customized or wordless or ask.text("prompt").strip() else "prompt can not be null"
+    return None if ask.customized or wordless or ask.text("prompt") else "prompt can not be null"
 
 
 def _shot_type(ask: Ask) -> str | None:
     return "shot_type can not be null" if ask.multi_shot and ask.get("shot_type") is None else None
 
 
-def _shot_types(*allowed: str) -> "Rule":
+def _multi_shot(ask: Ask) -> str | None:
+    value = ask.get("multi_shot", False)
+    return None if isinstance(value, bool) or value in ("true", "false") else "multi_shot must be a boolean"
+
+
+def _shot_types(*allowed: str) -> Check:
     def check(ask: Ask) -> str | None:
         bad = ask.multi_shot and ask.get("shot_type") not in allowed
         return f"shot_type value '{ask.get('shot_type')}' is invalid" if bad else None
 
-    return Rule("R024", check, _FEBRUARY if len(allowed) == 1 else _SINCE_MARCH)
+    return check
 
 
 def _multi_shot_model(ask: Ask) -> str | None:
@@ -42,31 +47,29 @@ def _multi_shot_model(ask: Ask) -> str | None:
 
 
 def _shots(ask: Ask) -> str | None:
-    """R025, R027..R031."""
+    """R025, R027..R030; how shots are numbered (R031) is nobody's rule."""
     if not ask.customized:
         return None
     rows = ask.rows("multi_prompt")
     if not 1 <= len(rows) <= 6:
         return "multi_prompt must have 1 to 6 entries"
-    if any(isinstance(row.get("index"), bool) or not isinstance(row.get("index"), int) for row in rows):
-        return "multi_prompt index must be an integer"
-    if len({row["index"] for row in rows}) != len(rows):
-        return "multi_prompt index must be unique"
     return _shot_texts(ask) or _shot_seconds(ask)
 
 
 def _shot_texts(ask: Ask) -> str | None:
     texts = [row.get("prompt") for row in ask.rows("multi_prompt")]
-    if not all(isinstance(text, str) and text.strip() for text in texts):
+    if not all(texts):
         return "multi_prompt prompt can not be null"
     return "multi_prompt prompt must not exceed 512 characters" if any(len(text) > 512 for text in texts) else None
 
 
 def _shot_seconds(ask: Ask) -> str | None:
     seconds = [row.get("duration") for row in ask.rows("multi_prompt")]
-    if not all(isinstance(value, str) and value.isdecimal() and int(value) >= 1 for value in seconds):
+    numbers = [digits(value) or 0 for value in seconds]
+    if not all(numbers):
         return "multi_prompt duration is invalid"
-    if sum(int(value) for value in seconds) != int(ask.duration):
+    # A base video settles the length (R049), so there is nothing that the sum could be measured by.
+    if ask.video_type != "base" and sum(numbers) != int(ask.duration):
         return "the sum of multi_prompt durations must equal duration"
     return None
 
@@ -82,7 +85,7 @@ def _image_rows(ask: Ask) -> str | None:
     rows = ask.rows("image_list")
     if len(list(values_at(ask.body, "image_list[].image_url"))) != len(rows):
         return "image_url can not be null"
-    types = [row["type"] for row in rows if "type" in row]
+    types = [row["type"] for row in rows if row.get("type") is not None]
     if any(kind not in {"first_frame", "end_frame"} for kind in types):
         return "image_list type is invalid"
     if "end_frame" in types and "first_frame" not in types:
@@ -146,9 +149,9 @@ def _video_rows(ask: Ask) -> str | None:
     for row in rows:
         if not row.get("video_url"):
             return "Video URL is invalid"
-        if row.get("refer_type", "base") not in ("feature", "base"):
+        if (row.get("refer_type") or "base") not in ("feature", "base"):
             return f"refer_type value '{row['refer_type']}' is invalid"
-        if row.get("keep_original_sound", "no") not in ("yes", "no"):
+        if (row.get("keep_original_sound") or "no") not in ("yes", "no"):
             return f"keep_original_sound value '{row['keep_original_sound']}' is invalid"
     return None
 
@@ -158,14 +161,25 @@ def _silent_video(ask: Ask) -> str | None:
 
 
 def _duration(ask: Ask) -> str | None:
-    """R049, R053, R062: a string. A base video settles its own length."""
+    """R049, R053, R062. A base video settles its own length. A number for a string is let in (R008)."""
     if ask.video_type == "base":
         return None
     value = ask.get("duration", "5")
     allowed = range(3, 16) if ask.model in {_V3, _OMNI} else range(3, 11) if ask.model == _O1 else (5, 10)
-    if isinstance(value, str) and value in map(str, allowed):
+    if str(value) in map(str, allowed):
         return None
     return f"duration value '{value}' is invalid"
+
+
+def _duration_text(ask: Ask) -> str | None:
+    values = [ask.get("duration"), *values_at(ask.body, "multi_prompt[].duration")]
+    return "duration must be a string" if any(isinstance(value, int) for value in values) else None
+
+
+def _scale_v2(ask: Ask) -> str | None:
+    """R065: documented as unsupported, and sent by every gateway."""
+    useless = ask.get("cfg_scale") is not None and ask.model.startswith("kling-v2")
+    return f"model({ask.model}) is not supported with cfg_scale" if useless else None
 
 
 def _duration_o1(ask: Ask) -> str | None:
@@ -181,7 +195,7 @@ def _ratio_required(ask: Ask) -> str | None:
     return None if needless else "aspect_ratio can not be null"
 
 
-def _mode(*allowed: str) -> "Rule":
+def _mode(*allowed: str) -> Rule:
     check = enum("mode", *allowed)
     return Rule("R055", check, _JUNE if "4k" in allowed else _BEFORE_JUNE)
 
@@ -229,16 +243,16 @@ def _elements(ask: Ask) -> str | None:
 
 
 _SHARED = (
+    Rule("R008", _multi_shot),
     Rule("R023", _shot_type),
-    _shot_types("customize"),
-    _shot_types("customize", "intelligence"),
+    Rule("R024", _shot_types("customize", "intelligence")),
     Rule("R032", _multi_shot_model),
     Rule("R055", _mode_4k),
     _mode("std", "pro"),
     _mode("std", "pro", "4k"),
     Rule("R008", enum("sound", "on", "off")),
-    Rule("R051", enum("aspect_ratio", *_RATIOS)),
     Rule("R053", _duration),
+    Rule("R008", _duration_text, strict=True),
     Rule("R021", _prompt),
     Rule("R025", _shots),
     Rule("R033", _shots_and_frames, _MARCH),
@@ -247,6 +261,7 @@ _SHARED = (
 _CLASSIC = (
     *_SHARED,
     Rule("R065", fraction("cfg_scale", 0, 1)),
+    Rule("R065", _scale_v2, strict=True),
     Rule("R069", at_most("voice_list", 2)),
     Rule("R069", _voices),
     Rule("R067", camera),
@@ -255,7 +270,10 @@ OF_FAMILY = {
     "videos/omni-video": (
         Rule("R034", _image_rows),
         Rule("R045", _video_rows),
+        Rule("R051", enum("aspect_ratio", *_RATIOS)),
         *_SHARED,
+        # The first edition knows no other way for omni; for kling-v3 its changelog has both.
+        Rule("R024", _shot_types("customize"), _FEBRUARY),
         Rule("R037", _frames_and_base),
         Rule("R038", _end_frame_alone, _FEBRUARY),
         Rule("R038", _end_frame_alone_o1, _SINCE_MARCH),
@@ -267,6 +285,6 @@ OF_FAMILY = {
         Rule("R054", _duration_o1),
         Rule("R052", _ratio_required),
     ),
-    "videos/text2video": _CLASSIC,
+    "videos/text2video": (Rule("R068", enum("aspect_ratio", *_RATIOS)), *_CLASSIC),
     "videos/image2video": (Rule("R081", _tail), *_CLASSIC, Rule("R084", masks), Rule("R086", _elements)),
 }

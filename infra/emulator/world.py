@@ -50,7 +50,7 @@ class World:
         self._spent = Decimal(0)
 
     def create(self, ask: Ask, fates: Fates, now: float) -> Task:
-        """A new task, or Refusal: external id taken 1201, balance 1102, slots 1303."""
+        """A new task, or Refusal: external id taken 1201, balance 1102 or 1101, slots 1303."""
         with self._lock:
             task = Task(
                 self._ids.mint(now), ask, fates, now, life_of(ask, fates, self._config.speed), parent=self._parent(ask)
@@ -70,6 +70,8 @@ class World:
             return
         held = sum(Decimal(units(task.ask, task.ask.duration)) for task in self._running(now))
         if self._spent + held + Decimal(units(ask, ask.duration)) > Decimal(str(self._config.balance)):
+            if self._config.postpaid:
+                raise Refusal(1101, "Account is in arrears")
             raise Refusal(1102, "Account balance not enough")
 
     def _check_slots(self, ask: Ask, now: float) -> None:

@@ -22,6 +22,7 @@ ABSENT = object()
 CHARACTERS = frozenset({"901", "902", "903", "904"})
 
 _SHOTS = [{"index": 1, "prompt": "s", "duration": "2"}, {"index": 2, "prompt": "s", "duration": "3"}]
+_VOICE = {"voice_id": "v"}
 _CAMERA = {"type": "simple", "config": {"horizontal": 5}}
 _BRUSH = {"mask": TAIL, "trajectories": [{"x": 0, "y": 0}, {"x": 9, "y": 9}]}
 _FACE = {"face_id": "0", "audio_id": "1", "sound_start_time": 0, "sound_end_time": 3000, "sound_insert_time": 0}
@@ -52,17 +53,17 @@ GOOD: Mapping[str, tuple[Body, ...]] = {
         {"model_name": "kling-v3", "multi_shot": "true", "shot_type": "customize", "multi_prompt": _SHOTS},
         {"model_name": "kling-v3", "multi_shot": True, "shot_type": "intelligence", "prompt": "a cat"},
         {"model_name": "kling-v1", "prompt": "a cat", "camera_control": _CAMERA},
-        {"model_name": "kling-v2-6", "prompt": "a cat", "mode": "pro", "sound": "on", "voice_list": [{"voice_id": "v"}]},
+        {"model_name": "kling-v2-6", "prompt": "a cat", "mode": "pro", "sound": "on", "voice_list": [_VOICE]},
     ),
     "videos/image2video": (
         {"image": IMAGE, "prompt": "a cat"},
         {"model_name": "kling-v3", "image": IMAGE, "image_tail": TAIL, "prompt": "a cat", "duration": "3"},
-        {"model_name": "kling-v3", "image": IMAGE, "multi_shot": True, "shot_type": "customize", "multi_prompt": _SHOTS},
+        {"model_name": "kling-v3", "image": IMAGE, "multi_shot": True, "shot_type": "intelligence", "prompt": "a cat"},
         {"model_name": "kling-v3", "image": IMAGE, "prompt": "a cat", "element_list": [{"element_id": 1}]},
         {"model_name": "kling-v1-6", "image_tail": TAIL, "mode": "pro"},
         {"model_name": "kling-v1", "image": IMAGE, "dynamic_masks": [_BRUSH], "static_mask": TAIL},
         {"model_name": "kling-v1-5", "image": IMAGE, "mode": "pro", "camera_control": _CAMERA},
-        {"model_name": "kling-v2-6", "image": IMAGE, "mode": "pro", "sound": "on", "voice_list": [{"voice_id": "v"}]},
+        {"model_name": "kling-v2-6", "image": IMAGE, "mode": "pro", "sound": "on", "voice_list": [_VOICE]},
     ),
     "videos/multi-image2video": ({"image_list": [{"image": IMAGE}], "prompt": "a cat"},),
     "videos/video-extend": ({"video_id": "797191640795996237"},),
@@ -162,7 +163,7 @@ _SHOT_LISTS = (
     *_one(*_in(_SHOT, "duration", 5, "", None, "five", 5.0, "05", True)),
     [_SHOT | {"duration": "2"}, _SHOT | {"duration": "3"}],
 )  # fmt: skip
-_CONFIGS = (
+_CONFIGS: tuple[Any, ...] = (
     {"pan": 10}, {"pan": -10}, {"pan": 10.5}, {"pan": 0}, {"pan": 5, "zoom": 5}, {"pan": 5, "zoom": 0}, {"spin": 5},
     {"pan": "5"}, {"pan": None}, {"pan": True}, {}, None, [], {"pan": 5, "spin": 1},
 )  # fmt: skip
@@ -301,7 +302,7 @@ VALUES: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     "images/kolors-virtual-try-on": {"human_image": _MEDIA, "cloth_image": _MEDIA},
     "images/editing/expand": {
         "image": _MEDIA, "prompt": _LENGTHS, "n": _COUNTS,
-        **{name: (0, 2, 2.01, -0.01, 0.5, 1, "0.5") for name in _SPREAD},
+        **dict.fromkeys(_SPREAD, (0, 2, 2.01, -0.01, 0.5, 1, "0.5")),
     },
     "audio/text-to-audio": {"prompt": _LENGTHS, "duration": (2.9, 3, 3.0, 10, 10.0, 10.1, "5", 5.55)},
     "audio/video-to-audio": {

@@ -212,5 +212,5 @@ def test_bodies_that_are_no_object(client: Client) -> None:
     bodies = [b"", b"[]", b"{", b"\xff", b"[" * 100_000]
     answers = [client.session.post(client.emulator.url + TEXT, data=body, timeout=10) for body in bodies]
 
-    assert [(400, 1200)] * 5 == [(answer.status_code, answer.json()["code"]) for answer in answers]
+    assert [(400, 1201)] * 5 == [(answer.status_code, answer.json()["code"]) for answer in answers]
     assert "data" not in answers[0].json()

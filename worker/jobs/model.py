@@ -35,6 +35,7 @@ class Job:
     state: State
     external_task_id: str | None  #: the caller's own, unique among the caller's jobs
     callback_url: str | None  #: where the caller wants to be told
+    on_done: str | None  #: a Celery task to send then, as celery://QUEUE/TASK
     provider_task_id: str | None
     submissions: int  #: how often a create may have left for the provider
     deferrals: int  #: how often it surely reached nobody and was put off

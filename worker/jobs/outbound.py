@@ -5,7 +5,7 @@ Source of the shape: Kling's reference, "query task (single)" and "callback prot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -53,6 +53,21 @@ def task(job: Job, files: Sequence[ResultFile], link: Link) -> dict[str, Any]:
 def callback(job: Job, files: Sequence[ResultFile], link: Link) -> dict[str, Any]:
     """The body of a callback: Kling's flat payload, with links into the caller's own bucket."""
     return task(job, files, link)
+
+
+def event(job: Job, files: Sequence[ResultFile], link: Link, now: datetime) -> dict[str, Any]:
+    """The same as an event: `{type, timestamp, data}`, the type naming our own state."""
+    return _event(f"video.{job.state}", {"state": job.state, **task(job, files, link)}, now)
+
+
+def refusal(external_task_id: object, code: int, message: str, now: datetime) -> dict[str, Any]:
+    """The event of a request that never became a job."""
+    data = {"task_info": {"external_task_id": external_task_id}, "code": code, "message": message}
+    return _event("video.refused", data, now)
+
+
+def _event(kind: str, data: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    return {"type": kind, "timestamp": now.isoformat(), "data": dict(data)}
 
 
 def status_message(job: Job) -> str:

@@ -12,6 +12,8 @@ from enum import Enum
 from itertools import count
 from typing import Any
 
+from worker.kling.redact import clean
+
 
 class TaskStatus(Enum):
     """Where a task stands, whatever the word for it."""
@@ -27,6 +29,7 @@ class TaskStatus(Enum):
 _WORDS = {
     "submitted": TaskStatus.SUBMITTED,
     "queued": TaskStatus.SUBMITTED,
+    "pending": TaskStatus.SUBMITTED,
     "not_start": TaskStatus.SUBMITTED,
     "processing": TaskStatus.PROCESSING,
     "in_progress": TaskStatus.PROCESSING,
@@ -72,24 +75,38 @@ def task_of(payload: Mapping[str, Any]) -> Task | None:
     inner = payload.get("data")
     if isinstance(inner, Mapping) and (merged := _merged(payload, inner)):
         return task_of(merged)
-    task_id = text_of(payload.get("task_id")) or text_of(payload.get("id"))
+    named = text_of(payload.get("task_id"))
+    task_id = named or text_of(payload.get("id"))
     word = text_of(payload.get("task_status")) or text_of(payload.get("status"))
-    if task_id is None or word is None:
+    # One gateway answers a create with a bare task_id; an `id` alone could be anything's.
+    if task_id is None or (word is None and named is None):
         return None
-    info = payload.get("task_info")
-    own = info.get("external_task_id") if isinstance(info, Mapping) else payload.get("external_id")
     return Task(
         task_id=task_id,
-        status=_WORDS.get(word.lower(), TaskStatus.UNRECOGNISED),
-        status_word=word,
-        message=text_of(payload.get("task_status_msg")) or text_of(payload.get("message")) or "",
-        external_task_id=text_of(own),
+        status=_WORDS.get((word or "").lower(), TaskStatus.UNRECOGNISED),
+        status_word=word or "",
+        message=_message(payload),
+        external_task_id=_own_id(payload),
         outputs=tuple(_outputs(payload)),
-        created_at_ms=_whole(payload.get("created_at", payload.get("create_time"))),
-        updated_at_ms=_whole(payload.get("updated_at", payload.get("update_time"))),
+        created_at_ms=_time(payload.get("created_at", payload.get("create_time"))),
+        updated_at_ms=_time(payload.get("updated_at", payload.get("update_time"))),
         units=_units(payload),
         raw=payload,
     )
+
+
+def _own_id(payload: Mapping[str, Any]) -> str | None:
+    info = payload.get("task_info")
+    told = info.get("external_task_id") if isinstance(info, Mapping) else None
+    return text_of(told) or text_of(payload.get("external_task_id")) or text_of(payload.get("external_id"))
+
+
+def _message(payload: Mapping[str, Any]) -> str:
+    """Why a task failed, fit for a log; "" where nothing is said."""
+    error = payload.get("error")
+    nested = error.get("message") if isinstance(error, Mapping) else None
+    told = (payload.get("task_status_msg"), payload.get("message"), payload.get("fail_reason"), nested)
+    return clean(next(filter(None, map(text_of, told)), ""))
 
 
 def text_of(value: object) -> str | None:
@@ -113,6 +130,9 @@ def _outputs(payload: Mapping[str, Any]) -> Iterator[Output]:
         yield from _of_lists(result)
     elif isinstance(outputs := payload.get("outputs"), list):
         yield from _of_typed(outputs)
+    elif isinstance(payload.get("url"), str):
+        # Gateways with one video a task answer with its address alone.
+        yield from _files("video", 0, {"url": payload["url"]}, {"url": "original"})
 
 
 def _of_lists(result: Mapping[str, Any]) -> Iterator[Output]:
@@ -161,7 +181,10 @@ def _decimal(value: object) -> str | None:
     return text_of(value)
 
 
-def _whole(value: object) -> int | None:
+def _time(value: object) -> int | None:
+    """A moment in ms since the epoch; some gateways count seconds."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 10**17:
+        return None
+    return value * 1000 if value < 10**11 else value

@@ -76,6 +76,8 @@ def family(name: str) -> Family:
 def expected_seconds(path: str, body: Mapping[str, Any]) -> float:
     """Seconds that a task of this family and body likely takes; longer films take longer."""
     row = FAMILIES[path]
-    duration = str(body.get("duration") or "5")
-    length = float(duration) if duration.isascii() and duration.isdigit() and len(duration) < 3 else 5.0
-    return row.seconds * max(1.0, length / 5) if row.kind == "video" else row.seconds
+    duration = body.get("duration")
+    if isinstance(duration, str) and duration.isascii() and duration.isdigit() and len(duration) < 3:
+        duration = int(duration)
+    length = duration if isinstance(duration, int) and 0 < duration < 100 else 5
+    return row.seconds * max(1, length / 5) if row.kind == "video" else row.seconds

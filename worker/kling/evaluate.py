@@ -7,18 +7,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, NamedTuple
-
-from pydantic import ValidationError
+from typing import NamedTuple
 
 from worker.kling.catalog import FAMILIES, Family
 from worker.kling.editions import EDITIONS
 from worker.kling.errors import UnknownEdition, UnknownFamily
 from worker.kling.gateways import gateway as gateway_row
+from worker.kling.parse import SOURCE, hides, parse
 from worker.kling.prices import Cost, cost
 from worker.kling.redact import shorten
 from worker.kling.requests import MODELS, Request
@@ -28,15 +27,16 @@ from worker.kling.rules_image import IMAGE
 from worker.kling.rules_omni import OMNI
 from worker.kling.rules_other import OTHER
 from worker.kling.rules_shots import SHOTS
+from worker.kling.rules_stated import STATED
 from worker.kling.rules_video import VIDEO
 
-RULES: tuple[Rule, ...] = tuple(chain.from_iterable(group.rows for group in (COMMON, SHOTS, OMNI, VIDEO, IMAGE, OTHER)))
+_CHECKED = chain.from_iterable(group.rows for group in (COMMON, SHOTS, OMNI, VIDEO, IMAGE, OTHER))
+RULES: tuple[Rule, ...] = (*STATED, *_CHECKED)
 
 #: By field (see `Rule.when`), rules with their checks beside them: looking one up costs as much as most of them take.
 _Checks = tuple[tuple[str, tuple[tuple[Check, Rule], ...]], ...]
 
 _PLAIN = Limits()
-_NONE: frozenset[str] = frozenset()
 #: What a gateway's own document says otherwise, by gateway and family; "" is any family.
 _OVERLAYS: Mapping[tuple[str, str], Limits] = MappingProxyType(
     {
@@ -44,31 +44,11 @@ _OVERLAYS: Mapping[tuple[str, str], Limits] = MappingProxyType(
         ("cometapi", "videos/image2video"): Limits(prompt=500, negative_prompt=200),
         ("cometapi", "videos/text2video"): Limits(prompt=500, negative_prompt=200),
         ("hingnet", "videos/omni-video"): Limits(models=("kling-video-o1",), required=("prompt",)),
-        ("anyapi", "videos/omni-video"): Limits(required=("model_name", "mode", "duration", "multi_shot")),
+        ("anyapi", "videos/omni-video"): Limits(
+            required=("model_name", "mode", "duration", "multi_shot"), own_ids=True
+        ),
     }
 )
-
-#: Rules that a wrong type in a field breaks; R003 is the general one.
-_TYPE_RULES = {
-    "watermark_info": "R011",
-    "duration": "R008",
-    "sound": "R008",
-    "mode": "R008",
-    "aspect_ratio": "R008",
-    "model_name": "R004",
-}
-_TYPES = {
-    "string_type": "must be a string",
-    "int_type": "must be a whole number",
-    "float_type": "must be a number",
-    "bool_type": "must be true or false",
-    "list_type": "must be a list",
-    "model_type": "must be an object",
-    "model_attributes_type": "must be an object",
-    "missing": "is required",
-    "string_too_short": "must not be empty",
-}
-_TYPE_SOURCE = "DOC A, B (field types)"
 
 
 class Verdict(NamedTuple):
@@ -114,13 +94,15 @@ def evaluate(
         raise UnknownFamily(f"no family is {family[:60]!r}; known are {', '.join(FAMILIES)}")
     row, edition, limits, refusing, warning = _plan(family, gateway, edition, strict)
     if not isinstance(body, dict):
-        fault = Fault("body", "R003", shorten(body), "must be a JSON object", _TYPE_SOURCE)
+        fault = Fault("body", "R003", shorten(body), "must be a JSON object", SOURCE)
         return Verdict(family, edition, (fault,), (), None)
-    request, typed = _parse(MODELS[family], body)
+    request, typed = parse(MODELS[family], body)
     seen = Seen(request, row, edition=edition, limits=limits, kinds=elements)
-    roots = frozenset(_root(fault.field) for fault in typed) if typed else _NONE
-    faults = typed + _faults(refusing, seen, roots)
-    return Verdict(family, edition, faults, _faults(warning, seen, roots), request)
+    faulty = [fault.field for fault in typed]
+    if "model_name" in faulty:
+        seen.model, seen.can = "", None
+    faults = typed + _faults(refusing, seen, faulty)
+    return Verdict(family, edition, faults, _faults(warning, seen, faulty), request)
 
 
 @lru_cache(maxsize=512)
@@ -144,11 +126,12 @@ def _grouped(rules: Iterable[Rule]) -> _Checks:
     """Rules by the field that they look at: most requests leave most fields out."""
     groups: dict[str, list[tuple[Check, Rule]]] = {}
     for rule in rules:
-        groups.setdefault(rule.when, []).append((rule.check, rule))
+        if rule.check is not None:
+            groups.setdefault(rule.when, []).append((rule.check, rule))
     return tuple((field, tuple(group)) for field, group in groups.items())
 
 
-def _faults(checks: _Checks, seen: Seen, faulty: frozenset[str]) -> tuple[Fault, ...]:
+def _faults(checks: _Checks, seen: Seen, faulty: Sequence[str]) -> tuple[Fault, ...]:
     """What the rules find, but for fields that could not even be read: their type was named already."""
     fields = seen.request.__dict__
     found = [
@@ -161,47 +144,4 @@ def _faults(checks: _Checks, seen: Seen, faulty: frozenset[str]) -> tuple[Fault,
     if not found:
         return ()
     misses = [(rule, one) for rule, some in found for one in ((some,) if isinstance(some, Miss) else some)]
-    return tuple(rule.fault(miss) for rule, miss in misses if _root(miss.field) not in faulty)
-
-
-def _root(field: str) -> str:
-    return field.partition("[")[0].partition(".")[0]
-
-
-def _parse(model: type[Request], body: dict[str, Any]) -> tuple[Request, tuple[Fault, ...]]:
-    """The request with every field that has its type, and a fault for every one that has not."""
-    try:
-        return model.model_validate(body), ()
-    except ValidationError as problem:
-        errors = problem.errors(include_url=False, include_context=False)
-    roots = {error["loc"][0] for error in errors}
-    request = model.model_validate({name: value for name, value in body.items() if name not in roots})
-    return request, tuple(_merged(_type_fault(error) for error in errors))
-
-
-def _merged(faults: Iterable[Fault]) -> Iterable[Fault]:
-    """One fault a field: a union of types reports one error for each of them."""
-    by_field: dict[str, Fault] = {}
-    for fault in faults:
-        before = by_field.get(fault.field)
-        if before is None:
-            by_field[fault.field] = fault
-        elif fault.allowed not in before.allowed:
-            allowed = f"{before.allowed} or {fault.allowed.removeprefix('must be ')}"
-            by_field[fault.field] = Fault(fault.field, fault.rule, fault.found, allowed, fault.source)
-    return by_field.values()
-
-
-_UNION_ARMS = frozenset({"str", "int", "bool", "float"})
-
-
-def _type_fault(error: Any) -> Fault:
-    path = ""
-    for step in error["loc"]:
-        if isinstance(step, int):
-            path += f"[{step}]"
-        elif step not in _UNION_ARMS:
-            path += f".{step}" if path else str(step)
-    found = shorten(None if error["type"] == "missing" else error["input"])
-    allowed = _TYPES.get(error["type"], "is of a wrong type")
-    return Fault(path, _TYPE_RULES.get(_root(path), "R003"), found, allowed, _TYPE_SOURCE)
+    return tuple(rule.fault(miss) for rule, miss in misses if not (faulty and hides(miss.field, faulty)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -16,30 +17,44 @@ from worker.kling.editions import NEWEST
 from worker.kling.rule import Fault
 
 URL_SCHEMES = ("https://", "http://", "s3://", "reelhook://")
+_WHOLE_URL = re.compile(r"(https?|s3|reelhook)://\S+")
 
-#: family -> (field, field inside its entries or "", kind of media).
-_PLACES: Mapping[str, tuple[tuple[str, str, str], ...]] = MappingProxyType(
+
+class _Spot(NamedTuple):
+    """Where a family names a medium: `field`, `holder.field`, `field[].inner` or `holder.field[]`."""
+
+    holder: str
+    field: str
+    inner: str
+    kind: str
+
+
+def _spots(kind: str, *paths: str) -> tuple[_Spot, ...]:
+    spots = []
+    for path in paths:
+        where, _, inner = path.partition("[]")
+        holder, _, field = where.rpartition(".")
+        spots.append(_Spot(holder, field, inner.removeprefix("."), kind))
+    return tuple(spots)
+
+
+_PLACES: Mapping[str, tuple[_Spot, ...]] = MappingProxyType(
     {
-        "videos/omni-video": (("image_list", "image_url", "image"), ("video_list", "video_url", "video")),
-        "videos/image2video": (
-            ("image", "", "image"),
-            ("image_tail", "", "image"),
-            ("static_mask", "", "image"),
-            ("dynamic_masks", "mask", "image"),
-        ),
-        "videos/multi-image2video": (("image_list", "image", "image"),),
-        "videos/motion-control": (("image_url", "", "image"), ("video_url", "", "video")),
-        "videos/multi-elements": (("image_list", "image", "image"),),
-        "videos/avatar/image2video": (("image", "", "image"), ("sound_file", "", "audio")),
-        "images/omni-image": (("image_list", "image", "image"),),
-        "images/generations": (("image", "", "image"),),
-        "images/multi-image2image": (
-            ("subject_image_list", "subject_image", "image"),
-            ("scene_image", "", "image"),
-            ("style_image", "", "image"),
-        ),
-        "images/kolors-virtual-try-on": (("human_image", "", "image"), ("cloth_image", "", "image")),
-        "images/editing/expand": (("image", "", "image"),),
+        "videos/omni-video": (*_spots("image", "image_list[].image_url"), *_spots("video", "video_list[].video_url")),
+        "videos/image2video": _spots("image", "image", "image_tail", "static_mask", "dynamic_masks[].mask"),
+        "videos/multi-image2video": _spots("image", "image_list[].image"),
+        "videos/motion-control": (*_spots("image", "image_url"), *_spots("video", "video_url")),
+        "videos/multi-elements": _spots("image", "image_list[].image"),
+        "videos/avatar/image2video": (*_spots("image", "image"), *_spots("audio", "sound_file")),
+        "videos/effects": _spots("image", "input.image", "input.images[]"),
+        "videos/lip-sync": _spots("video", "input.video_url"),
+        "videos/advanced-lip-sync": _spots("audio", "face_choose[].sound_file"),
+        "images/omni-image": _spots("image", "image_list[].image"),
+        "images/generations": _spots("image", "image"),
+        "images/multi-image2image": _spots("image", "subject_image_list[].subject_image", "scene_image", "style_image"),
+        "images/kolors-virtual-try-on": _spots("image", "human_image", "cloth_image"),
+        "images/editing/expand": _spots("image", "image"),
+        "audio/video-to-audio": _spots("video", "video_url"),
     }
 )
 
@@ -54,32 +69,27 @@ class Place(NamedTuple):
 
 def media_of(family: str, request: Any) -> Iterator[Place]:
     """Every medium that a parsed request names, absent ones left out."""
-    for name, inner, kind in _PLACES.get(family, ()):
-        value = getattr(request, name)
-        if not value:
-            continue
-        if not inner:
-            yield Place(name, value, kind)
-            continue
-        for number, item in enumerate(value):
-            if medium := getattr(item, inner):
-                yield Place(f"{name}[{number}].{inner}", medium, kind)
+    return _walk(family, request.__dict__)
 
 
-def inline(family: str, fields: Mapping[str, Any]) -> Iterator[Place]:
-    """The media of a request that are no URLs; `fields` are its attributes. Costs nothing where there are none."""
-    for name, inner, kind in _PLACES.get(family, ()):
-        value = fields.get(name)
+def _walk(family: str, fields: Mapping[str, Any]) -> Iterator[Place]:
+    for holder, name, inner, kind in _PLACES.get(family, ()):
+        held = fields.get(holder) if holder else None
+        value = getattr(held, name, None) if holder else fields.get(name)
         if not value:
             continue
-        if not inner:
-            if not value.startswith(URL_SCHEMES):
-                yield Place(name, value, kind)
+        field = f"{holder}.{name}" if holder else name
+        if isinstance(value, str):
+            yield Place(field, value, kind)
             continue
         for number, item in enumerate(value):
-            medium = getattr(item, inner)
-            if medium and not medium.startswith(URL_SCHEMES):
-                yield Place(f"{name}[{number}].{inner}", medium, kind)
+            if medium := getattr(item, inner) if inner else item:
+                yield Place(f"{field}[{number}].{inner}" if inner else f"{field}[{number}]", medium, kind)
+
+
+def doubtful(family: str, fields: Mapping[str, Any]) -> Iterator[Place]:
+    """The media of a request that are no whole URLs; `fields` are its attributes. Costs little where there are none."""
+    return (place for place in _walk(family, fields) if not _WHOLE_URL.fullmatch(place.value))
 
 
 def is_base64(place: Place) -> bool:
@@ -99,7 +109,7 @@ def base64_fault(place: Place) -> str | None:
     """
     value = place.value
     if value.startswith(URL_SCHEMES):
-        return None
+        return None if _WHOLE_URL.fullmatch(value) else "must be a whole URL, without spaces"
     if place.kind == "video":
         return "must be a URL; videos are not taken as base64"
     if value.startswith("data:"):
@@ -197,6 +207,10 @@ class _VideoLimits(NamedTuple):
 def _video_limits(family: str, edition: str, model: str, orientation: str) -> _VideoLimits:
     if family == "videos/motion-control":
         return _VideoLimits(100, (340, 3850), (3, 10 if orientation == "image" else 30))
+    if family == "videos/lip-sync":
+        return _VideoLimits(100, (512, 2160), (2, 60))
+    if family == "audio/video-to-audio":
+        return _VideoLimits(100, (1, 100_000), (3, 20))
     if edition == NEWEST and model == "kling-v3-omni":
         return _VideoLimits(200, (700, 4553), (3, 15.5), (24, 60), 8_294_400)
     if edition == NEWEST:

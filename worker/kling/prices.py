@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from worker.kling.catalog import FAMILIES
+from worker.kling.rule import whole
 
 _USD = {"video": Decimal("0.14"), "audio": Decimal("0.14"), "image": Decimal("0.0035")}
 
+_SILENT, _SOUND, _VOICES, _VIDEO = range(4)
 #: model -> mode -> units a second: silent, with sound, with sound and voices, with a video as input.
 _SECOND: dict[str, dict[str, tuple[str, str, str, str]]] = {
     "kling-v3": {"std": ("0.6", "0.9", "1.1", "0.9"), "pro": ("0.8", "1.2", "1.4", "1.2"), "4k": ("3", "3", "3", "3")},
@@ -39,6 +42,8 @@ _IMAGE = {
     "kling-v3-omni": ("8", "8"),
     "kling-image-o1": ("8", "8"),
 }
+_FOUR_K = "16"
+_FROM_SEVERAL = "16"  #: multi-image2image on kling-v2-1
 #: Families with a price of their own, a task.
 _TASK = {"audio/text-to-audio": "0.25", "audio/video-to-audio": "0.25"}
 
@@ -51,49 +56,47 @@ class Cost:
     usd: Decimal | None
 
 
+_UNKNOWN = Cost(None, None)
+
+
 def cost(family: str, request: Any) -> Cost:
     """The cost of a parsed request. What depends on an input's length (an edit, a lip-sync) has none beforehand."""
     row = FAMILIES[family]
-    units = None
-    if request is not None:
-        if family in _TASK:
-            units = Decimal(_TASK[family])
-        elif row.kind == "image":
-            units = _image_units(request, request.model_name or (row.models or ("",))[0])
-        elif row.models:
-            units = _video_units(
-                request, request.model_name or row.models[0], getattr(request, "mode", None) or row.mode
-            )
-    return Cost(units, None if units is None else units * _USD[row.kind])
-
-
-def _video_units(request: Any, model: str, mode: str) -> Decimal | None:
-    prices = _SECOND.get(model, {}).get(mode)
-    seconds = str(getattr(request, "duration", None) or "5")
-    if prices is None or not (seconds.isascii() and seconds.isdigit() and len(seconds) < 4):
-        return None
-    videos = getattr(request, "video_list", None)
+    fields = request.__dict__ if request is not None else {}
+    model = fields.get("model_name") or (row.models[0] if row.models else "")
+    if family in _TASK:
+        return _cost(Decimal(_TASK[family]), row.kind)
+    if row.kind == "image":
+        return _cost(_image_units(fields, model), row.kind)
+    if not row.models or "character_orientation" in fields:
+        return _UNKNOWN
+    videos = fields.get("video_list")
     if videos and (videos[0].refer_type or "base") == "base":
-        return None
-    if videos or hasattr(request, "character_orientation"):
-        return None if hasattr(request, "character_orientation") else Decimal(prices[3]) * int(seconds)
-    sound = getattr(request, "sound", None) == "on"
-    column = (2 if getattr(request, "voice_list", None) else 1) if sound else 0
-    return Decimal(prices[column]) * int(seconds)
+        return _UNKNOWN
+    sound = fields.get("sound") == "on"
+    column = _VIDEO if videos else _SILENT if not sound else _VOICES if fields.get("voice_list") else _SOUND
+    return _a_second(model, fields.get("mode") or row.mode, column, fields.get("duration") or "5")
 
 
-def _image_units(request: Any, model: str) -> Decimal | None:
+def _cost(units: Decimal | None, kind: str) -> Cost:
+    return _UNKNOWN if units is None else Cost(units, units * _USD[kind])
+
+
+@lru_cache(maxsize=1024)
+def _a_second(model: str, mode: str, column: int, duration: str | int) -> Cost:
+    prices = _SECOND.get(model, {}).get(mode)
+    seconds = whole(duration)
+    return _UNKNOWN if prices is None or seconds is None else _cost(Decimal(prices[column]) * seconds, "video")
+
+
+def _image_units(fields: dict[str, Any], model: str) -> Decimal | None:
+    series = fields.get("result_type") == "series"
+    count = whole((fields.get("series_amount") or 4) if series else (fields.get("n") or 1))
     prices = _IMAGE.get(model)
-    if prices is None:
+    if prices is None or count is None:
         return None
-    count = getattr(request, "n", None) or 1
-    if getattr(request, "result_type", None) == "series":
-        count = getattr(request, "series_amount", None) or 4
-    if not str(count).isdigit():
-        return None
-    if getattr(request, "resolution", None) == "4k":
-        return Decimal(16) * int(count)
-    if hasattr(request, "subject_image_list"):
-        return Decimal(16) * int(count) if model == "kling-v2-1" else None
-    from_image = getattr(request, "image", None) or getattr(request, "image_list", None)
-    return Decimal(prices[1 if from_image else 0]) * int(count)
+    if "subject_image_list" in fields:
+        return Decimal(_FROM_SEVERAL) * count if model == "kling-v2-1" else None
+    if fields.get("resolution") == "4k":
+        return Decimal(_FOUR_K) * count
+    return Decimal(prices[1 if fields.get("image") or fields.get("image_list") else 0]) * count

@@ -25,6 +25,10 @@ Flag = bool | str | None
 Id = int | str | None
 
 
+#: No list of Kling's has more than 77 entries; a bound here keeps a hostile body cheap to refuse.
+_MANY = Field(max_length=1000)
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="allow")
 
@@ -87,7 +91,7 @@ class DynamicMask(_Frozen):
     """One brush."""
 
     mask: Text = None
-    trajectories: list[Point] | None = None
+    trajectories: Annotated[list[Point], _MANY] | None = None
 
 
 class CameraConfig(_Frozen):
@@ -121,7 +125,7 @@ class _Shots(Request):
     prompt: Text = None
     multi_shot: Flag = None
     shot_type: Text = None
-    multi_prompt: list[Shot] | None = None
+    multi_prompt: Annotated[list[Shot], _MANY] | None = None
     mode: Text = None
     duration: Duration = None
     sound: Text = None
@@ -130,9 +134,9 @@ class _Shots(Request):
 class OmniVideo(_Shots):
     """videos/omni-video."""
 
-    image_list: list[OmniImageRef] | None = None
-    element_list: list[Element] | None = None
-    video_list: list[VideoRef] | None = None
+    image_list: Annotated[list[OmniImageRef], _MANY] | None = None
+    element_list: Annotated[list[Element], _MANY] | None = None
+    video_list: Annotated[list[VideoRef], _MANY] | None = None
     aspect_ratio: Text = None
 
 
@@ -140,7 +144,7 @@ class TextToVideo(_Shots):
     """videos/text2video."""
 
     negative_prompt: Text = None
-    voice_list: list[Voice] | None = None
+    voice_list: Annotated[list[Voice], _MANY] | None = None
     cfg_scale: Number = None
     camera_control: Camera | None = None
     aspect_ratio: Text = None
@@ -152,18 +156,18 @@ class ImageToVideo(_Shots):
     image: Text = None
     image_tail: Text = None
     negative_prompt: Text = None
-    element_list: list[Element] | None = None
-    voice_list: list[Voice] | None = None
+    element_list: Annotated[list[Element], _MANY] | None = None
+    voice_list: Annotated[list[Voice], _MANY] | None = None
     cfg_scale: Number = None
     static_mask: Text = None
-    dynamic_masks: list[DynamicMask] | None = None
+    dynamic_masks: Annotated[list[DynamicMask], _MANY] | None = None
     camera_control: Camera | None = None
 
 
 class MultiImageToVideo(Request):
     """videos/multi-image2video."""
 
-    image_list: list[ImageRef] | None = None
+    image_list: Annotated[list[ImageRef], _MANY] | None = None
     prompt: Text = None
     negative_prompt: Text = None
     mode: Text = None
@@ -189,7 +193,7 @@ class MotionControl(Request):
     character_orientation: Text = None
     mode: Text = None
     keep_original_sound: Text = None
-    element_list: list[Element] | None = None
+    element_list: Annotated[list[Element], _MANY] | None = None
 
 
 class MultiElements(Request):
@@ -197,7 +201,7 @@ class MultiElements(Request):
 
     session_id: Id = None
     edit_mode: Text = None
-    image_list: list[ImageRef] | None = None
+    image_list: Annotated[list[ImageRef], _MANY] | None = None
     prompt: Text = None
     negative_prompt: Text = None
     mode: Text = None
@@ -218,7 +222,7 @@ class EffectInput(_Frozen):
     """`input` of an effect."""
 
     image: Text = None
-    images: list[Annotated[str, Field(min_length=1)]] | None = None
+    images: Annotated[list[Annotated[str, Field(min_length=1)]], _MANY] | None = None
     model_name: Text = None
     mode: Text = None
     duration: Duration = None
@@ -270,15 +274,15 @@ class AdvancedLipSync(Request):
     """videos/advanced-lip-sync."""
 
     session_id: Id = None
-    face_choose: list[Face] | None = None
+    face_choose: Annotated[list[Face], _MANY] | None = None
 
 
 class OmniImage(Request):
     """images/omni-image."""
 
     prompt: Text = None
-    image_list: list[ImageRef] | None = None
-    element_list: list[Element] | None = None
+    image_list: Annotated[list[ImageRef], _MANY] | None = None
+    element_list: Annotated[list[Element], _MANY] | None = None
     resolution: Text = None
     result_type: Text = None
     n: Count = None
@@ -295,7 +299,7 @@ class ImageGeneration(Request):
     image_reference: Text = None
     image_fidelity: Number = None
     human_fidelity: Number = None
-    element_list: list[Element] | None = None
+    element_list: Annotated[list[Element], _MANY] | None = None
     resolution: Text = None
     n: Count = None
     aspect_ratio: Text = None
@@ -311,7 +315,7 @@ class MultiImageToImage(Request):
     """images/multi-image2image."""
 
     prompt: Text = None
-    subject_image_list: list[SubjectImage] | None = None
+    subject_image_list: Annotated[list[SubjectImage], _MANY] | None = None
     scene_image: Text = None
     style_image: Text = None
     n: Count = None

@@ -61,6 +61,7 @@ class Limits:
     negative_prompt: int = 2500
     required: tuple[str, ...] = ()
     models: tuple[str, ...] = ()  #: empty: the family's own
+    own_ids: bool = False  #: ids of elements are the gateway's, and may be any text
 
 
 class Seen:
@@ -94,13 +95,18 @@ class Seen:
         fields = request.__dict__  # a missing attribute of a pydantic model is slow to be missing
         self.mode: str = fields.get("mode") or family.mode
         duration = fields.get("duration")
-        self.duration: str = "5" if duration is None or duration == "" else str(duration)
+        self.duration: str = "5" if duration is None or duration == "" else plain(duration)
         self.sound: bool = fields.get("sound") == "on"
         multi = fields.get("multi_shot")
         self.multi: bool = multi is True or multi == "true"
         images = fields.get("image_list")
         #: The types of omni-video's images that are frames.
         self.frames: list[str] = [item.type for item in images if item.type] if images and family.frames else []
+
+    def edits_video(self) -> bool:
+        """Whether it edits a base video, which is what a video is when nothing is said of it."""
+        videos = self.request.__dict__.get("video_list")
+        return bool(videos) and (videos[0].refer_type or "base") == "base"
 
     def is_video_element(self, element_id: object) -> bool:
         """Whether an element is known to be a video-character one."""
@@ -118,7 +124,7 @@ class Rule:
     families: tuple[str, ...]
     text: str  #: what holds, in one sentence
     source: str
-    check: Check = field(repr=False)
+    check: Check | None = field(repr=False)  #: None where somebody else keeps it: the text says who
     refuses: frozenset[str] = ALL  #: editions in which it refuses
     elsewhere: Severity = Severity.OFF  #: what it does in the other editions
     lenient: bool = False  #: warns, and refuses only where a strict evaluation was asked for
@@ -173,8 +179,13 @@ def one_of(values: Sequence[str]) -> str:
     return f"must be one of {', '.join(values)}" if len(values) > 1 else f"must be {values[0]}"
 
 
+def plain(value: str | float) -> str:
+    """A string as it is, a number as its digits; an integer beyond any sense has none that Python would print."""
+    return "an enormous number" if isinstance(value, int) and value.bit_length() >= 64 else str(value)
+
+
 def whole(value: object) -> int | None:
-    """A whole number, also as a string of digits; None for anything else."""
+    """A whole number from 0 on, also as a string of digits; None for anything else."""
     if isinstance(value, str):
         return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from worker.kling.catalog import FAMILIES
-from worker.kling.media import base64_fault, inline
+from worker.kling.media import base64_fault, doubtful
 from worker.kling.requests import given
 from worker.kling.rule import Found, Miss, Rules, Seen, one_of, whole
 
@@ -60,8 +60,18 @@ def _surplus(seen: Seen) -> Found:
     if not extra:
         return None
     return [
-        Miss(name[:80], value, "is no field of this family and will likely be ignored") for name, value in extra.items()
+        Miss(name[:80], value, "is no field of this family and will likely be ignored")
+        for name, value in extra.items()
+        if name != "model"
     ]
+
+
+@COMMON.advice("R004", _EVERY, "model is an old name that has no effect: model_name says the model.", "DOC B, Cig")
+def _old_name(seen: Seen) -> Found:
+    extra = seen.request.model_extra
+    if not extra or "model" not in extra:
+        return None
+    return Miss("model", extra["model"], f"will be ignored: send model_name, {seen.model or 'no model'} will be used")
 
 
 @COMMON.rule("R005", _PROMPTED, "prompt and negative_prompt stay within their length.", "DOC A, B; S0, S3 for CometAPI")
@@ -91,7 +101,6 @@ _TIMED = tuple(
     "duration is a string; a number is sent on as it came.",
     "DOC; AMB: a gateway's sample sends a number",
     lenient=True,
-    when="duration",
 )
 def _duration_type(seen: Seen) -> Found:
     duration = seen.request.duration
@@ -115,6 +124,48 @@ def _flag(seen: Seen) -> Found:
     return Miss("multi_shot", value, "must be true or false")
 
 
+@COMMON.rule(
+    "R008",
+    _SHOT_FAMILIES,
+    "A shot's duration is a string; a number is sent on as it came.",
+    "DOC; AMB: a gateway's sample sends a number",
+    lenient=True,
+    when="multi_prompt",
+)
+def _shot_duration_type(seen: Seen) -> Found:
+    return [
+        Miss(f"multi_prompt[{number}].duration", shot.duration, 'should be a string, such as "2"')
+        for number, shot in enumerate(seen.request.multi_prompt)
+        if isinstance(shot.duration, int)
+    ]
+
+
+_ELEMENTED = (
+    "videos/omni-video", "videos/image2video", "videos/motion-control", "images/omni-image", "images/generations",
+)  # fmt: skip
+
+
+@COMMON.rule(
+    "R003",
+    _ELEMENTED,
+    "Each element has an element_id, a 64-bit number or its digits.",
+    "DOC A, B, S1; AX for a gateway's own ids",
+    when="element_list",
+)
+def _element_ids(seen: Seen) -> Found:
+    return [
+        Miss(f"element_list[{number}].element_id", item.element_id, "must be an element's id")
+        for number, item in enumerate(seen.request.element_list)
+        if item.element_id in (None, "") or not (seen.limits.own_ids or _is_long(item.element_id))
+    ]
+
+
+def _is_long(element_id: int | str) -> bool:
+    if isinstance(element_id, int):
+        return 0 <= element_id < 2**63
+    return element_id.isascii() and element_id.isdecimal() and len(element_id) < 20
+
+
 _COUNTED = ("images/omni-image", "images/generations", "images/multi-image2image", "images/editing/expand")
 
 
@@ -123,6 +174,8 @@ def _count(seen: Seen) -> Found:
     n = seen.request.n
     if n is None or n == "" or 1 <= (whole(n) or 0) <= 9:
         return None
+    if seen.request.__dict__.get("result_type") == "series":
+        return None  # it has no effect there
     return Miss("n", n, "must be a whole number from 1 to 9")
 
 
@@ -130,7 +183,7 @@ def _count(seen: Seen) -> Found:
 def _base64(seen: Seen) -> Found:
     misses = [
         Miss(place.field, "base64 text", fault)
-        for place in inline(seen.family.path, seen.request.__dict__)
+        for place in doubtful(seen.family.path, seen.request.__dict__)
         if (fault := base64_fault(place))
     ]
     return misses or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from worker.kling.editions import NEWEST
 from worker.kling.rule import Found, Miss, Rules, Seen, one_of, whole
 
 IMAGE = Rules()
@@ -30,15 +31,6 @@ def _ten(seen: Seen) -> Found:
     return misses
 
 
-@IMAGE.rule("R003", (*_OMNI, *_PLAIN), "Each element has an element_id.", "DOC A")
-def _element_id(seen: Seen) -> Found:
-    return [
-        Miss(f"element_list[{number}].element_id", item.element_id, "must be an element's id")
-        for number, item in enumerate(seen.request.element_list or ())
-        if item.element_id in (None, "")
-    ]
-
-
 @IMAGE.rule("R101", _OMNI, "resolution is 1k, 2k, or 4k on kling-v3-omni.", "DOC A, Cio, map")
 def _omni_resolution(seen: Seen) -> Found:
     allowed = ("1k", "2k", "4k") if seen.model == _V3 else ("1k", "2k")
@@ -59,10 +51,10 @@ def _series(seen: Seen) -> Found:
     return None if seen.request.image_list else Miss("result_type", kind, "needs an image in image_list")
 
 
-@IMAGE.rule("R102", _OMNI, "series_amount is 2 to 9, or auto.", "DOC A; Cio for auto")
+@IMAGE.rule("R102", _OMNI, "A series has a series_amount of 2 to 9, or auto.", "DOC A; Cio for auto")
 def _amount(seen: Seen) -> Found:
     amount = seen.request.series_amount
-    if amount in (None, "", "auto") or 2 <= (whole(amount) or 0) <= 9:
+    if seen.request.result_type != "series" or amount in (None, "", "auto") or 2 <= (whole(amount) or 0) <= 9:
         return None
     return Miss("series_amount", amount, "must be a whole number from 2 to 9, or auto")
 
@@ -93,9 +85,23 @@ def _auto(seen: Seen) -> Found:
     return Miss("aspect_ratio", "auto", "may be refused without an image to follow")
 
 
+def _maybe_newer(seen: Seen) -> bool:
+    """Which model is meant when none is named became disputed in mid-2026: kling-v1 (A, R) or kling-v3 (Cig)."""
+    return not seen.request.model_name and seen.edition == NEWEST
+
+
+@IMAGE.advice("R104", _PLAIN, "Which model is meant when none is named is disputed.", "AMB: A, R against Cig")
+def _unnamed(seen: Seen) -> Found:
+    request = seen.request
+    if not _maybe_newer(seen) or (request.resolution != "2k" and request.aspect_ratio != "21:9"):
+        return None
+    return Miss("model_name", None, "may be kling-v1, which has neither 2k nor 21:9: name the model")
+
+
 @IMAGE.rule("R104", _PLAIN, "resolution is 1k or 2k; 1k only on kling-v1 and kling-v1-5.", "DOC A, Cig, map")
 def _resolution(seen: Seen) -> Found:
-    allowed = ("1k",) if seen.model in ("kling-v1", "kling-v1-5") else ("1k", "2k")
+    old = seen.model in ("kling-v1", "kling-v1-5") and not _maybe_newer(seen)
+    allowed = ("1k",) if old else ("1k", "2k")
     if seen.request.resolution in (None, "", *allowed):
         return None
     return Miss("resolution", seen.request.resolution, f"{one_of(allowed)} with {seen.model}")
@@ -103,7 +109,7 @@ def _resolution(seen: Seen) -> Found:
 
 @IMAGE.rule("R104", (*_PLAIN, *_MULTI), "aspect_ratio is one of eight; 21:9 not on kling-v1.", "DOC A, R, Cig")
 def _ratio(seen: Seen) -> Found:
-    allowed = _RATIOS[:-1] if seen.model == "kling-v1" else _RATIOS
+    allowed = _RATIOS[:-1] if seen.model == "kling-v1" and not _maybe_newer(seen) else _RATIOS
     if seen.request.aspect_ratio in (None, "", *allowed):
         return None
     return Miss("aspect_ratio", seen.request.aspect_ratio, one_of(allowed))

@@ -19,11 +19,6 @@ def _elements(seen: Seen) -> int:
     return len(seen.request.element_list or ())
 
 
-def _is_edit(seen: Seen) -> bool:
-    videos = seen.request.video_list
-    return bool(videos) and (videos[0].refer_type or "base") == "base"
-
-
 @OMNI.rule(
     "R034",
     _F,
@@ -68,7 +63,7 @@ def _one_each(seen: Seen) -> Found:
     when="image_list",
 )
 def _frames_or_edit(seen: Seen) -> Found:
-    if not _is_edit(seen) or not seen.frames:
+    if not seen.edits_video() or not seen.frames:
         return None
     return Miss("image_list", "a first or end frame", "must hold plain references only beside a base video")
 
@@ -203,7 +198,7 @@ def _silent(seen: Seen) -> Found:
 
 @OMNI.advice("R049", _F, "With a base video, duration has no effect.", "DOC A, B, S0, S1, S2", when="video_list")
 def _no_duration(seen: Seen) -> Found:
-    if not _is_edit(seen) or seen.request.duration is None:
+    if not seen.edits_video() or seen.request.duration is None:
         return None
     return Miss("duration", seen.request.duration, "will be ignored: an edit lasts as long as its base video")
 
@@ -212,7 +207,7 @@ def _no_duration(seen: Seen) -> Found:
     "R050", _F, "With a base video or a first frame, aspect_ratio has no effect.", "AMB: DOC B2o; S2 says not supported"
 )
 def _no_ratio(seen: Seen) -> Found:
-    if not seen.request.aspect_ratio or not (_is_edit(seen) or "first_frame" in seen.frames):
+    if not seen.request.aspect_ratio or not (seen.edits_video() or "first_frame" in seen.frames):
         return None
     return Miss("aspect_ratio", seen.request.aspect_ratio, "will be ignored: the output follows its input")
 
@@ -240,7 +235,7 @@ def _needs_ratio(seen: Seen) -> Found:
 @OMNI.rule("R053", _F, "duration is 3 to 15 for kling-v3-omni, 3 to 10 for kling-video-o1.", "DOC A, B, S0, S1")
 def _duration(seen: Seen) -> Found:
     durations = seen.can.durations if seen.can else THREE_TO_FIFTEEN
-    if seen.duration in durations or _is_edit(seen):
+    if seen.duration in durations or seen.edits_video():
         return None
     low, high = durations[0], durations[-1]
     return Miss("duration", seen.request.duration, f"must be a string from {low} to {high} with {seen.model}")
@@ -291,12 +286,3 @@ def _sound(seen: Seen) -> Found:
     if sound != "on":
         return Miss("sound", sound, one_of(("on", "off")))
     return Miss("sound", sound, f"{seen.model} has no native sound; must be off") if seen.model == _O1 else None
-
-
-@OMNI.rule("R003", _F, "Each element has an element_id.", "DOC A, B, S1", when="element_list")
-def _element_id(seen: Seen) -> Found:
-    return [
-        Miss(f"element_list[{number}].element_id", item.element_id, "must be an element's id")
-        for number, item in enumerate(seen.request.element_list or ())
-        if item.element_id in (None, "")
-    ]

@@ -13,7 +13,7 @@ def _missing(seen: Seen, *names: str) -> list[Miss]:
 
 
 def _exactly_one(of: object, first: str, second: str, path: str = "") -> list[Miss]:
-    there = [name for name in (first, second) if getattr(of, name)]
+    there = [name for name in (first, second) if getattr(of, name) not in (None, "")]
     if len(there) == 1:
         return []
     found = " and ".join(there) or None
@@ -222,10 +222,10 @@ def _effect(seen: Seen) -> Found:
     asked = seen.request.input
     if asked is None:
         return None
-    misses = _exactly_one(asked, "image", "images", "input.")
-    if asked.images and len(asked.images) != 2:
-        misses.append(Miss("input.images", asked.images, "must hold exactly 2 images, the left one first"))
-    return misses
+    if asked.images:
+        allowed = "must hold exactly 2 images, the left one first"
+        return None if len(asked.images) == 2 else Miss("input.images", asked.images, allowed)
+    return None if asked.image else Miss("input.image", asked.image, "or input.images is required")
 
 
 _SCALED = ("videos/video-extend",)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.kling.editions import since
+from worker.kling.editions import until
 from worker.kling.rule import Found, Miss, Rules, Seen, one_of, whole
 
 SHOTS = Rules()
@@ -50,17 +50,18 @@ def _known_shot_type(seen: Seen) -> Found:
     return Miss("shot_type", seen.request.shot_type, one_of(("customize", "intelligence")))
 
 
-@SHOTS.advice(
+@SHOTS.rule(
     "R024",
     _OMNI,
     "Of omni's shot types the first edition knows customize only.",
     "AMB: A, S1, S4 against B, B2o",
+    refuses=until("2026-02"),
     when="multi_shot",
 )
 def _intelligence(seen: Seen) -> Found:
-    if not seen.multi or seen.request.shot_type != "intelligence" or seen.edition in since("2026-03"):
+    if not seen.multi or seen.request.shot_type != "intelligence":
         return None
-    return Miss("shot_type", "intelligence", "may be refused: this edition documents customize only")
+    return Miss("shot_type", "intelligence", "must be customize: this edition documents no other")
 
 
 @SHOTS.rule(
@@ -111,7 +112,7 @@ def _shot_prompt(seen: Seen) -> Found:
 def _shot_duration(seen: Seen) -> Found:
     if not _shots(seen):
         return None
-    total = _seconds(seen.duration) or 15
+    total = 15 if seen.edits_video() else _seconds(seen.duration) or 15
     return [
         Miss(
             f"multi_prompt[{number}].duration", shot.duration, f"must be a whole number from 1 to {total}, as a string"
@@ -121,9 +122,15 @@ def _shot_duration(seen: Seen) -> Found:
     ]
 
 
-@SHOTS.rule("R030", _EVERY, "The shots last as long as the task.", "DOC A, B, S1", when="multi_shot")
+@SHOTS.rule(
+    "R030",
+    _EVERY,
+    "The shots last as long as the task, unless a base video settles that.",
+    "DOC A, B, S1; R049",
+    when="multi_shot",
+)
 def _sum(seen: Seen) -> Found:
-    if not _shots(seen):
+    if not _shots(seen) or seen.edits_video():
         return None
     lengths = [_seconds(shot.duration) for shot in seen.request.multi_prompt]
     total = _seconds(seen.duration)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from worker.kling.capabilities import THREE_TO_FIFTEEN
 from worker.kling.editions import NEWEST
 from worker.kling.rule import Found, Miss, Rules, Seen, one_of
@@ -41,7 +43,7 @@ def _sound(seen: Seen) -> Found:
     return Miss("sound", "on", f"model/mode({seen.model}/{seen.mode}) is not supported with sound on")
 
 
-@VIDEO.rule("R065", _BOTH, "cfg_scale lies between 0 and 1.", "DOC A, B", when="cfg_scale")
+@VIDEO.rule("R065", _BOTH, "cfg_scale lies between 0 and 1.", "DOC A, B")
 def _scale(seen: Seen) -> Found:
     scale = seen.request.cfg_scale
     return None if scale is None or 0 <= scale <= 1 else Miss("cfg_scale", scale, "must be a number from 0 to 1")
@@ -53,7 +55,6 @@ def _scale(seen: Seen) -> Found:
     "cfg_scale has no effect on kling-v2 models.",
     "DOC B; AMB: gateways always send it",
     lenient=True,
-    when="cfg_scale",
 )
 def _scale_model(seen: Seen) -> Found:
     if seen.request.cfg_scale is None or seen.can is None or seen.can.cfg_scale:
@@ -71,7 +72,7 @@ def _camera_model(seen: Seen) -> Found:
 @VIDEO.rule(
     "R067",
     _BOTH,
-    "A simple camera moves along exactly one axis, by -10 to 10; others take no config.",
+    "A simple camera moves along one axis only, by -10 to 10; others take no config.",
     "DOC A, B",
     when="camera_control",
 )
@@ -81,18 +82,37 @@ def _camera(seen: Seen) -> Found:
         return None
     if camera.type not in _CAMERAS:
         return Miss("camera_control.type", camera.type, one_of(_CAMERAS))
+    named = camera.config is not None and bool(camera.config.model_fields_set)
     if camera.type != "simple":
-        if camera.config is None:
+        if not named:
             return None
         return Miss("camera_control.config", camera.config, "must be left out unless the type is simple")
-    values = {axis: getattr(camera.config, axis, None) or 0 for axis in _AXES} if camera.config else {}
-    if sum(value != 0 for value in values.values()) != 1:
-        return Miss("camera_control.config", camera.config and values, "must name exactly one axis that is not 0")
+    values = _axes(camera) if named else {}
+    if not named or sum(value != 0 for value in values.values()) > 1:
+        return Miss("camera_control.config", camera.config and values, "must name one axis that is not 0")
     return [
         Miss(f"camera_control.config.{axis}", value, "must lie between -10 and 10")
         for axis, value in values.items()
         if not -10 <= value <= 10
     ]
+
+
+@VIDEO.advice(
+    "R067",
+    _BOTH,
+    "Whether a simple camera may stand still is disputed.",
+    "AMB: DOC A, B say one axis; ComfyUI asks for at least one",
+    when="camera_control",
+)
+def _still_camera(seen: Seen) -> Found:
+    camera = seen.request.camera_control
+    if camera is None or camera.type != "simple" or camera.config is None or any(_axes(camera).values()):
+        return None
+    return Miss("camera_control.config", _axes(camera), "may be refused: one axis should not be 0")
+
+
+def _axes(camera: Any) -> dict[str, float]:
+    return {axis: getattr(camera.config, axis, None) or 0 for axis in _AXES}
 
 
 @VIDEO.rule("R068", _TEXT, "aspect_ratio is 16:9, 9:16 or 1:1.", "DOC A, B")
@@ -106,7 +126,13 @@ def _too_many_voices(seen: Seen) -> list[Miss]:
     voices = seen.request.voice_list
     if not voices:
         return []
-    misses = [Miss("voice_list", voices, "must hold at most 2 voices")] if len(voices) > 2 else []
+    misses = [
+        Miss(f"voice_list[{number}].voice_id", voice.voice_id, "must be a voice's id")
+        for number, voice in enumerate(voices)
+        if voice.voice_id in (None, "")
+    ]
+    if len(voices) > 2:
+        misses.append(Miss("voice_list", voices, "must hold at most 2 voices"))
     if not seen.sound:
         misses.append(Miss("sound", seen.request.sound, "must be on when voice_list is used"))
     return misses
@@ -220,12 +246,7 @@ def _elements(seen: Seen) -> Found:
         return None
     if seen.can is not None and not seen.can.elements:
         return Miss("element_list", elements, "is supported by kling-v3 only")
-    misses = [Miss("element_list", elements, "must hold at most 3 elements")] if len(elements) > 3 else []
-    return misses + [
-        Miss(f"element_list[{number}].element_id", item.element_id, "must be an element's id")
-        for number, item in enumerate(elements)
-        if item.element_id in (None, "")
-    ]
+    return Miss("element_list", elements, "must hold at most 3 elements") if len(elements) > 3 else None
 
 
 @VIDEO.rule(

@@ -6,7 +6,7 @@ Nobody else looks at a status code. Source: spec sections 1, 5 and 7.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -21,12 +21,12 @@ __all__ = ["Call", "Output", "Task", "TaskStatus", "create", "list_tasks", "quer
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An HTTP request as values. `headers` hold the credential: they are not for logs."""
+    """An HTTP request as values. Headers hold the credential and bodies whole files: neither is printed."""
 
     method: str
     url: str
-    headers: Mapping[str, str]
-    body: bytes | None
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(repr=False)
 
 
 def create(
@@ -85,34 +85,39 @@ def _answer(status: int, headers: Mapping[str, str], body: bytes) -> Mapping[str
         raise _unreadable(status, headers, str(problem)) from None
     if not isinstance(answer, Mapping):
         raise _unreadable(status, headers, "the answer is not a JSON object")
-    code = _code(answer.get("code"))
-    if not 200 <= status < 300 or code:
-        raise error_class(code or None, status)(
-            text_of(answer.get("message")) or f"HTTP {status}",
-            http_status=status,
-            code=code or None,
-            request_id=_request_id(answer),
+    code, failed = _code(answer.get("code"))
+    if failed or not 200 <= status < 300:
+        raise error_class(code, status)(
+            _reason(answer) or f"HTTP {status}", http_status=status, code=code, request_id=_request_id(answer)
         )
     return answer
+
+
+def _reason(answer: Mapping[str, Any]) -> str | None:
+    """Why: in Kling's envelope, or in the `error` object that gateways in OpenAI's manner answer with."""
+    error = answer.get("error")
+    nested = error.get("message") if isinstance(error, Mapping) else error
+    return text_of(answer.get("message")) or text_of(nested)
 
 
 def _unreadable(status: int, headers: Mapping[str, str], reason: str) -> KlingError:
     """An error page of something in between: its HTTP status is all that it says."""
     if 200 <= status < 300:
         return MalformedAnswer(reason, http_status=status)
-    kind = headers.get("Content-Type", "no type").partition(";")[0]
+    kind = next((value for name, value in headers.items() if name.lower() == "content-type"), "no type").partition(";")[
+        0
+    ]
     return error_class(None, status)(f"HTTP {status} with a body that is not Kling's ({kind})", http_status=status)
 
 
-def _code(value: object) -> int | None:
-    """Kling's number. Gateways write words there: `success` is none, any other word is an error without a number."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value
+def _code(value: object) -> tuple[int | None, bool]:
+    """Kling's number, and whether it tells of a failure. Gateways write words there: `success`, `task_failed`."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
-        return int(value)
-    return None if value is None or str(value).lower() in {"success", "succeed", "ok"} else -1
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        # 200 is what some gateways write for 0; Kling's own codes have four digits.
+        return (None, False) if value in {0, 200} else (value, True)
+    return None, isinstance(value, str) and value.lower() not in {"", "success", "succeed", "ok"}
 
 
 def _request_id(answer: Mapping[str, Any]) -> str | None:

@@ -39,6 +39,14 @@ class ApiKeys:
             sealed = connection.execute(query).scalar_one_or_none()
         return self._seal.decrypt(sealed).decode() if sealed else None
 
+    def exists(self, name: str) -> bool:
+        """Whether a key of this name may ask."""
+        query = select(api_keys.c.name).where(api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
+        if "\0" in name:
+            return False
+        with self._engine.begin() as connection:
+            return connection.execute(query).scalar_one_or_none() is not None
+
     def create(self, name: str, now: datetime) -> str:
         """A new key under a new name, shown this once."""
         key = f"rk_{secrets.token_urlsafe(30)}"

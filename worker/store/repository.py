@@ -35,6 +35,7 @@ class NewJob:
     callback_url: str | None
     fingerprint: bytes
     request: bytes
+    on_done: str | None = None
     expected_units: str | None = None
     list_price: str | None = None
 
@@ -81,6 +82,7 @@ class Repository:
                     state=State.ACCEPTED,
                     external_task_id=new.external_task_id,
                     callback_url=new.callback_url,
+                    on_done=new.on_done,
                     fingerprint=new.fingerprint,
                     created_at=now,
                     updated_at=now,
@@ -201,7 +203,7 @@ class Repository:
                 connection.execute(update(payloads).where(payloads.c.job_id == job.id).values(answer=answer))
             data = {"event": event, "code": moved.error_code, "message": moved.error_message}
             event_id = _record(connection, job.id, f"job.{led.state}", now, data)
-            told = _tell(connection, moved, event_id, now) if ended and moved.callback_url else ()
+            told = _tell(connection, moved, event_id, now) if ended else ()
         return Moved(moved, led.step, told)
 
     def postpone(self, job: Job, due_at: datetime, *, answer: bytes | None = None, **changes: Any) -> bool:
@@ -313,10 +315,18 @@ def _record(connection: Connection, job_id: str, kind: str, now: datetime, data:
 
 
 def _tell(connection: Connection, job: Job, event_id: int, now: datetime) -> tuple[str, ...]:
-    delivery_id = f"msg_{ULID()}".lower()
-    connection.execute(
-        insert(deliveries).values(
-            id=delivery_id, event_id=event_id, job_id=job.id, url=job.callback_url, state="pending", due_at=now
-        )
-    )
-    return (delivery_id,)
+    rows = [
+        {
+            "id": f"msg_{ULID()}".lower(),
+            "event_id": event_id,
+            "job_id": job.id,
+            "url": url,
+            "state": "pending",
+            "due_at": now,
+        }
+        for url in (job.callback_url, job.on_done)
+        if url
+    ]
+    if rows:
+        connection.execute(insert(deliveries), rows)
+    return tuple(str(row["id"]) for row in rows)

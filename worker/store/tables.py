@@ -46,6 +46,8 @@ jobs = Table(
     Column("state", Text, nullable=False),
     Column("external_task_id", Text),
     Column("callback_url", Text),
+    #: A Celery task to send when it has ended, as celery://QUEUE/TASK.
+    Column("on_done", Text),
     #: SHA-256 of the request, so that the same id with another body is an error.
     Column("fingerprint", LargeBinary, nullable=False),
     Column("provider_task_id", Text),
@@ -155,6 +157,17 @@ deliveries = Table(
 )
 Index("ix_deliveries_due_at", deliveries.c.due_at, postgresql_where=deliveries.c.due_at.is_not(None))
 Index("ix_deliveries_job_id", deliveries.c.job_id)
+
+#: Messages from other apps that could not be understood: kept for a person to read.
+set_aside = Table(
+    "set_aside",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("task", Text, nullable=False),
+    Column("message", LargeBinary, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", _MOMENT, nullable=False),
+)
 
 api_keys = Table(
     "api_keys",

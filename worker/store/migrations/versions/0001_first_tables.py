@@ -26,6 +26,15 @@ def upgrade() -> None:
         sa.UniqueConstraint("hmac", name=op.f("uq_api_keys_hmac")),
     )
     op.create_table(
+        "set_aside",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("task", sa.Text(), nullable=False),
+        sa.Column("message", sa.LargeBinary(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_set_aside")),
+    )
+    op.create_table(
         "jobs",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("caller", sa.Text(), nullable=False),
@@ -34,6 +43,7 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("external_task_id", sa.Text(), nullable=True),
         sa.Column("callback_url", sa.Text(), nullable=True),
+        sa.Column("on_done", sa.Text(), nullable=True),
         sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
         sa.Column("provider_task_id", sa.Text(), nullable=True),
         sa.Column("submissions", sa.Integer(), server_default=sa.text("0"), nullable=False),
@@ -159,4 +169,5 @@ def downgrade() -> None:
     op.drop_index("ix_jobs_listing", table_name="jobs")
     op.drop_index("ix_jobs_due_at", table_name="jobs", postgresql_where=sa.text("due_at IS NOT NULL"))
     op.drop_table("jobs")
+    op.drop_table("set_aside")
     op.drop_table("api_keys")

@@ -1,0 +1,110 @@
+"""Another app on the broker asks for a job, and has its own task called when the job has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine
+
+from infra.emulator import Config, Emulator
+from infra.stack.servers import Servers
+from tests.house import TEXT, House, house
+from worker.jobs.model import State
+from worker.tasks.request import request
+
+DONE = {"task": "shop.video_done", "queue": "shop"}
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    """A Kling whose minutes are moments."""
+    with Emulator(Config(speed=3000, log=False)) as running:
+        yield running
+
+
+@pytest.fixture
+def home(servers: Servers, engine: Engine, emulator: Emulator) -> Iterator[House]:
+    """A house with an account at the emulator."""
+    with house(servers.addresses, engine, emulator, KLING_PACE="0.001") as opened:
+        yield opened
+
+
+def ask(home: House, *args: Any, **kwargs: Any) -> None:
+    """What a worker does with a message of another app."""
+    s = home.services
+    request(args, kwargs, acceptor=s.acceptor, keys=s.keys, aside=s.aside, queue=home.queue, clock=home.clock)
+
+
+def told(home: House) -> list[tuple[str, str, dict[str, Any]]]:
+    """The tasks of the other app that were sent, taken off the queue."""
+    sent = [message for message in home.queue.sent if message[0] == DONE["task"]]
+    home.queue.sent[:] = [message for message in home.queue.sent if message not in sent]
+    return [(task, queue, args[0]) for task, queue, args in sent]
+
+
+def only_job(home: House) -> str:
+    """The id of the one job there is."""
+    (task,) = home.get("/v1/videos/omni-video").json()["data"]
+    return str(task["task_id"])
+
+
+def test_a_message_becomes_a_job_whose_end_is_told(home: House) -> None:
+    """P3: the same job as over HTTP; its end calls the task that on_done names, once, with links that open."""
+    heard: list[tuple[str, str, dict[str, Any]]] = []
+    home.queue.elsewhere = lambda message: heard.append((message[0], message[1], message[2][0]))
+    ask(home, family="omni-video", request={**TEXT, "external_task_id": "order-7"}, on_done=DONE)
+    job_id = only_job(home)
+
+    assert [State.ARCHIVED] == home.until_end(job_id)
+    ((task, queue, event),) = heard
+    assert (DONE["task"], DONE["queue"], "video.archived") == (task, queue, event["type"])
+    assert {"external_task_id": "order-7"} == event["data"]["task_info"]
+    assert "X-Amz-Signature" in event["data"]["task_result"]["videos"][0]["url"]
+
+
+def test_the_same_message_twice_is_one_job(home: House) -> None:
+    """P4: with an external id a message may be sent again and again."""
+    for _ in range(3):
+        ask(home, family="videos/omni-video", request={**TEXT, "external_task_id": "order-8"}, on_done=DONE)
+
+    assert 1 == len(home.get("/v1/videos/omni-video").json()["data"])
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ({"family": "videos/omni-video", "request": {"prompt": ""}}, 1201),
+        ({"family": "videos/nothing", "request": {}}, 1203),
+        ({"family": "videos/omni-video", "request": TEXT, "caller": "nobody"}, 1002),
+        ({"family": "videos/omni-video", "request": TEXT, "account": "nobody"}, 1201),
+        ({"family": "videos/omni-video", "request": TEXT, "check": "sometimes"}, 1201),
+    ],
+)
+def test_a_refused_request_is_told_and_shown(home: House, message: dict[str, Any], code: int) -> None:
+    """The asking app's task hears why, in Kling's codes; the message is set aside with the reason."""
+    ask(home, **message, on_done=DONE)
+    ((_, _, event),) = told(home)
+
+    assert ("video.refused", code) == (event["type"], event["data"]["code"])
+    assert [event["data"]["message"]] == [one.reason for one in home.services.aside.newest(5)]
+
+
+@given(
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(
+        st.sampled_from(["family", "request", "caller", "account", "check", "on_done", "x"]),
+        st.none() | st.integers() | st.text(max_size=5) | st.dictionaries(st.text(max_size=5), st.text(max_size=5)),
+    ),
+)
+@settings(max_examples=40)
+def test_no_message_is_lost_or_raises(home: House, args: list[int], kwargs: dict[str, Any]) -> None:
+    """Whatever another app sends, it is a job or a row that says why not."""
+    before = len(home.services.aside.newest(1000)) + len(home.get("/v1/videos/omni-video").json()["data"])
+    ask(home, *args, **kwargs)
+    after = len(home.services.aside.newest(1000)) + len(home.get("/v1/videos/omni-video").json()["data"])
+
+    assert before + 1 == after

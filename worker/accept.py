@@ -1,0 +1,136 @@
+"""Accept a request as a job, or refuse it in Kling's own terms: the same whether it came over HTTP or by a message."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from ulid import ULID
+
+from infra.http import is_http_url
+from infra.log import logger
+from worker.inputs import Inputs
+from worker.jobs.model import Job
+from worker.kling.evaluate import Verdict, evaluate
+from worker.kling.gateways import Account
+from worker.ports import Clock
+from worker.store.repository import NewJob, Repository
+
+log = logger(__name__)
+
+#: The name of KLING_URL's account.
+DEFAULT_ACCOUNT = "default"
+#: How a request may be checked: as Kling would, with what is merely tolerated refused too, or sent as it is.
+CHECKS = ("lenient", "strict", "off")
+#: Kling documents neither length nor alphabet of external ids; these hold every id in its samples.
+_LONGEST_ID = 255
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+class Refused(Exception):
+    """A request that is not accepted, as Kling would say it. Nothing was stored."""
+
+    def __init__(self, message: str, *, http_status: int = 400, code: int = 1201) -> None:
+        super().__init__(message)
+        self.message = message
+        self.http_status = http_status
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request as it came."""
+
+    caller: str
+    family: str  #: path below /v1, a known one
+    body: Mapping[str, Any]
+    raw: bytes  #: the same, as JSON text
+    account: str = DEFAULT_ACCOUNT
+    check: str = "lenient"
+    on_done: str | None = None  #: a receiver beside the body's callback_url
+
+
+@dataclass(frozen=True)
+class Acceptor:
+    """What accepting needs."""
+
+    store: Repository
+    accounts: Mapping[str, Account]
+    inputs: Inputs
+    edition: str | None  #: None: the newest, or the gateway's own
+    clock: Clock
+
+    def accept(self, asked: Asked) -> tuple[Job, bool]:
+        """The job for a request, and whether it is new. Raises `Refused` with every fault at once."""
+        if asked.account not in self.accounts:
+            raise Refused(f"the account must be one of {', '.join(self.accounts)}, found {asked.account[:40]!r}")
+        if asked.check not in CHECKS:
+            raise Refused(f"the check must be one of {', '.join(CHECKS)}, found {asked.check[:40]!r}")
+        verdict = self._checked(asked)
+        new = _new_job(asked, verdict)
+        job, fingerprint, is_new = self.store.accept(new, self.clock())
+        if fingerprint != new.fingerprint:
+            used = f"external_task_id {new.external_task_id!r} was used before with another request; it must be unique"
+            raise Refused(used)
+        if is_new:
+            warnings = [one.rule for one in verdict.warnings]
+            log.info("job.accepted", job=job.id, family=job.family, account=job.account, warnings=warnings)
+        return job, is_new
+
+    def _checked(self, asked: Asked) -> Verdict:
+        gateway = self.accounts[asked.account].gateway
+        strict = asked.check == "strict"
+        verdict = evaluate(asked.family, asked.body, gateway=gateway, edition=self.edition, strict=strict)
+        if asked.check == "off":
+            return verdict
+        faults = verdict.faults or self.inputs.faults(asked.family, verdict.request, edition=verdict.edition)
+        if faults:
+            message = "; ".join(fault.message for fault in faults)
+            raise Refused(message, http_status=verdict.http_status, code=verdict.code)
+        return verdict
+
+
+def _new_job(asked: Asked, verdict: Verdict) -> NewJob:
+    canonical = json.dumps([asked.account, asked.family, asked.body], sort_keys=True, separators=(",", ":"))
+    cost = verdict.cost
+    return NewJob(
+        id=str(ULID()).lower(),
+        caller=asked.caller,
+        account=asked.account,
+        family=asked.family,
+        external_task_id=_external_id(asked.body),
+        callback_url=_callback_url(asked.body),
+        on_done=asked.on_done,
+        fingerprint=sha256(canonical.encode()).digest(),
+        request=asked.raw,
+        expected_units=None if cost.units is None else str(cost.units),
+        list_price=None if cost.usd is None else str(cost.usd),
+    )
+
+
+def _callback_url(body: Mapping[str, Any]) -> str | None:
+    url = _text(body, "callback_url")
+    if url is not None and not is_http_url(url):
+        raise Refused("callback_url must be an absolute http:// or https:// URL, or left out")
+    return url
+
+
+def _external_id(body: Mapping[str, Any]) -> str | None:
+    external = _text(body, "external_task_id")
+    if external is not None and len(external) > _LONGEST_ID:
+        raise Refused(f"external_task_id must be at most {_LONGEST_ID} characters long")
+    return external
+
+
+def _text(body: Mapping[str, Any], name: str) -> str | None:
+    """A string that a row can hold; None where it is absent or empty, which Kling takes for absent."""
+    value = body.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or _CONTROL.search(value):
+        raise Refused(f"{name} must be a string without control characters")
+    return value
