@@ -117,7 +117,15 @@ MODELS = (
     "kolors-virtual-try-on-v1", "kolors-virtual-try-on-v1-5", "kling-v3-0", "KLING-V3",
 )  # fmt: skip
 RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9", "auto", "5:4", "16:9 ")
-_MEDIA = (IMAGE, "https://h.test/a.png", "aGVsbG8=", "aGVsbG8", "data:image/png;base64,aGVsbG8=", "http://", "no way")
+_MEDIA = (
+    IMAGE,
+    "https://127.0.0.1:9/a.png",
+    "aGVsbG8=",
+    "aGVsbG8",
+    "data:image/png;base64,aGVsbG8=",
+    "http://",
+    "no way",
+)
 
 
 def _listed(entry: Any, most: int) -> tuple[Any, ...]:

@@ -34,7 +34,8 @@ _CHECKED = chain.from_iterable(group.rows for group in (COMMON, SHOTS, OMNI, VID
 RULES: tuple[Rule, ...] = (*STATED, *_CHECKED)
 
 #: By field (see `Rule.when`), rules with their checks beside them: looking one up costs as much as most of them take.
-_Checks = tuple[tuple[str, tuple[tuple[Check, Rule], ...]], ...]
+#: True where the rule refuses.
+_Checks = tuple[tuple[str, tuple[tuple[Check, Rule, bool], ...]], ...]
 
 _PLAIN = Limits()
 #: What a gateway's own document says otherwise, by gateway and family; "" is any family.
@@ -92,7 +93,7 @@ def evaluate(
     """
     if family not in FAMILIES:
         raise UnknownFamily(f"no family is {family[:60]!r}; known are {', '.join(FAMILIES)}")
-    row, edition, limits, refusing, warning = _plan(family, gateway, edition, strict)
+    row, edition, limits, checks = _plan(family, gateway, edition, strict)
     if not isinstance(body, dict):
         fault = Fault("body", "R003", shorten(body), "must be a JSON object", SOURCE)
         return Verdict(family, edition, (fault,), (), None)
@@ -101,8 +102,8 @@ def evaluate(
     faulty = [fault.field for fault in typed]
     if "model_name" in faulty:
         seen.model, seen.can = "", None
-    faults = typed + _faults(refusing, seen, faulty)
-    return Verdict(family, edition, faults, _faults(warning, seen, faulty), request)
+    faults, warnings = _faults(checks, seen, faulty)
+    return Verdict(family, edition, typed + faults, warnings, request)
 
 
 @lru_cache(maxsize=512)
@@ -111,37 +112,38 @@ def _plan(
     gateway: str,
     edition: str | None,
     strict: bool,  # noqa: FBT001 - a cache key has no names
-) -> tuple[Family, str, Limits, _Checks, _Checks]:
+) -> tuple[Family, str, Limits, _Checks]:
     """What an evaluation needs that does not depend on the request."""
     edition = edition or gateway_row(gateway).edition
     if edition not in EDITIONS:
         raise UnknownEdition(f"unknown edition {edition[:20]!r}; known are {', '.join(EDITIONS)}")
     mine = [(rule, rule.severity(edition, strict=strict)) for rule in RULES if family in rule.families]
-    refusing = _grouped(rule for rule, severity in mine if severity is Severity.REFUSE)
-    warning = _grouped(rule for rule, severity in mine if severity is Severity.WARN)
-    return FAMILIES[family], edition, _OVERLAYS.get((gateway, family), _PLAIN), refusing, warning
+    return FAMILIES[family], edition, _OVERLAYS.get((gateway, family), _PLAIN), _grouped(mine)
 
 
-def _grouped(rules: Iterable[Rule]) -> _Checks:
+def _grouped(rules: Iterable[tuple[Rule, Severity]]) -> _Checks:
     """Rules by the field that they look at: most requests leave most fields out."""
-    groups: dict[str, list[tuple[Check, Rule]]] = {}
-    for rule in rules:
-        if rule.check is not None:
-            groups.setdefault(rule.when, []).append((rule.check, rule))
+    groups: dict[str, list[tuple[Check, Rule, bool]]] = {}
+    for rule, severity in rules:
+        if rule.check is not None and severity is not Severity.OFF:
+            groups.setdefault(rule.when, []).append((rule.check, rule, severity is Severity.REFUSE))
     return tuple((field, tuple(group)) for field, group in groups.items())
 
 
-def _faults(checks: _Checks, seen: Seen, faulty: Sequence[str]) -> tuple[Fault, ...]:
-    """What the rules find, but for fields that could not even be read: their type was named already."""
+def _faults(checks: _Checks, seen: Seen, faulty: Sequence[str]) -> tuple[tuple[Fault, ...], tuple[Fault, ...]]:
+    """What refuses and what warns, but for fields that could not even be read: their type was named already."""
     fields = seen.request.__dict__
     found = [
-        (rule, miss)
+        (rule, refuses, miss)
         for field, group in checks
         if not field or fields.get(field)
-        for check, rule in group
+        for check, rule, refuses in group
         if (miss := check(seen))
     ]
     if not found:
-        return ()
-    misses = [(rule, one) for rule, some in found for one in ((some,) if isinstance(some, Miss) else some)]
-    return tuple(rule.fault(miss) for rule, miss in misses if not (faulty and hides(miss.field, faulty)))
+        return (), ()
+    told: tuple[list[Fault], list[Fault]] = ([], [])
+    for rule, refuses, some in found:
+        misses = (some,) if isinstance(some, Miss) else some
+        told[not refuses].extend(rule.fault(miss) for miss in misses if not (faulty and hides(miss.field, faulty)))
+    return tuple(told[0]), tuple(told[1])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -59,6 +59,12 @@ _PLACES: Mapping[str, tuple[_Spot, ...]] = MappingProxyType(
 )
 
 
+#: family -> its fields that name media, or hold what does.
+MEDIA_FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {family: tuple({spot.holder or spot.field: None for spot in spots}) for family, spots in _PLACES.items()}
+)
+
+
 class Place(NamedTuple):
     """One medium that a request names."""
 
@@ -69,10 +75,10 @@ class Place(NamedTuple):
 
 def media_of(family: str, request: Any) -> Iterator[Place]:
     """Every medium that a parsed request names, absent ones left out."""
-    return _walk(family, request.__dict__)
+    return _walk(family, request.__dict__, lambda _: True)
 
 
-def _walk(family: str, fields: Mapping[str, Any]) -> Iterator[Place]:
+def _walk(family: str, fields: Mapping[str, Any], wanted: Callable[[str], object]) -> Iterator[Place]:
     for holder, name, inner, kind in _PLACES.get(family, ()):
         held = fields.get(holder) if holder else None
         value = getattr(held, name, None) if holder else fields.get(name)
@@ -80,16 +86,21 @@ def _walk(family: str, fields: Mapping[str, Any]) -> Iterator[Place]:
             continue
         field = f"{holder}.{name}" if holder else name
         if isinstance(value, str):
-            yield Place(field, value, kind)
+            if wanted(value):
+                yield Place(field, value, kind)
             continue
         for number, item in enumerate(value):
-            if medium := getattr(item, inner) if inner else item:
+            if (medium := getattr(item, inner) if inner else item) and wanted(medium):
                 yield Place(f"{field}[{number}].{inner}" if inner else f"{field}[{number}]", medium, kind)
 
 
 def doubtful(family: str, fields: Mapping[str, Any]) -> Iterator[Place]:
     """The media of a request that are no whole URLs; `fields` are its attributes. Costs little where there are none."""
-    return (place for place in _walk(family, fields) if not _WHOLE_URL.fullmatch(place.value))
+    return _walk(family, fields, _is_doubtful)
+
+
+def _is_doubtful(value: str) -> bool:
+    return _WHOLE_URL.fullmatch(value) is None
 
 
 def is_base64(place: Place) -> bool:

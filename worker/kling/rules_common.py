@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from worker.kling.catalog import FAMILIES
-from worker.kling.media import base64_fault, doubtful
+from worker.kling.media import MEDIA_FIELDS, base64_fault, doubtful
 from worker.kling.requests import given
 from worker.kling.rule import Found, Miss, Rules, Seen, one_of, whole
 
@@ -179,17 +179,22 @@ def _count(seen: Seen) -> Found:
     return Miss("n", n, "must be a whole number from 1 to 9")
 
 
-@COMMON.rule("R009", _EVERY, "Media given as base64 are valid base64, without a data: prefix.", "DOC B; OBS")
+@COMMON.rule(
+    "R009", tuple(MEDIA_FIELDS), "Media given as base64 are valid base64, without a data: prefix.", "DOC B; OBS"
+)
 def _base64(seen: Seen) -> Found:
-    misses = [
-        Miss(place.field, "base64 text", fault)
-        for place in doubtful(seen.family.path, seen.request.__dict__)
+    fields = seen.request.__dict__
+    if not any(map(fields.get, MEDIA_FIELDS[seen.family.path])):
+        return None
+    return [
+        Miss(place.field, place.value, fault)
+        for place in doubtful(seen.family.path, fields)
         if (fault := base64_fault(place))
     ]
-    return misses or None
 
 
-_PLACEHOLDER = re.compile(r"<<<(image|element|video|voice)_(\d{1,4})>>>")
+#: `object` is an older word for element; official samples write it with two brackets, too.
+_PLACEHOLDER = re.compile(r"(<{2,3})([a-z]{1,20})_(\d{1,6})(>{2,3})")
 _LISTS = {"image": "image_list", "element": "element_list", "video": "video_list", "voice": "voice_list"}
 
 
@@ -201,25 +206,32 @@ _LISTS = {"image": "image_list", "element": "element_list", "video": "video_list
 )
 def _placeholders(seen: Seen) -> Found:
     request = seen.request
-    prompts = [("prompt", request.prompt)]
-    if shots := request.__dict__.get("multi_prompt"):
-        prompts += [(f"multi_prompt[{number}].prompt", shot.prompt) for number, shot in enumerate(shots)]
+    prompt = request.prompt
+    misses = _unplaced(request, "prompt", prompt) if prompt and "<<" in prompt else []
+    for number, shot in enumerate(request.__dict__.get("multi_prompt") or ()):
+        if shot.prompt and "<<" in shot.prompt:
+            misses += _unplaced(request, f"multi_prompt[{number}].prompt", shot.prompt)
+    return misses
+
+
+def _unplaced(request: object, where: str, prompt: str) -> list[Miss]:
     misses = []
-    for where, prompt in prompts:
-        if prompt and "<<<" in prompt:
-            misses += [
-                Miss(where, found.group(), f"names a place that {_LISTS[found[1]]} does not have")
-                for found in _PLACEHOLDER.finditer(prompt)
-                if not 1 <= int(found[2]) <= _listed(request, found[1])
-            ]
-    return misses or None
+    for opened, word, number, closed in _PLACEHOLDER.findall(prompt):
+        kind = "element" if word == "object" else word
+        if kind not in _LISTS:
+            misses.append(Miss(where, f"<<<{word}_{number}>>>", f"the word {one_of(tuple(_LISTS))}"))
+        elif word != "object" and len(opened + closed) != 6:
+            misses.append(Miss(where, f"{opened}{word}_{number}{closed}", f"may be meant as <<<{word}_{number}>>>"))
+        elif not 1 <= int(number) <= _listed(request, kind):
+            misses.append(Miss(where, f"<<<{word}_{number}>>>", f"names a place that {_LISTS[kind]} does not have"))
+    return misses
 
 
 def _listed(request: object, kind: str) -> int:
     """How many places a placeholder of that kind can name."""
     fields = request.__dict__
-    if kind == "image" and fields.get("image"):
-        return 1
+    if kind == "image" and "image_list" not in fields:
+        return sum(1 for name in ("image", "image_tail", "image_url") if fields.get(name))
     if kind == "video" and "video_list" not in fields:
         return 1  # the session's or the request's one video
     return len(fields.get(_LISTS[kind]) or ())

@@ -1,0 +1,246 @@
+"""What must hold after every scenario: the promises, each as a function from what is true to what is broken."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from standardwebhooks.webhooks import WebhookVerificationError
+
+from infra.media import probe
+from tests.chaos.world import World
+from worker.jobs.keys import poster_key
+from worker.jobs.machine import TABLE
+from worker.jobs.model import ENDS, State
+from worker.jobs.retry import ABSENT_SECONDS
+
+_RANK = {"submitted": 0, "processing": 1, "succeed": 2, "failed": 2}
+_MOVES = {(before, move.state) for (before, _), move in TABLE.items()}
+#: Connections that a small plan has.
+_CONNECTIONS = 20
+# The emulator's ids are snowflakes like Kling's: when a task was made is in its id.
+_EPOCH_MS, _SHIFT = 1568028518780, 22
+
+
+@dataclass
+class Facts:
+    """What is true after a scenario, gathered once."""
+
+    jobs: dict[str, dict[str, Any]]
+    events: dict[str, list[dict[str, Any]]]
+    files: list[dict[str, Any]]
+    deliveries: list[dict[str, Any]]
+    callbacks: list[dict[str, Any]]
+    emulator: dict[str, Any]
+    objects: Counter[str]
+    lost: int = 0
+    creates_twice: int = 0
+    files_twice: int = 0
+    recovery: list[float] = field(default_factory=list)
+
+
+def gather(world: World) -> Facts:
+    """Ask everybody."""
+    ids = world.run.jobs
+    jobs = {row["id"]: row for row in world.rows("select * from jobs where id = any(%s)", ids)}
+    events: dict[str, list[dict[str, Any]]] = {job: [] for job in ids}
+    for event in world.rows("select * from events where job_id = any(%s) order by job_id, sequence", ids):
+        events[event["job_id"]].append(event)
+    pages = world.bucket().get_paginator("list_objects_v2").paginate(Bucket=world.deployment.access.servers.s3_bucket)
+    facts = Facts(
+        jobs,
+        events,
+        world.rows("select * from files where job_id = any(%s)", ids),
+        world.rows("select * from deliveries where job_id = any(%s)", ids),
+        world.rows("select * from callbacks where job_id = any(%s)", ids),
+        world.emulator("GET", "state"),
+        Counter(item["Key"] for page in pages for item in page.get("Contents", [])),
+    )
+    facts.recovery = [
+        (job["updated_at"] - world.run.healed).total_seconds()
+        for job in jobs.values()
+        if job["due_at"] is None and job["created_at"] <= world.run.healed < job["updated_at"]
+    ]
+    return facts
+
+
+def every_job_ends(world: World, facts: Facts, ends: frozenset[State]) -> list[str]:
+    """P1: every accepted job reached a final state, and one that this scenario leads to."""
+    broken = [f"{job}: accepted, and there is no row" for job in world.run.jobs if job not in facts.jobs]
+    for job, row in facts.jobs.items():
+        if row["state"] not in ENDS:
+            broken.append(f"{job}: still {row['state']}: {_story(facts, job)}")
+        elif row["state"] not in ends:
+            broken.append(f"{job}: ended {row['state']}: {row['error_message']}: {_story(facts, job)}")
+    facts.lost = len(broken)
+    return broken
+
+
+def files_once_and_proven(world: World, facts: Facts, _ends: frozenset[State]) -> list[str]:
+    """P2: of each archived job the bucket holds its files, their posters and the manifest, and nothing else."""
+    broken = []
+    template = re.compile("|".join(map(re.escape, facts.jobs)) or "^$")
+    by_job: dict[str, set[str]] = {}
+    for key in facts.objects:
+        if found := template.search(key):
+            by_job.setdefault(found.group(), set()).add(key)
+    for job, row in facts.jobs.items():
+        if row["state"] != State.ARCHIVED:
+            continue
+        files = [file for file in facts.files if file["job_id"] == job]
+        wanted = {file["key"] for file in files} | {poster_key(file["key"]) for file in files}
+        there = {key for key in by_job.get(job, ()) if not key.endswith("/manifest.json")}
+        if not files or there != wanted or len(by_job[job]) != len(wanted) + 1:
+            facts.files_twice += max(len(there) - len(wanted), 0)
+            broken.append(f"{job}: the bucket holds {sorted(by_job.get(job, ()))}, the rows say {sorted(wanted)}")
+        broken += [fault for file in files for fault in _proof(world, job, file)]
+    return broken
+
+
+def _proof(world: World, job: str, file: dict[str, Any]) -> list[str]:
+    body = world.bucket().get_object(Bucket=file["bucket"], Key=file["key"])["Body"].read()
+    if (len(body), hashlib.sha256(body).hexdigest()) != (file["size"], file["sha256"]):
+        return [f"{job}: {file['key']} is not what its row says"]
+    answer = world.rows("select answer from payloads where job_id = %s", job)[0]["answer"]
+    links = re.findall(rb'"url"\s*:\s*"([^"]+)"', bytes(answer))
+    source = requests.get(links[file["ordinal"]].decode(), timeout=30).content
+    if source != body:
+        return [f"{job}: {file['key']} is not what Kling made"]
+    probe(body)
+    return []
+
+
+def told_once_in_order(world: World, facts: Facts, _ends: frozenset[State]) -> list[str]:
+    """P3: everybody was told, under one id each, signed, and what callers see never goes back."""
+    broken = []
+    ids: dict[str, set[str]] = {}
+    heard = list(zip(world.app.headers, world.app.bodies, strict=True))[world.run.heard_before :]
+    for headers, body in heard:
+        ids.setdefault(body["task_id"], set()).add(headers["webhook-id"])
+        if _RANK[body["task_status"]] != 2:
+            broken.append(f"{body['task_id']}: told that it is {body['task_status']}")
+    for job, row in facts.jobs.items():
+        delivered = {one["id"] for one in facts.deliveries if one["job_id"] == job and one["state"] == "delivered"}
+        if row["state"] in ENDS and row["callback_url"] and (len(delivered) != 1 or ids.get(job) != delivered):
+            broken.append(f"{job}: {len(delivered)} deliveries in the rows, the receiver got {ids.get(job)}")
+    for job, words in world.run.seen.items():
+        ranks = [_RANK[word] for word in words]
+        if ranks != sorted(ranks):
+            broken.append(f"{job}: a caller saw {words}")
+    try:
+        world.app.verify(world.deployment.servers.kept.get("SECRET_KEY") or "")
+    except WebhookVerificationError as fault:
+        if "old" not in str(fault):  # the verifier's clock is now; long runs outlive its five minutes
+            broken.append(f"a delivery does not verify: {fault}")
+    return broken
+
+
+def moves_by_the_table(_world: World, facts: Facts, _ends: frozenset[State]) -> list[str]:
+    """P3, P6: the timeline of each job is a walk through the machine, and nothing follows its end."""
+    broken = []
+    for job, events in facts.events.items():
+        states = [event["type"].removeprefix("job.") for event in events]
+        if any(pair not in _MOVES for pair in zip(states, states[1:], strict=False)):
+            broken.append(f"{job}: moved {states}")
+    return broken
+
+
+def asked_for_once(_world: World, facts: Facts, _ends: frozenset[State]) -> list[str]:
+    """P4: no create left after Kling had the task, and none that the row did not announce; each repetition waited."""
+    broken = []
+    made: dict[str, list[datetime]] = {}
+    for task in facts.emulator["tasks"]:
+        moment = datetime.fromtimestamp(((int(task["task_id"]) >> _SHIFT) + _EPOCH_MS) / 1000, UTC)
+        made.setdefault(str(task["external_task_id"]), []).append(moment)
+    for job, events in facts.events.items():
+        begun = [event["at"] for event in events if event["type"] == "job.submitting"]
+        late = [moment for moment in begun if made.get(job) and moment > made[job][0]]
+        sent = facts.emulator["creates"].get(job, 0)
+        twice = len(late) + max(sent - len(begun), 0) + max(len(made.get(job, [])) - 1, 0)
+        facts.creates_twice += twice
+        if twice:
+            broken.append(f"{job}: {sent} creates, {len(begun)} announced, {len(late)} after the task was there")
+        if facts.jobs.get(job, {}).get("submissions", 0) > 1:
+            gaps = [(b - a).total_seconds() for a, b in zip(begun, begun[1:], strict=False)]
+            if max(gaps) < ABSENT_SECONDS:
+                broken.append(f"{job}: created again after {max(gaps):.0f} s, before absence could be proven")
+    return broken
+
+
+def callbacks_are_kept(world: World, facts: Facts, _ends: frozenset[State]) -> list[str]:
+    """P5: what was answered 2xx is in the inbox; the door says 5xx only as 503 with Retry-After."""
+    tasks = {task["task_id"]: task["external_task_id"] for task in facts.emulator["tasks"]}
+    kept = {(row["job_id"], row["status"]) for row in facts.callbacks}
+    broken = list(world.run.faults)
+    for sent in facts.emulator["callbacks"][world.run.callbacks_before :]:
+        job, status = tasks[sent["task_id"]], sent["http_status"]
+        if job not in facts.jobs or status is None:
+            continue
+        if 200 <= status < 300 and (job, sent["status"]) not in kept:
+            broken.append(f"{job}: a callback {sent['status']} was answered {status} and is not in the inbox")
+        if status >= 500 and status != 503:
+            broken.append(f"{job}: a callback was answered {status}")
+    return broken
+
+
+def nothing_is_left(world: World, facts: Facts, _ends: frozenset[State]) -> list[str]:
+    """P7: no unfinished upload, no lease, no open transaction, no more connections than a small plan has."""
+    listed = world.bucket().list_multipart_uploads(Bucket=world.deployment.access.servers.s3_bucket)
+    broken = [f"an unfinished upload of {upload['Key']}" for upload in listed.get("Uploads", [])]
+    broken += [f"{job}: still leased" for job, row in facts.jobs.items() if row["lease_owner"]]
+    sessions = world.rows(
+        "select state, now() - xact_start > '30 s' as long from pg_stat_activity where datname=%s", "reelhook"
+    )
+    broken += ["a transaction has been open for 30 s" for session in sessions if session["long"]]
+    if len(sessions) > _CONNECTIONS:
+        broken.append(f"{len(sessions)} connections to PostgreSQL")
+    return broken
+
+
+def no_secret_in_logs(world: World, _facts: Facts, _ends: frozenset[State]) -> list[str]:
+    """P8: the logs of our processes hold no key, password, token or signature."""
+    environment = world.deployment.access.variables({})
+    secrets = {environment["REELHOOK_API_KEY"], environment["S3_SECRET_ACCESS_KEY"], "X-Amz-Signature=", "Bearer ey"}
+    secrets |= {urlsplit(environment[name]).password or "" for name in ("DATABASE_URL", "REDIS_URL", "KLING_URL")}
+    secrets.add(world.deployment.servers.kept.get("SECRET_KEY") or "")
+    broken = []
+    for path in world.deployment.state.glob("logs/*.log"):
+        if path.stem.partition("-")[0] in {"web", "worker", "beat", "release"}:
+            with path.open("rb") as log:
+                log.seek(world.run.log_begins.get(path.stem, 0))
+                text = log.read().decode(errors="replace")
+            broken += [f"{path.name} holds a secret ({secret[:4]}...)" for secret in secrets - {""} if secret in text]
+            if re.search(r"/callbacks/kling/[^/\s]+/[0-9a-f]{32}", text):
+                broken.append(f"{path.name} holds a callback token")
+    return broken
+
+
+def _story(facts: Facts, job: str) -> str:
+    return " > ".join(event["type"].removeprefix("job.") for event in facts.events[job])
+
+
+Promise = Callable[[World, Facts, frozenset[State]], list[str]]
+
+PROMISES: dict[str, Promise] = {
+    "P1": every_job_ends,
+    "P2": files_once_and_proven,
+    "P3": told_once_in_order,
+    "P3/P6": moves_by_the_table,
+    "P4": asked_for_once,
+    "P5": callbacks_are_kept,
+    "P7": nothing_is_left,
+    "P8": no_secret_in_logs,
+}
+
+
+def judge(world: World, ends: frozenset[State]) -> tuple[Facts, list[str]]:
+    """The facts, and every promise that broke."""
+    facts = gather(world)
+    return facts, [f"{name} {fault}" for name, promise in PROMISES.items() for fault in promise(world, facts, ends)]

@@ -1,0 +1,351 @@
+"""A deployment that can be hurt: the Procfile's processes on real servers, a fault proxy before each of those.
+
+What is asked here about the truth goes around the proxies and around Reelhook: to PostgreSQL, to the bucket, to the
+emulator, by clients that are not ours.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import redis
+import requests
+from psycopg.rows import dict_row
+
+from infra.stack import procfile, s3
+from infra.stack.deployment import GRACE_SECONDS, PROJECT, Deployment
+from infra.stack.leftovers import group_lives
+from infra.stack.process import wait_until
+from tests.proxy import FaultProxy
+from tests.receiver import Receiver, receiver
+
+OMNI = "/kling/v1/videos/omni-video"
+TEXT = {"model_name": "kling-video-o1", "prompt": "a cat", "mode": "std", "aspect_ratio": "16:9", "duration": "5"}
+#: Kling's minutes take so much less here.
+SPEED = 200
+#: Seconds after which a caller whose request was not taken tries again, and for how long it does.
+_AGAIN_SECONDS = 0.5
+_PATIENCE_SECONDS = 90
+
+
+@dataclass
+class Run:
+    """One scenario as it was played."""
+
+    name: str
+    jobs: list[str] = field(default_factory=list)
+    kills: int = 0
+    #: When the last fault ended; work that was open then has to recover.
+    healed: datetime = field(default_factory=lambda: datetime.now(UTC))
+    answers: Counter[int] = field(default_factory=Counter)  #: of the door, 0 where there was none
+    faults: list[str] = field(default_factory=list)  #: what the door or a receiver should not have been told
+    seen: dict[str, list[str]] = field(default_factory=dict)  #: Kling's word for each job as a caller saw it change
+    log_begins: dict[str, int] = field(default_factory=dict)
+    heard_before: int = 0  #: deliveries that the receiver had got from earlier scenarios
+    callbacks_before: int = 0  #: the same for what the emulator sent
+
+
+def through(url: str, proxy: FaultProxy) -> str:
+    """`url`, by way of the proxy."""
+    parts = urlsplit(url)
+    userinfo = parts.netloc.rpartition("@")[0]
+    return urlunsplit(parts._replace(netloc=f"{userinfo}@127.0.0.1:{proxy.port}" if userinfo else proxy.url[7:]))
+
+
+class World:
+    """Everything, as a context. One scenario after another is played on it."""
+
+    def __init__(self, folder: Path, *, speed: float = SPEED, more: Mapping[str, str] | None = None) -> None:
+        #: Its own values join it when the proxies listen.
+        self._more = {"SWEEP_SECONDS": "2", **(more or {})}
+        self.deployment = Deployment(folder, speed=speed, fast=True, more=self._more)
+        self.proxies: dict[str, FaultProxy] = {}
+        self.app: Receiver = Receiver()
+        self.run = Run("start")
+        self._stack = ExitStack()
+        self._number = 0
+
+    def __enter__(self) -> Self:
+        # Here deaths are our own doing, and a platform does not give up either.
+        procfile.QUICK_DEATH_SECONDS = 0.0
+        try:
+            self.app = self._stack.enter_context(receiver())
+            self._stack.callback(self.deployment.discard)
+            self._put_proxies_between()
+            self.deployment.start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _put_proxies_between(self) -> None:
+        servers = self.deployment.servers
+        for server in servers.members:
+            server.port = servers.kept.port(server.name)
+            self.proxies[server.name] = self._stack.enter_context(FaultProxy("127.0.0.1", server.port))
+        access = self.deployment.access
+        self._more |= {
+            "DATABASE_URL": through(access.servers.database_url, self.proxies["postgres"]),
+            "REDIS_URL": through(access.servers.redis_url, self.proxies["redis"]),
+            "S3_ENDPOINT_URL": through(access.servers.s3_endpoint_url, self.proxies["s3"]),
+            "KLING_URL": through(access.kling_url, self.proxies["emulator"]),
+        }
+
+    # --- a scenario ---------------------------------------------------------------------------------------------
+    @contextmanager
+    def scenario(self, name: str) -> Iterator[Run]:
+        """Play a scenario in here: faults of the last one are gone, and a caller watches the door all the time."""
+        self.heal()
+        self.await_door()
+        logs = self.deployment.state.glob("logs/*.log")
+        self.run = Run(
+            name,
+            log_begins={path.stem: path.stat().st_size for path in logs},
+            heard_before=len(self.app.raw),
+            callbacks_before=len(self.emulator("GET", "state")["callbacks"]),
+        )
+        ending = threading.Event()
+        watch = threading.Thread(target=self._watch, args=(self.run, ending), name="watch")
+        watch.start()
+        try:
+            yield self.run
+        finally:
+            self.heal()
+            ending.set()
+            watch.join(30)
+
+    def heal(self) -> None:
+        """End every fault that is not a death."""
+        for proxy in self.proxies.values():
+            proxy.heal()
+        self.emulator("DELETE", "faults")
+        self.run.healed = datetime.now(UTC)
+
+    def await_door(self, seconds: float = 60) -> None:
+        """Until every process runs and the door is ready for work."""
+
+        def ready() -> bool:
+            self.deployment.check()
+            with suppress(requests.RequestException):
+                names = {"web", "worker", "beat"}
+                return requests.get(f"{self.url}/readyz", timeout=5).ok and names <= set(self.deployment.pids)
+            return False
+
+        assert wait_until(ready, seconds, pause=0.1), "the door did not come back"
+
+    def _watch(self, run: Run, ending: threading.Event) -> None:
+        while not ending.wait(0.5):
+            answer = self._ask("GET", f"{OMNI}?pageSize=100")
+            if answer is not None and answer.ok:
+                for task in answer.json()["data"]:
+                    seen = run.seen.setdefault(task["task_id"], [])
+                    if seen[-1:] != [task["task_status"]]:
+                        seen.append(task["task_status"])
+
+    def settle(self, seconds: float) -> bool:
+        """Wait until every job has ended and everybody was told; whether that happened in time."""
+
+        def settled() -> bool:
+            self.deployment.check()
+            open_jobs = self.rows(
+                "select 1 from jobs where id = any(%s) and due_at is not null union all "
+                "select 1 from deliveries where job_id = any(%s) and state = 'pending'",
+                self.run.jobs,
+                self.run.jobs,
+            )
+            return not open_jobs
+
+        return wait_until(settled, seconds, pause=0.25)
+
+    # --- as a caller --------------------------------------------------------------------------------------------
+    @property
+    def url(self) -> str:
+        """The door."""
+        return self.deployment.access.url
+
+    def submit(self, count: int = 1, *, every: float = 0, **changes: Any) -> list[str]:
+        """The ids of new jobs. A caller whose request is not answered sends it again with the same external id."""
+        made = []
+        for _ in range(count):
+            made.append(self._submit(changes))
+            time.sleep(every)
+        return made
+
+    def _submit(self, changes: Mapping[str, Any]) -> str:
+        self._number += 1
+        name = f"chaos-{self._number}-{os.getpid()}"
+        body = {**TEXT, "external_task_id": name, "callback_url": self.app.url, **changes}
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while time.monotonic() < end:
+            answer = self._ask("POST", OMNI, json=body)
+            if answer is not None and answer.status_code == 200:
+                job = str(answer.json()["data"]["task_id"])
+                self.run.jobs.append(job)
+                return job
+            assert answer is None or answer.status_code >= 500, answer.text
+            time.sleep(_AGAIN_SECONDS)
+        raise AssertionError(f"no job was accepted for {_PATIENCE_SECONDS} s")
+
+    @contextmanager
+    def load(self, count: int, *, every: float, **changes: Any) -> Iterator[threading.Thread]:
+        """While the block runs, and after it until all are accepted, jobs come in."""
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                self.submit(count, every=every, **changes)
+            except AssertionError as fault:
+                failed.append(fault)
+
+        thread = threading.Thread(target=work, name="load")
+        thread.start()
+        try:
+            yield thread
+        finally:
+            self.run.healed = datetime.now(UTC)
+            thread.join()
+        if failed:
+            raise failed[0]
+
+    def _ask(self, method: str, path: str, **options: Any) -> requests.Response | None:
+        """The door's answer; None where there was none. What it should never say is kept."""
+        key = self.deployment.access.api_key
+        try:
+            answer = requests.request(
+                method, self.url + path, headers={"Authorization": f"Bearer {key}"}, timeout=30, **options
+            )
+        except requests.RequestException:
+            self.run.answers[0] += 1
+            return None
+        self.run.answers[answer.status_code] += 1
+        if answer.status_code >= 500 and (answer.status_code != 503 or "Retry-After" not in answer.headers):
+            self.run.faults.append(f"{method} {path.partition('?')[0]}: {answer.status_code} {answer.text[:120]}")
+        return answer
+
+    # --- as the one who knows -----------------------------------------------------------------------------------
+    def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
+        """What the database says, asked directly."""
+        url = self.deployment.access.servers.database_url
+        with psycopg.connect(url, connect_timeout=10, autocommit=True, row_factory=dict_row) as connection:
+            return connection.execute(query.encode(), values).fetchall()
+
+    @contextmanager
+    def redis(self) -> Iterator[Any]:
+        """The broker, asked directly."""
+        client = redis.Redis.from_url(self.deployment.access.servers.redis_url)
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def bucket(self) -> Any:
+        """A client of S3 that is not ours, on the bucket itself."""
+        servers = self.deployment.access.servers
+        return s3.client(servers.s3_endpoint_url, servers.s3_access_key_id, servers.s3_secret_access_key)
+
+    def emulator(self, method: str, path: str, **options: Any) -> Any:
+        """Ask the emulator what it saw, or tell it to fail."""
+        base = f"http://{urlsplit(self.deployment.access.kling_url).netloc.rpartition('@')[2]}"
+        answer = requests.request(method, f"{base}/_emulator/{path}", timeout=30, **options)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def fault(self, on: str, name: str, times: int = 1) -> None:
+        """Let the emulator fail the next times."""
+        self.emulator("POST", "faults", json=[{"on": on, "fault": name, "times": times}])
+
+    # --- as the platform ----------------------------------------------------------------------------------------
+    def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """A signal to one process of the Procfile, the way an OOM killer does it; the platform starts it again."""
+        pid = self.deployment.pids.get(name)
+        if pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+            self.run.kills += 1
+
+    def kill_child(self, name: str) -> None:
+        """SIGKILL the newest child of a process: one worker of its pool."""
+        children = [pid for pid in group_of(self.deployment.pids.get(name, 0)) if pid != self.deployment.pids.get(name)]
+        if children:
+            with suppress(ProcessLookupError):
+                os.kill(max(children), signal.SIGKILL)
+            self.run.kills += 1
+
+    def await_new(self, name: str, old: int | None, seconds: float = 60) -> None:
+        """Until the platform has started the successor of a process."""
+        assert wait_until(lambda: self.deployment.pids.get(name, old) != old, seconds), f"{name} did not come back"
+
+    def terminate_all(self, *, times: int = 1) -> float:
+        """SIGTERM to every process of every group at once, as Heroku does, `times` times a second apart.
+
+        Seconds until the last one was gone; what is left after the grace period is killed.
+        """
+        old = dict(self.deployment.pids)
+        began = time.monotonic()
+        for turn in range(times):
+            for pid in old.values():
+                with suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGTERM)
+            self.run.kills += len(old)
+            if turn + 1 < times:
+                time.sleep(1)
+        gone = wait_until(lambda: not any(group_lives(pid) for pid in old.values()), GRACE_SECONDS)
+        seconds = time.monotonic() - began
+        for pid in old.values():
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+        if not gone:
+            self.run.faults.append(f"processes outlived SIGTERM by {GRACE_SECONDS} s and had to be killed")
+        for name, pid in old.items():
+            self.await_new(name, pid)
+        return seconds
+
+    @contextmanager
+    def second_version(self) -> Iterator[procfile.Runner]:
+        """Another worker and another beat beside the first ones, as during a deploy."""
+        runner = self.deployment._make_runner()
+        commands = procfile.parse((PROJECT / "Procfile").read_text())
+        other = procfile.Runner(
+            {f"{name}-next": commands[name] for name in ("worker", "beat")},
+            runner._env,
+            self.deployment.state,
+            cwd=PROJECT,
+            grace=GRACE_SECONDS,
+        )
+        other.start()
+        try:
+            yield other
+        finally:
+            other.stop()
+
+
+def group_of(group: int) -> list[int]:
+    """The ids of the processes of a group."""
+    found = []
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            with suppress(OSError):
+                fields = (path / "stat").read_text().rpartition(")")[2].split()
+                if fields[2] == str(group):
+                    found.append(int(path.name))
+    return found
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for a condition that must come true."""
+    assert wait_until(condition, seconds, pause=0.05), "waited in vain"
