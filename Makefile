@@ -56,6 +56,10 @@ lint: $(INSTALLED) ## ruff, mypy --strict, import-linter
 suite: $(INSTALLED) ## the tests only (ARGS="-k name" narrows)
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: chaos
+chaos: $(INSTALLED) ## faults and kills against the real processes, every promise checked (ARGS="--quick redis" narrows)
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
 .PHONY: bench
 bench: $(INSTALLED) ## ratios against a baseline of the same run (BENCH=check for one)
 	@$(BIN)/python -m tests.bench $(BENCH)

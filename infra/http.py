@@ -41,6 +41,8 @@ _LEADS_INSIDE = tuple(
 )  # fmt: skip
 _CHUNK = 256 * 1024
 _CONNECT_SECONDS = 5.0
+#: So long may a body be silent, and over so long its speed is measured.
+_SILENCE_SECONDS = 30.0
 _REDIRECTS = 3
 
 
@@ -81,18 +83,21 @@ class Stream:
 class Guard:
     """Which peers may be talked to: the public ones by https, the allowed networks by http too."""
 
-    def __init__(self, allow: tuple[Network, ...] = ()) -> None:
+    def __init__(self, allow: tuple[Network, ...] = (), ports: tuple[int, ...] = (443, 8443)) -> None:
         self._allow = allow
+        self._ports = ports
 
-    def refusal(self, peer: Address, *, tls: bool) -> str | None:
-        """Why `peer` must not be talked to; None when it may."""
+    def refusal(self, peer: Address, port: int = 443, *, tls: bool) -> str | None:
+        """Why `peer` must not be talked to at `port`; None when it may."""
         if isinstance(peer, IPv6Address) and peer.ipv4_mapped:
             peer = peer.ipv4_mapped
         if any(peer in network for network in self._allow):
             return None
         if not peer.is_global or peer.is_multicast or any(peer in network for network in _LEADS_INSIDE):
             return "the address is not a public one"
-        return None if tls else "plain http is not allowed"
+        if not tls:
+            return "plain http is not allowed"
+        return None if port in self._ports else f"port {port} is not allowed"
 
 
 class Http:
@@ -116,9 +121,13 @@ class Http:
             return Answer(stream.status, stream.headers, _collect(stream.chunks, limit))
 
     @contextmanager
-    def stream(self, url: str, headers: Mapping[str, str], *, seconds: float) -> Iterator[Stream]:
-        """GET `url`, following a few redirects, each judged by the guard. `seconds` bounds all of it."""
-        with self._open("GET", url, {"Accept-Encoding": "identity", **headers}, None, seconds=seconds) as stream:
+    def stream(self, url: str, headers: Mapping[str, str], *, seconds: float, slowest: float = 0) -> Iterator[Stream]:
+        """GET `url`, following a few redirects, each judged by the guard.
+
+        `seconds` bounds all of it. A body that brings fewer than `slowest` bytes a second is given up.
+        """
+        sent = {"Accept-Encoding": "identity", **headers}
+        with self._open("GET", url, sent, None, seconds=seconds, slowest=slowest) as stream:
             yield stream
 
     @contextmanager
@@ -131,9 +140,10 @@ class Http:
         *,
         seconds: float,
         redirects: int = _REDIRECTS,
+        slowest: float = 0,
     ) -> Iterator[Stream]:
         self._check_url(url)
-        end = time.monotonic() + seconds
+        pace = _Pace(time.monotonic() + seconds, slowest)
         with self._session(redirects) as session:
             try:
                 answer = session.request(
@@ -143,12 +153,12 @@ class Http:
                     data=body,
                     stream=True,
                     allow_redirects=redirects > 0,
-                    timeout=(min(_CONNECT_SECONDS, seconds), seconds),
+                    timeout=(min(_CONNECT_SECONDS, seconds), min(_SILENCE_SECONDS, seconds) if slowest else seconds),
                 )
             except (requests.RequestException, TransportError) as fault:
                 raise _sorted(fault, url) from fault
             with answer:
-                yield Stream(answer.status_code, answer.headers, _until(answer, end, url))
+                yield Stream(answer.status_code, answer.headers, _paced(answer, pace, url))
 
     def _check_url(self, url: str) -> None:
         if not is_http_url(url):
@@ -176,13 +186,36 @@ def is_http_url(url: str) -> bool:
         return False
 
 
-def _until(answer: requests.Response, end: float, url: str) -> Iterator[bytes]:
+class _Pace:
+    """A deadline for a whole answer, and a speed that it must keep, looked at every `_SILENCE_SECONDS`."""
+
+    def __init__(self, end: float, slowest: float) -> None:
+        self._end = end
+        self._least = slowest * _SILENCE_SECONDS
+        self._look = time.monotonic() + _SILENCE_SECONDS
+        self._come = 0
+
+    def fault(self, count: int) -> str | None:
+        """What is wrong with getting `count` more bytes only now."""
+        now = time.monotonic()
+        if now > self._end:
+            return "took too long to send its answer"
+        self._come += count
+        if now > self._look:
+            if self._come < self._least:
+                return "sends its answer too slowly"
+            self._look, self._come = now + _SILENCE_SECONDS, 0
+        return None
+
+
+def _paced(answer: requests.Response, pace: _Pace, url: str) -> Iterator[bytes]:
     try:
-        for chunk in answer.iter_content(_CHUNK):
-            if time.monotonic() > end:
-                raise NoAnswer(f"{_host(url)} took too long to send its answer")
+        # read1: whatever came. To wait for a whole block would let a dripping source outlive every limit.
+        while chunk := answer.raw.read1(_CHUNK, decode_content=True):
+            if fault := pace.fault(len(chunk)):
+                raise NoAnswer(f"{_host(url)} {fault}")
             yield chunk
-    except (requests.RequestException, TransportError) as fault:
+    except (requests.RequestException, TransportError, OSError) as fault:
         raise NoAnswer(f"the answer of {_host(url)} broke off ({type(fault).__name__})") from fault
 
 
@@ -240,7 +273,8 @@ class _GuardedAdapter(HTTPAdapter):
 
 def _pools(guard: Guard) -> dict[str, Any]:
     def judged(sock: Any, *, tls: bool) -> Any:
-        if refusal := guard.refusal(ip_address(str(sock.getpeername()[0]).partition("%")[0]), tls=tls):
+        host, port = sock.getpeername()[:2]
+        if refusal := guard.refusal(ip_address(str(host).partition("%")[0]), port, tls=tls):
             sock.close()
             raise Blocked(refusal)
         return sock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
@@ -140,11 +141,21 @@ class BoxWalk:
     Source: ISO/IEC 14496-12, 4.2. A file that was cut anywhere ends inside a box.
     """
 
-    def __init__(self) -> None:
-        self.boxes: list[str] = []
-        self._header = bytearray()
-        self._skip = 0
-        self._open_ended = False
+    def __init__(self, state: Mapping[str, Any] | None = None) -> None:
+        """Begin, or go on from what `state()` said."""
+        self.boxes: list[str] = list(state["boxes"]) if state else []
+        self._header = bytearray.fromhex(state["header"]) if state else bytearray()
+        self._skip: int = state["skip"] if state else 0
+        self._open_ended: bool = state["open_ended"] if state else False
+
+    def state(self) -> dict[str, Any]:
+        """Where the walk stands, as JSON can hold it: another process may go on from here."""
+        return {
+            "boxes": self.boxes,
+            "header": self._header.hex(),
+            "skip": self._skip,
+            "open_ended": self._open_ended,
+        }
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes. Raises `NotMedia` as soon as they can't be such a file."""
@@ -181,4 +192,5 @@ class BoxWalk:
             raise NotMedia("has a box of impossible length")
         self._skip = max(length - len(self._header), 0)
         self._header.clear()
-        self.boxes.append(kind)
+        if kind not in self.boxes:  # a fragmented film repeats two of them thousands of times
+            self.boxes.append(kind)

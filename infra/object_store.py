@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError as TransportError
 
 from infra.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-#: Bytes of one part: above S3's least (5 MiB), and 10,000 of them hold 80 GiB.
-PART_BYTES = 8 * 2**20
 _BLOCK_BYTES = 2**20
 
 
 class StoreError(Exception):
     """The store refused or could not be reached. The text names the operation and the store's code, no link."""
+
+    code = ""  #: the store's own word for it, such as AccessDenied; empty where no answer came
+
+
+class UploadGone(StoreError):
+    """The multipart upload is not there any more: completed, aborted, or ended by a lifecycle rule."""
+
+
+class Body(Protocol):
+    """Bytes on their way: sent as they come, read once."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes; none at the end."""
 
 
 @dataclass(frozen=True)
@@ -36,25 +50,43 @@ class Stored:
     metadata: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Pending:
+    """A multipart upload that was begun and not ended."""
+
+    key: str
+    upload_id: str
+    begun_at: datetime
+
+
 class ObjectStore:
     """One bucket. To be made after fork; safe to share between threads."""
 
     def __init__(self, settings: Settings) -> None:
         self.bucket = settings.s3_bucket
-        self._client = _client(settings, settings.s3_endpoint_url)
+        session = boto3.session.Session()
+        self._client = _client(session, settings, settings.s3_endpoint_url)
+        # A body that streams can't be sent twice, so here nothing is tried again behind our back.
+        self._streams = _client(session, settings, settings.s3_endpoint_url, attempts=1)
         public = settings.s3_public_endpoint_url
-        self._signer = _client(settings, public) if public else self._client
+        self._signer = _client(session, settings, public) if public else self._client
+        self._options = _options(settings)
 
-    def put(self, key: str, body: bytes, *, content_type: str, metadata: Mapping[str, str]) -> None:
-        """Store a small object whole."""
+    # --- whole objects ------------------------------------------------------------------------------------------
+    def put(self, key: str, body: bytes, *, content_type: str, filename: str, metadata: Mapping[str, str]) -> None:
+        """Store a small object whole. `filename`: what a browser calls it when it is saved."""
+        what = self._label(content_type, filename, metadata)
         with _named("put"):
-            self._client.put_object(
-                Bucket=self.bucket, Key=key, Body=body, ContentType=content_type, Metadata=dict(metadata)
-            )
+            self._client.put_object(Bucket=self.bucket, Key=key, Body=body, **what)
 
-    def upload(self, key: str, *, content_type: str, metadata: Mapping[str, str]) -> Upload:
-        """Begin an object whose length is not known yet; it holds one part in memory."""
-        return Upload(self._client, self.bucket, key, content_type, metadata)
+    def put_stream(
+        self, key: str, body: Body, length: int, *, content_type: str, filename: str, metadata: Mapping[str, str]
+    ) -> None:
+        """Store an object of `length` bytes while they come. It appears when the last one is there, or not at all."""
+        what = self._label(content_type, filename, metadata)
+        with _named("put"):
+            sent: Any = body  # the stubs ask for a whole file; read() is all that is used
+            self._streams.put_object(Bucket=self.bucket, Key=key, Body=sent, ContentLength=length, **what)
 
     def head(self, key: str) -> Stored | None:
         """What is stored under `key`; None when nothing is."""
@@ -62,7 +94,7 @@ class ObjectStore:
             with _named("head"):
                 answer = self._client.head_object(Bucket=self.bucket, Key=key)
         except StoreError as fault:
-            if _code(fault) in {"404", "NoSuchKey", "NotFound"}:
+            if fault.code in {"404", "NoSuchKey", "NotFound"}:
                 return None
             raise
         return Stored(answer["ContentLength"], answer["ETag"], answer.get("ContentType", ""), answer["Metadata"])
@@ -73,9 +105,22 @@ class ObjectStore:
             answer = self._client.get_object(Bucket=self.bucket, Key=key, Range=f"bytes={start}-{start + length - 1}")
             return answer["Body"].read()
 
+    def chunks(self, key: str) -> Iterator[bytes]:
+        """All of an object, in pieces of at most 1 MiB."""
+        with _named("read"):
+            body = self._client.get_object(Bucket=self.bucket, Key=key)["Body"]
+            with contextlib.closing(body):
+                yield from body.iter_chunks(_BLOCK_BYTES)
+
     def open(self, key: str, size: int) -> ObjectReader:
         """The object as a seekable file that fetches only what is read."""
         return ObjectReader(self, key, size)
+
+    def keys(self, prefix: str, *, limit: int = 1000) -> list[str]:
+        """Keys that begin with `prefix`, at most `limit`."""
+        with _named("list"):
+            answer = self._client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, MaxKeys=limit)
+        return [item["Key"] for item in answer.get("Contents", [])]
 
     def delete(self, key: str) -> None:
         """Remove an object; it is no error when there is none."""
@@ -88,65 +133,49 @@ class ObjectStore:
             "get_object", Params={"Bucket": self.bucket, "Key": key}, ExpiresIn=seconds
         )
 
+    # --- objects in parts ---------------------------------------------------------------------------------------
+    def begin(self, key: str, *, content_type: str, filename: str, metadata: Mapping[str, str]) -> str:
+        """Begin an object that comes in parts; the upload's id."""
+        what = self._label(content_type, filename, metadata)
+        with _named("begin"):
+            return self._client.create_multipart_upload(Bucket=self.bucket, Key=key, **what)["UploadId"]
 
-class Upload:
-    """An object being written. Ends with `finish()` or `abort()`; used as a context, an error aborts it."""
+    def put_part(self, key: str, upload_id: str, number: int, body: Body, length: int) -> str:
+        """Send part `number` (from 1) of `length` bytes while they come; its ETag. Sent again, it takes its place."""
+        with _named("part"):
+            sent: Any = body
+            answer = self._streams.upload_part(
+                Bucket=self.bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=sent, ContentLength=length
+            )
+            return answer["ETag"]
 
-    def __init__(self, client: S3Client, bucket: str, key: str, content_type: str, metadata: Mapping[str, str]) -> None:
-        self._client = client
-        self._where: Any = {"Bucket": bucket, "Key": key}
-        self._what: Any = {"ContentType": content_type, "Metadata": dict(metadata)}
-        self._buffer = bytearray()
-        self._upload_id: str | None = None
-        self._parts: list[Any] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, fault: object, trace: object) -> None:
-        if kind is not None:
-            self.abort()
-
-    def write(self, chunk: bytes) -> None:
-        """Take the next bytes; sends a part whenever one is full."""
-        self._buffer += chunk
-        while len(self._buffer) >= PART_BYTES:
-            self._send_part(bytes(self._buffer[:PART_BYTES]))
-            del self._buffer[:PART_BYTES]
-
-    def finish(self) -> None:
-        """Make the object appear under its key, all at once."""
-        if self._upload_id is None:
-            with _named("put"):
-                self._client.put_object(**self._where, **self._what, Body=bytes(self._buffer))
-            return
-        if self._buffer:
-            self._send_part(bytes(self._buffer))
+    def complete(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
+        """Make the object appear under its key, all at once. Raises `UploadGone`, also when it had done so before."""
+        parts: Any = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
         with _named("complete"):
             self._client.complete_multipart_upload(
-                **self._where, UploadId=self._upload_id, MultipartUpload={"Parts": self._parts}
+                Bucket=self.bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}
             )
-        self._upload_id = None
 
-    def abort(self) -> None:
-        """Leave nothing behind. A store that can't be reached now keeps the parts; the lifecycle rule ends them."""
-        if self._upload_id is None:
-            return
-        try:
-            with _named("abort"):
-                self._client.abort_multipart_upload(**self._where, UploadId=self._upload_id)
-        except StoreError:
-            return
-        self._upload_id = None
+    def abort(self, key: str, upload_id: str) -> None:
+        """Throw the parts away; it is no error when there are none."""
+        with contextlib.suppress(UploadGone), _named("abort"):
+            self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
 
-    def _send_part(self, body: bytes) -> None:
-        with _named("part"):
-            if self._upload_id is None:
-                begun = self._client.create_multipart_upload(**self._where, **self._what)
-                self._upload_id = begun["UploadId"]
-            number = len(self._parts) + 1
-            part = self._client.upload_part(**self._where, UploadId=self._upload_id, PartNumber=number, Body=body)
-            self._parts.append({"PartNumber": number, "ETag": part["ETag"]})
+    def pending(self, prefix: str = "") -> list[Pending]:
+        """Uploads that were begun and not ended, of keys that begin with `prefix`; the first thousand."""
+        with _named("list uploads"):
+            answer = self._client.list_multipart_uploads(Bucket=self.bucket, Prefix=prefix)
+        return [Pending(item["Key"], item["UploadId"], item["Initiated"]) for item in answer.get("Uploads", [])]
+
+    def _label(self, content_type: str, filename: str, metadata: Mapping[str, str]) -> dict[str, Any]:
+        disposition = f'inline; filename="{filename}"'
+        return {
+            "ContentType": content_type,
+            "ContentDisposition": disposition,
+            "Metadata": dict(metadata),
+            **self._options,
+        }
 
 
 class ObjectReader(RawIOBase):
@@ -199,11 +228,8 @@ class ObjectReader(RawIOBase):
         return self._blocks[number]
 
 
-def _client(settings: Settings, endpoint: str | None) -> S3Client:
-    on_aws = endpoint is None or (urlsplit(endpoint).hostname or "").endswith(".amazonaws.com")
-    # Newer checksum trailers read as bad credentials on several compatible stores.
-    checksums: Any = "when_supported" if on_aws else "when_required"
-    return boto3.session.Session().client(
+def _client(session: Any, settings: Settings, endpoint: str | None, *, attempts: int = 4) -> S3Client:
+    client: S3Client = session.client(
         "s3",
         endpoint_url=endpoint,
         region_name=settings.s3_region,
@@ -211,15 +237,44 @@ def _client(settings: Settings, endpoint: str | None) -> S3Client:
         aws_secret_access_key=settings.s3_secret_access_key.get_secret_value(),
         config=Config(
             signature_version="s3v4",  # without it some regions presign by the old scheme
-            s3={"addressing_style": settings.s3_addressing_style},
-            request_checksum_calculation=checksums,
-            response_checksum_validation=checksums,
+            # A signed payload is read twice: once to be hashed, once to be sent. Bodies here pass by once.
+            s3={"addressing_style": settings.s3_addressing_style, "payload_signing_enabled": False},
+            request_checksum_calculation=_checksums(settings, endpoint),
+            response_checksum_validation=_checksums(settings, endpoint),
             connect_timeout=5,
             read_timeout=60,
-            retries={"mode": "standard", "max_attempts": 4},
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            max_pool_connections=32,
             tcp_keepalive=True,
         ),
     )
+    client.meta.events.register("before-sign.s3", _without_expect)
+    return client
+
+
+def _checksums(settings: Settings, endpoint: str | None) -> Any:
+    if settings.s3_checksums != "auto":
+        return settings.s3_checksums
+    on_aws = endpoint is None or (urlsplit(endpoint).hostname or "").endswith(".amazonaws.com")
+    # Newer checksum trailers read as bad credentials on several compatible stores.
+    return "when_supported" if on_aws else "when_required"
+
+
+def _without_expect(request: Any, **_: Any) -> None:
+    """`Expect: 100-continue` costs a round trip for each part, and some stores never answer it."""
+    if "Expect" in request.headers:
+        del request.headers["Expect"]
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    """What every object is stored with, by the settings. No ACL: private is what a bucket is unless told otherwise."""
+    options = {
+        "CacheControl": settings.s3_cache_control,
+        "StorageClass": settings.s3_storage_class,
+        "ServerSideEncryption": settings.s3_sse,
+        "SSEKMSKeyId": settings.s3_sse_kms_key_id,
+    }
+    return {name: value for name, value in options.items() if value}
 
 
 class _named:  # noqa: N801 - reads as a word in `with _named("put"):`
@@ -234,11 +289,9 @@ class _named:  # noqa: N801 - reads as a word in `with _named("put"):`
     def __exit__(self, kind: object, fault: BaseException | None, trace: object) -> None:
         if isinstance(fault, ClientError):
             error = fault.response.get("Error", {})
-            raise StoreError(f"S3 {self._operation}: {error.get('Code')} {error.get('Message')}") from fault
-        if isinstance(fault, BotoCoreError):
+            raised = UploadGone if error.get("Code") in {"NoSuchUpload", "InvalidPart"} else StoreError
+            refusal = raised(f"S3 {self._operation}: {error.get('Code')} {error.get('Message')}")
+            refusal.code = str(error.get("Code", ""))
+            raise refusal from fault
+        if isinstance(fault, BotoCoreError | TransportError):
             raise StoreError(f"S3 {self._operation}: {type(fault).__name__}") from fault
-
-
-def _code(fault: StoreError) -> str:
-    cause = fault.__cause__
-    return str(cause.response.get("Error", {}).get("Code")) if isinstance(cause, ClientError) else ""

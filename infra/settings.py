@@ -94,6 +94,10 @@ def _networks(value: object) -> object:
     return value
 
 
+def _ports(value: object) -> object:
+    return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
 class Settings(BaseModel):
     """What a deployment decides. Read with `load()`; frozen, so a process has one truth from start to end."""
 
@@ -146,6 +150,16 @@ class Settings(BaseModel):
     )
     #: `path` for most S3-compatible stores, `virtual` for AWS, `auto` leaves it to the client.
     s3_addressing_style: Literal["auto", "path", "virtual"] = Field("auto", validation_alias="S3_ADDRESSING_STYLE")
+    #: Whether requests carry the newer checksums: `auto` is AWS itself only, as other stores often refuse them.
+    s3_checksums: Literal["auto", "when_supported", "when_required"] = Field("auto", validation_alias="S3_CHECKSUMS")
+    #: Encryption that is asked for with each object. Unset: what the bucket does by itself.
+    s3_sse: Literal["AES256", "aws:kms"] | None = Field(None, validation_alias="S3_SSE")
+    #: The KMS key, with `S3_SSE=aws:kms`.
+    s3_sse_kms_key_id: str | None = Field(None, validation_alias="S3_SSE_KMS_KEY_ID")
+    #: Such as STANDARD_IA or INTELLIGENT_TIERING. Unset: the bucket's own.
+    s3_storage_class: str | None = Field(None, validation_alias="S3_STORAGE_CLASS")
+    #: A file under its key never changes, so whoever may read it may keep it; links are private, hence caches too.
+    s3_cache_control: str = Field("private, max-age=31536000, immutable", validation_alias="S3_CACHE_CONTROL")
     #: Seconds that a presigned result link lives. It is made anew each time somebody asks.
     s3_link_seconds: int = Field(24 * 3600, ge=60, le=LONGEST_LINK, validation_alias="S3_LINK_SECONDS")
     #: Where a result file goes in the bucket. Fields: see the README, "Keys in the bucket".
@@ -189,6 +203,14 @@ class Settings(BaseModel):
     guard_allow_cidrs: Annotated[tuple[Network, ...], BeforeValidator(_networks)] = Field(
         (), validation_alias="GUARD_ALLOW_CIDRS"
     )
+    #: Ports that the guard lets our fetches and deliveries reach, on hosts outside GUARD_ALLOW_CIDRS.
+    guard_ports: Annotated[tuple[int, ...], BeforeValidator(_ports)] = Field(
+        (443, 8443), validation_alias="GUARD_PORTS"
+    )
+    #: Bytes a second, over half a minute, below which a fetch is given up: a source that drips holds a worker.
+    fetch_slowest: int = Field(16 * 1024, ge=0, validation_alias="FETCH_SLOWEST")
+    #: Whether each video gets a poster beside it.
+    posters: bool = Field(default=True, validation_alias="POSTERS")
     #: Largest result file in bytes.
     max_result_bytes: int = Field(4 * 2**30, ge=2**20, validation_alias="MAX_RESULT_BYTES")
     #: Seconds that one delivery to a receiver may take.
@@ -199,6 +221,8 @@ class Settings(BaseModel):
     shutdown_grace_seconds: int = Field(30, ge=5, le=900, validation_alias="SHUTDOWN_GRACE_SECONDS")
     #: Seconds between two sweeps of what is due.
     sweep_seconds: float = Field(3, gt=0, le=300, validation_alias="SWEEP_SECONDS")
+    #: Days that payloads, callbacks and timelines of ended jobs are kept. Ids and proven files stay for ever.
+    retention_days: int = Field(30, ge=1, le=3650, validation_alias="RETENTION_DAYS")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", validation_alias="LOG_LEVEL")
 
 

@@ -60,6 +60,8 @@ def a_job(**changes: object) -> Job:
         "external_task_id": None,
         "callback_url": None,
         "on_done": None,
+        "fallbacks": "",
+        "slots": 1,
         "provider_task_id": None,
         "submissions": 0,
         "deferrals": 0,

@@ -9,7 +9,7 @@ from flask import Flask, Response, g, request
 
 from infra import log
 from infra.settings import BadSettings, Settings, load
-from webhook import callbacks, health, jobs_api, kling_api, problems
+from webhook import callbacks, health, jobs_api, kling_api, pass_through, problems
 from webhook.wiring import DoorPerProcess
 from worker.services import accounts
 
@@ -30,6 +30,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["reelhook"] = DoorPerProcess(settings)
     app.register_blueprint(kling_api.api, url_prefix="/v1")
     app.register_blueprint(kling_api.api, url_prefix="/kling/v1", name="kling-prefixed")
+    app.register_blueprint(pass_through.api)
     app.register_blueprint(callbacks.receiver, url_prefix="/callbacks")
     app.register_blueprint(jobs_api.api, url_prefix="/api")
     app.register_blueprint(health.api)

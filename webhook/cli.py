@@ -17,7 +17,9 @@ from webhook import check
 from worker.jobs.tokens import signing_secret
 from worker.kling import catalog
 from worker.kling.errors import UnknownEdition, UnknownFamily, UnknownGateway
-from worker.services import accounts, now
+from worker.services import accounts as configured_accounts
+from worker.services import now
+from worker.store.accounts import Accounts
 from worker.store.aside import Aside
 from worker.store.keys import ApiKeys
 from worker.store.migrate import migrate as run_migrations
@@ -29,7 +31,7 @@ class Context:
     def __init__(self) -> None:
         try:
             self.settings: Settings = load()
-            accounts(self.settings)
+            configured_accounts(self.settings)
         except BadSettings as fault:
             raise click.ClickException(str(fault)) from None
         self.engine: Engine = make_engine(self.settings, application="reelhook-cli")
@@ -102,6 +104,31 @@ def check_request(
     else:
         check.show(verdict, Console())
     sys.exit(0 if verdict.accepted else 1)
+
+
+@main.group()
+def accounts() -> None:
+    """The provider's accounts: what is known of them, and how a stopped one goes on."""
+
+
+@accounts.command("list")
+def accounts_list() -> None:
+    """Show each pack that was asked for: learned slots, and since when and why it is stopped."""
+    table = Table("account", "learned slots", "stopped since", "why")
+    for one in Accounts(Context().engine).all():
+        since = f"{one.stopped_at:%Y-%m-%d %H:%M}" if one.stopped_at else ""
+        table.add_row(one.name, str(one.learned_limit or ""), since, one.stopped_reason or "")
+    Console().print(table)
+
+
+@accounts.command("resume")
+@click.argument("name")
+def accounts_resume(name: str) -> None:
+    """Let the account called NAME go on; what waits for it is due at once."""
+    resumed = Accounts(Context().engine).resume(name, now())
+    if not resumed:
+        raise click.ClickException(f"nothing of {name} is stopped")
+    click.echo(f"{', '.join(resumed)} may go on")
 
 
 @main.command("set-aside")

@@ -6,12 +6,12 @@ import re
 
 from flask import Blueprint, Response, request
 
-from webhook import bodies
+from webhook import bodies, headers, pass_through
 from webhook.auth import caller
 from webhook.problems import KlingProblem, envelope
 from webhook.wiring import Door, door
 from worker import messages
-from worker.accept import DEFAULT_ACCOUNT, Asked
+from worker.accept import Asked
 from worker.jobs import outbound
 from worker.jobs.machine import Step
 from worker.kling import catalog
@@ -21,7 +21,7 @@ api = Blueprint("kling", __name__)
 #: What no id of a row can hold.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
-Answer = tuple[Response, int]
+Answer = tuple[Response, int] | Response
 
 
 @api.post("/<path:family>")
@@ -29,10 +29,19 @@ def create(family: str) -> Answer:
     """Check a request, store it as a job, answer as Kling does."""
     here = door()
     who = caller(request, here.keys)
+    if pass_through.route_for("POST", family):
+        return pass_through.handle(here, who, family)
     path = _family(family)
     raw = bodies.read(request, here.settings.max_body_bytes)
-    check = request.headers.get("Reelhook-Check", "lenient").lower()
-    asked = Asked(who, path, bodies.parse_object(raw), raw, account=asked_account(), check=check)
+    asked = Asked(
+        who,
+        path,
+        bodies.parse_object(raw),
+        raw,
+        account=headers.account(request),
+        idempotency_key=headers.idempotency_key(request),
+        check=headers.check(request),
+    )
     job, is_new = here.acceptor.accept(asked)
     if is_new:
         messages.send(here.queue, [messages.for_step(Step.SUBMIT, job.id)])
@@ -44,6 +53,8 @@ def read(family: str) -> Answer:
     """A page of a family's tasks, or one task: the path decides, as at Kling."""
     here = door()
     who = caller(request, here.keys)
+    if pass_through.route_for("GET", family):
+        return pass_through.handle(here, who, family)
     if (path := _known(family)) is not None:
         return _page(here, who, path)
     parent, _, name = family.rstrip("/").rpartition("/")
@@ -84,8 +95,3 @@ def _query_number(name: str, *, default: int, most: int) -> int:
     if not 1 <= number <= most:
         raise KlingProblem(400, 1201, f"{name} must be a whole number from 1 to {most}, found {text[:40]!r}")
     return number
-
-
-def asked_account() -> str:
-    """The account that a request asks for by name, in a header that no client of Kling sends by accident."""
-    return request.headers.get("Reelhook-Account", DEFAULT_ACCOUNT).lower()

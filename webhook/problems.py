@@ -63,7 +63,7 @@ def install(app: Flask) -> None:
 
 def speaks_kling() -> bool:
     """Whether the request came on one of Kling's paths."""
-    return request.path.startswith(("/v1/", "/kling/"))
+    return request.path.startswith(("/v1/", "/kling/", "/account/"))
 
 
 def _say(status: int, code: int, title: str, detail: str = "") -> tuple[Response, int]:

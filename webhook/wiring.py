@@ -20,7 +20,7 @@ from infra.settings import Settings
 from worker.accept import Acceptor
 from worker.inputs import Inputs
 from worker.kling.gateways import Account
-from worker.services import accounts, now
+from worker.services import accounts, key_of, now
 from worker.store.inbox import Inbox
 from worker.store.keys import ApiKeys
 from worker.store.repository import Repository
@@ -73,6 +73,15 @@ class Door:
         guarded = Http(Guard(self.settings.guard_allow_cidrs))
         inputs = Inputs(self.bucket, guarded if self.settings.probe_urls else None)
         return Acceptor(self.store, self.accounts, inputs, self.settings.kling_edition, self.clock)
+
+    @cached_property
+    def trusted(self) -> Http:
+        """For the accounts: their addresses are the operator's choice, so no guard stands before it."""
+        return Http()
+
+    def input_link(self, reference: str) -> str:
+        """A link to an `s3://` input that lives until Kling has fetched it."""
+        return self.bucket.presign(key_of(reference), seconds=self.settings.s3_input_link_seconds)
 
     @property
     def secret(self) -> bytes:

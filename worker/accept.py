@@ -15,6 +15,7 @@ from infra.http import is_http_url
 from infra.log import logger
 from worker.inputs import Inputs
 from worker.jobs.model import Job
+from worker.kling import catalog
 from worker.kling.evaluate import Verdict, evaluate
 from worker.kling.gateways import Account
 from worker.ports import Clock
@@ -49,7 +50,8 @@ class Asked:
     family: str  #: path below /v1, a known one
     body: Mapping[str, Any]
     raw: bytes  #: the same, as JSON text
-    account: str = DEFAULT_ACCOUNT
+    account: str = DEFAULT_ACCOUNT  #: or several, in order, separated by commas
+    idempotency_key: str | None = None
     check: str = "lenient"
     on_done: str | None = None  #: a receiver beside the body's callback_url
 
@@ -66,23 +68,27 @@ class Acceptor:
 
     def accept(self, asked: Asked) -> tuple[Job, bool]:
         """The job for a request, and whether it is new. Raises `Refused` with every fault at once."""
-        if asked.account not in self.accounts:
-            raise Refused(f"the account must be one of {', '.join(self.accounts)}, found {asked.account[:40]!r}")
+        names = [name.strip() for name in asked.account.split(",")]
+        if unknown := [name for name in names if name not in self.accounts]:
+            raise Refused(f"the account must be one of {', '.join(self.accounts)}, found {unknown[0][:40]!r}")
         if asked.check not in CHECKS:
             raise Refused(f"the check must be one of {', '.join(CHECKS)}, found {asked.check[:40]!r}")
-        verdict = self._checked(asked)
-        new = _new_job(asked, verdict)
+        # A request that may go to several accounts has to suit each of them.
+        verdict = [self._checked(asked, name) for name in reversed(names)][-1]
+        new = _new_job(asked, names, verdict)
         job, fingerprint, is_new = self.store.accept(new, self.clock())
         if fingerprint != new.fingerprint:
-            used = f"external_task_id {new.external_task_id!r} was used before with another request; it must be unique"
-            raise Refused(used)
+            if new.external_task_id and job.external_task_id == new.external_task_id:
+                used = f"external_task_id {new.external_task_id!r} was used before with another request"
+                raise Refused(f"{used}; it must be unique")
+            raise Refused("the Idempotency-Key was used before with another request", http_status=422)
         if is_new:
             warnings = [one.rule for one in verdict.warnings]
             log.info("job.accepted", job=job.id, family=job.family, account=job.account, warnings=warnings)
         return job, is_new
 
-    def _checked(self, asked: Asked) -> Verdict:
-        gateway = self.accounts[asked.account].gateway
+    def _checked(self, asked: Asked, account: str) -> Verdict:
+        gateway = self.accounts[account].gateway
         strict = asked.check == "strict"
         verdict = evaluate(asked.family, asked.body, gateway=gateway, edition=self.edition, strict=strict)
         if asked.check == "off":
@@ -94,13 +100,16 @@ class Acceptor:
         return verdict
 
 
-def _new_job(asked: Asked, verdict: Verdict) -> NewJob:
+def _new_job(asked: Asked, accounts: list[str], verdict: Verdict) -> NewJob:
     canonical = json.dumps([asked.account, asked.family, asked.body], sort_keys=True, separators=(",", ":"))
     cost = verdict.cost
     return NewJob(
         id=str(ULID()).lower(),
         caller=asked.caller,
-        account=asked.account,
+        account=accounts[0],
+        fallbacks=",".join(accounts[1:]),
+        slots=catalog.slots(asked.family, asked.body),
+        idempotency_key=asked.idempotency_key,
         family=asked.family,
         external_task_id=_external_id(asked.body),
         callback_url=_callback_url(asked.body),

@@ -19,6 +19,7 @@ from worker import messages
 from worker.services import PerProcess, accounts, now
 from worker.tasks.announce import Ways, announce
 from worker.tasks.archive import archive
+from worker.tasks.expire import expire
 from worker.tasks.follow_up import follow_up
 from worker.tasks.request import request
 from worker.tasks.submit import submit
@@ -41,7 +42,8 @@ app.conf.beat_schedule = {
         "task": messages.SWEEP,
         "schedule": settings.sweep_seconds,
         "options": {"queue": "sweep", "expires": max(settings.sweep_seconds * 3, 10)},
-    }
+    },
+    "expire": {"task": messages.EXPIRE, "schedule": 3600, "options": {"queue": "sweep", "expires": 1800}},
 }
 services = PerProcess(settings, app)
 
@@ -55,13 +57,13 @@ def _request(*args: Any, **kwargs: Any) -> None:
 @app.task(name=messages.SUBMIT)
 def _submit(job_id: str) -> None:
     s = services()
-    submit(job_id, store=s.store, provider=s.provider, queue=s.queue, clock=now)
+    submit(job_id, store=s.store, accounts=s.accounts, provider=s.provider, queue=s.queue, clock=now)
 
 
 @app.task(name=messages.FOLLOW_UP)
 def _follow_up(job_id: str) -> None:
     s = services()
-    follow_up(job_id, store=s.store, provider=s.provider, queue=s.queue, clock=now)
+    follow_up(job_id, store=s.store, accounts=s.accounts, provider=s.provider, queue=s.queue, clock=now)
 
 
 @app.task(name=messages.ARCHIVE)
@@ -83,6 +85,11 @@ def _announce(delivery_id: str) -> None:
 def _sweep() -> None:
     s = services()
     sweep(store=s.store, outbox=s.outbox, queue=s.queue, clock=now)
+
+
+@app.task(name=messages.EXPIRE)
+def _expire() -> None:
+    expire(retention=services().retention, days=settings.retention_days, clock=now)
 
 
 @setup_logging.connect

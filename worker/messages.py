@@ -28,6 +28,7 @@ FOLLOW_UP = "reelhook.job.follow_up.v1"  #: (job id)
 ARCHIVE = "reelhook.job.archive.v1"  #: (job id)
 ANNOUNCE = "reelhook.delivery.announce.v1"  #: (delivery id)
 SWEEP = "reelhook.sweep.v1"  #: no arguments
+EXPIRE = "reelhook.expire.v1"  #: no arguments
 
 #: Each kind of work has its own queue, so that a platform can give it its own processes.
 QUEUES = ("submit", "follow_up", "archive", "announce", "sweep")
@@ -51,6 +52,7 @@ def send(queue: Queue, messages: Iterable[Message | None]) -> int:
     return sum(queue.send(message.task, message.queue, message.args) for message in messages if message)
 
 
-def after(job_id: str, step: Step | None, deliveries: Iterable[str]) -> list[Message | None]:
-    """What a job that was moved wants sent."""
-    return [for_step(step, job_id) if step else None, *map(for_delivery, deliveries)]
+def after(job_id: str, step: Step | None, deliveries: Iterable[str], woken: Iterable[str]) -> list[Message | None]:
+    """What a job that was moved wants sent, and the jobs that waited for its slots."""
+    mine = for_step(step, job_id) if step else None
+    return [mine, *map(for_delivery, deliveries), *(for_step(Step.SUBMIT, other) for other in woken)]

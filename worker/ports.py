@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 #: The time, with its zone.
 Clock = Callable[[], datetime]
@@ -58,24 +58,17 @@ class Http(Protocol):
     ) -> Answer:
         """One call, no redirect followed."""
 
-    def stream(self, url: str, headers: Mapping[str, str], *, seconds: float) -> AbstractContextManager[Stream]:
-        """GET, with a few redirects followed."""
+    def stream(
+        self, url: str, headers: Mapping[str, str], *, seconds: float, slowest: float = ...
+    ) -> AbstractContextManager[Stream]:
+        """GET, with a few redirects followed, given up below `slowest` bytes a second."""
 
 
-class Upload(Protocol):
-    """An object being written."""
+class Body(Protocol):
+    """Bytes on their way into the bucket: read once, sent as they come."""
 
-    def __enter__(self) -> Self:
-        """Itself."""
-
-    def __exit__(self, kind: object, fault: object, trace: object) -> None:
-        """An error aborts it."""
-
-    def write(self, chunk: bytes) -> None:
-        """Take the next bytes."""
-
-    def finish(self) -> None:
-        """Make the object appear."""
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes; none at the end."""
 
 
 class Bucket(Protocol):
@@ -83,11 +76,31 @@ class Bucket(Protocol):
 
     bucket: str
 
-    def put(self, key: str, body: bytes, *, content_type: str, metadata: Mapping[str, str]) -> None:
+    def put(self, key: str, body: bytes, *, content_type: str, filename: str, metadata: Mapping[str, str]) -> None:
         """Store a small object whole."""
 
-    def upload(self, key: str, *, content_type: str, metadata: Mapping[str, str]) -> Upload:
-        """Begin an object whose length is not known."""
+    def put_stream(
+        self, key: str, body: Body, length: int, *, content_type: str, filename: str, metadata: Mapping[str, str]
+    ) -> None:
+        """Store an object of known length while it comes."""
+
+    def begin(self, key: str, *, content_type: str, filename: str, metadata: Mapping[str, str]) -> str:
+        """Begin an object in parts; the upload's id."""
+
+    def put_part(self, key: str, upload_id: str, number: int, body: Body, length: int) -> str:
+        """Send one part; its ETag."""
+
+    def complete(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
+        """Make the object of these parts appear."""
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """Throw its parts away."""
+
+    def pending(self, prefix: str = "") -> Sequence[Any]:
+        """Uploads begun and not ended: `key`, `upload_id`, `begun_at`."""
+
+    def chunks(self, key: str) -> Iterator[bytes]:
+        """All of an object, in pieces."""
 
     def open(self, key: str, size: int) -> Any:
         """The object as a seekable file."""

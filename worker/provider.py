@@ -51,6 +51,16 @@ class Provider:
         """When a task that was created now is likely done."""
         return now + timedelta(seconds=catalog.expected_seconds(job.family, body) * self.pace)
 
+    def concurrency(self, account: str) -> int | None:
+        """The slots that are configured for an account; None when there is no such account."""
+        return self.accounts[account].concurrency if account in self.accounts else None
+
+    def kind(self, job: Job, body: Mapping[str, Any]) -> str:
+        """What tasks take about as long as this one: the same gateway, family, model, mode and duration."""
+        gateway = self.accounts[job.account].gateway if job.account in self.accounts else "?"
+        asked = [str(body.get(name) or "-")[:40] for name in ("model_name", "mode", "duration")]
+        return "/".join([gateway, job.family, *asked])
+
     def _account(self, job: Job) -> Account:
         if job.account not in self.accounts:
             # Somebody took it out of the settings while jobs were under way: they wait for it.

@@ -22,10 +22,12 @@ from worker.inputs import Inputs
 from worker.kling.errors import BadAccountUrl
 from worker.kling.gateways import Account, parse_account
 from worker.provider import Provider
+from worker.store.accounts import Accounts
 from worker.store.aside import Aside
 from worker.store.keys import ApiKeys
 from worker.store.outbox import Outbox
 from worker.store.repository import Repository
+from worker.store.retention import Retention
 
 
 def key_of(reference: str) -> str:
@@ -52,6 +54,10 @@ def accounts(settings: Settings) -> dict[str, Account]:
     return made
 
 
+#: Seconds of the platform's grace that a slice of work leaves for the part that is under way, and for going.
+_MARGIN_SECONDS = 8
+
+
 @dataclass(frozen=True)
 class Services:
     """What the tasks are handed. Each part is made when it is first asked for."""
@@ -68,6 +74,16 @@ class Services:
     def store(self) -> Repository:
         """The rows of jobs."""
         return Repository(self.engine)
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """The rows of the provider's accounts."""
+        return Accounts(self.engine)
+
+    @cached_property
+    def retention(self) -> Retention:
+        """The rows that expire."""
+        return Retention(self.engine)
 
     @cached_property
     def outbox(self) -> Outbox:
@@ -97,7 +113,7 @@ class Services:
     @cached_property
     def guarded(self) -> Http:
         """For URLs that somebody else chose: results and receivers."""
-        return Http(Guard(self.settings.guard_allow_cidrs))
+        return Http(Guard(self.settings.guard_allow_cidrs, self.settings.guard_ports))
 
     @cached_property
     def provider(self) -> Provider:
@@ -126,6 +142,9 @@ class Services:
             bucket=self.bucket,
             key_template=self.settings.s3_key_template,
             largest=self.settings.max_result_bytes,
+            slowest=self.settings.fetch_slowest,
+            slice_seconds=max(self.settings.shutdown_grace_seconds - _MARGIN_SECONDS, 1),
+            posters=self.settings.posters,
         )
 
     @property

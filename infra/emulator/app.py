@@ -7,8 +7,11 @@ from functools import partial
 from infra.emulator import auth, cdn, fates, rules
 from infra.emulator.ask import Ask
 from infra.emulator.config import Config
+from infra.emulator.desk import Desk
 from infra.emulator.families import FAMILIES, Family
 from infra.emulator.faults import Faults
+from infra.emulator.paging import paging
+from infra.emulator.services import SERVICES
 from infra.emulator.stage import Stage
 from infra.emulator.wire import Refusal, Reply, Request, json_reply, refuse, succeed
 from infra.emulator.world import World
@@ -19,10 +22,11 @@ _PREFIXES = ("/v1/", "/kling/v1/")
 class App:
     """Answers requests."""
 
-    def __init__(self, config: Config, world: World, stage: Stage, faults: Faults) -> None:
+    def __init__(self, config: Config, world: World, stage: Stage, desk: Desk, faults: Faults) -> None:
         self._config = config
         self._world = world
         self._stage = stage
+        self._desk = desk
         self._faults = faults
 
     def __call__(self, request: Request) -> Reply:
@@ -39,6 +43,9 @@ class App:
         if request.path.startswith("/_emulator/"):
             return self._admin(request)
         auth.check(self._config, request.headers.get("authorization"))
+        service = SERVICES.get(_below(request.path))
+        if service:
+            return self._faults.through("service", partial(service, self._desk, request))
         family, either_id = _resource(request.path)
         if request.method == "GET":
             self._world.saw_query()
@@ -68,8 +75,7 @@ class App:
         return succeed(task.shown(time.time()), task.task_id)
 
     def _list(self, family: Family, request: Request) -> Reply:
-        number = _paging(request, "pageNum", 1, 1000)
-        size = _paging(request, "pageSize", 30, 500)
+        number, size = paging(request.query, 1000 if family.kind == "voice" else 500)
         now = time.time()
         return succeed([task.shown(now) for task in self._world.list(family, number, size)])
 
@@ -87,30 +93,26 @@ class App:
         raise Refusal(1203, f"no such aid: {request.method} {request.path}")
 
 
+def _below(path: str) -> str:
+    """What of a path follows /v1/; all of it where that is not in it."""
+    prefix = next((one for one in _PREFIXES if path.startswith(one)), "")
+    return path.removeprefix(prefix).removesuffix("/")
+
+
 def _resource(path: str) -> tuple[Family, str]:
     """The family that a path names, and the task id after it if there is one; Refusal 1203 otherwise."""
-    for prefix in _PREFIXES:
-        if path.startswith(prefix):
-            rest = path.removeprefix(prefix).removesuffix("/")
-            parent, _, last = rest.rpartition("/")
-            if rest in FAMILIES:
-                return FAMILIES[rest], ""
-            if parent in FAMILIES and last:
-                return FAMILIES[parent], last
+    rest = _below(path)
+    parent, _, last = rest.rpartition("/")
+    if rest in FAMILIES:
+        return FAMILIES[rest], ""
+    if parent in FAMILIES and last:
+        return FAMILIES[parent], last
     raise Refusal(1203, f"the requested resource '{path}' does not exist")
 
 
 def _allow(request: Request, *methods: str) -> None:
     if request.method not in methods:
         raise Refusal(1202, f"method {request.method} is not supported")
-
-
-def _paging(request: Request, key: str, default: int, most: int) -> int:
-    """R010."""
-    text = request.query.get(key) or str(default)
-    if not text.isdecimal() or not 1 <= int(text) <= most:
-        raise Refusal(1201, f"{key} must be between 1 and {most}")
-    return int(text)
 
 
 def _document(body: bytes) -> object:

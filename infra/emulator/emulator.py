@@ -10,6 +10,7 @@ from typing import Self
 
 from infra.emulator.app import App
 from infra.emulator.config import Config
+from infra.emulator.desk import Desk
 from infra.emulator.faults import Faults
 from infra.emulator.server import Server
 from infra.emulator.stage import Stage
@@ -41,7 +42,8 @@ class Emulator:
         self.config = replace(config, port=port, public_url=config.public_url or self.url)
         world = World(self.config)
         self._stage = Stage(self.config, world, folder)
-        self._app = App(self.config, world, self._stage, Faults(self._ending.wait))
+        desk = Desk(self.config, world, self._stage.studio, folder / "desk", self._ending.is_set)
+        self._app = App(self.config, world, self._stage, desk, Faults(self._ending.wait))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="emulator", daemon=True)
 
     def _answer(self, request: Request) -> Reply:

@@ -83,6 +83,12 @@ FAULTS: dict[str, dict[str, Fault]] = {
         "not_found": _instead(lambda: refuse(1203, "task not found")),
         "delay": _delay,
     },
+    "service": {
+        "drop": _DROP,
+        "error_500": _ERROR_500,
+        "html_200": _HTML_200,
+        "delay": _delay,
+    },
     "cdn": {
         "drop": _DROP,
         "truncate": _truncate,

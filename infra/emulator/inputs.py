@@ -81,7 +81,7 @@ class Fetcher:
 
     def gather(self, ask: Ask) -> Inputs:
         """Everything that `ask` names; Unusable says what is wrong with the first bad one."""
-        pictures = tuple(self._picture(source) for source in ask.media("images"))
+        pictures = tuple(self.picture(source) for source in ask.media("images"))
         footage = tuple(self._footage(source, ask) for source in ask.media("videos"))
         clips = (self._world.clip(video_id) for video_id in ask.media("clips"))
         footage += tuple(watch(clip.path, self._folder) for clip in clips if clip)
@@ -89,7 +89,8 @@ class Fetcher:
             self._bring(source, _IMAGE_BYTES, SOUND_URL, SOUND_URL)
         return Inputs(pictures, footage)
 
-    def _picture(self, source: str) -> Picture:
+    def picture(self, source: str) -> Picture:
+        """An image that may be used."""
         path = self._bring(source, _IMAGE_BYTES, IMAGE_URL, IMAGE_SIZE)
         picture = look(path)
         if min(picture.width, picture.height) < 300:
@@ -98,8 +99,14 @@ class Fetcher:
             raise Unusable(SHAPE)
         return picture
 
+    def film(self, source: str) -> Footage:
+        """A video, whatever its measures."""
+        if not source.startswith(("http://", "https://")):
+            raise Unusable(VIDEO_URL)
+        return watch(self._bring(source, _VIDEO_BYTES, VIDEO_URL, VIDEO_SIZE), self._folder)
+
     def _footage(self, source: str, ask: Ask) -> Footage:
-        footage = watch(self._bring(source, _VIDEO_BYTES, VIDEO_URL, VIDEO_SIZE), self._folder)
+        footage = self.film(source)
         if ask.family.path == "videos/omni-video":
             _check_reference(footage, self._edition, ask.model)
         return footage
@@ -112,7 +119,10 @@ class Fetcher:
             except (requests.RequestException, OSError):
                 raise Unusable(unreachable) from None
         else:
-            path.write_bytes(base64.b64decode(source))
+            try:
+                path.write_bytes(base64.b64decode(source, validate=True))
+            except ValueError:
+                raise Unusable("File is not in a valid base64 format") from None
             if path.stat().st_size > limit:
                 raise Unusable(too_big)
         return path

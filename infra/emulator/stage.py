@@ -32,7 +32,7 @@ class Stage:
         self._rendering = Pool("render", _RENDERERS)
         self._folder = folder
         self._edition = config.edition
-        self._studio = Studio(world, folder, self._is_stopping)
+        self.studio = Studio(world, folder, self._is_stopping)
         self.callbacks = Callbacks(world, self._timeline, config.speed)
 
     def _is_stopping(self) -> bool:
@@ -65,7 +65,7 @@ class Stage:
 
     def _render(self, task: Task, inputs: Inputs) -> None:
         try:
-            outcome: Made | Failed = self._studio.make(task.ask, inputs)
+            outcome: Made | Failed = self.studio.make(task.ask, inputs)
         except Exception:  # noqa: BLE001 - whatever a codec dislikes, the task must end, and say so
             if self._stopping:
                 return

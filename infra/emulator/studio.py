@@ -80,11 +80,30 @@ class Studio:
             row[f"duration_{kind}"] = _seconds(seconds)
         return Made({"audios": [row]}, units(ask, seconds))
 
+    def sound(self, seconds: float) -> str:
+        """The URL of a sound file of that length."""
+        return self._publish(self._tone(seconds, ".mp3"))
+
+    def picture(self, image: Any) -> str:
+        """The URL of an image of Pillow's."""
+        path = self._folder / f"picture-{next(sequence)}.png"
+        image.save(path)
+        return self._publish(path)
+
+    def copied(self, path: Path) -> str:
+        """The URL of an image file that is somebody else's."""
+        from PIL import Image  # noqa: PLC0415 - as in `_video`
+
+        with Image.open(path) as image:
+            return self.picture(image)
+
     def _voice(self, ask: Ask, _inputs: Inputs) -> Made:
+        voice_id = self._world.mint(time.time())
         row = {
-            "voice_id": self._world.mint(time.time()), "voice_name": ask.text("voice_name"),
-            "trial_url": self._publish(self._tone(5.0, ".mp3")), "owned_by": "emulator",
+            "voice_id": voice_id, "voice_name": ask.text("voice_name"), "trial_url": self.sound(5.0),
+            "owned_by": "emulator",
         }  # fmt: skip
+        self._world.library.keep("voice", voice_id, row)
         return Made({"voices": [row]}, units(ask, 0))
 
     def _element(self, ask: Ask, _inputs: Inputs) -> Made:
@@ -97,6 +116,7 @@ class Studio:
         if ask.text("reference_type") == "video_refer":
             self._world.declare([element_id])
         row = {"element_id": int(element_id), **kept, "owned_by": "emulator", "status": "succeed"}
+        self._world.library.keep("element", element_id, row)
         return Made({"elements": [row]}, units(ask, 0))
 
     def _tone(self, seconds: float, suffix: str) -> Path:

@@ -13,6 +13,7 @@ from infra.emulator.config import Config
 from infra.emulator.families import Family
 from infra.emulator.fates import Fates
 from infra.emulator.ids import Ids
+from infra.emulator.library import Library
 from infra.emulator.prices import units
 from infra.emulator.tasks import FAILED, SUCCEED, Failed, Made, Task, life_of
 from infra.emulator.wire import Refusal
@@ -48,6 +49,7 @@ class World:
         self._callbacks: deque[dict[str, Any]] = deque(maxlen=_CALLBACKS_KEPT)
         self._queries = 0
         self._spent = Decimal(0)
+        self.library = Library()
 
     def create(self, ask: Ask, fates: Fates, now: float) -> Task:
         """A new task, or Refusal: external id taken 1201, balance 1102 or 1101, slots 1303."""
@@ -57,7 +59,7 @@ class World:
             )
             if ask.external_task_id in self._by_external:
                 raise Refusal(1201, f"external_task_id '{ask.external_task_id}' already exists")
-            self._check_balance(ask, now)
+            self._check_balance(Decimal(units(ask, ask.duration)), now)
             self._check_slots(ask, now)
             self._tasks[task.task_id] = task
             self._unended[task.task_id] = None
@@ -65,11 +67,22 @@ class World:
                 self._by_external[ask.external_task_id] = task.task_id
         return task
 
-    def _check_balance(self, ask: Ask, now: float) -> None:
+    def charge(self, cost: str, now: float) -> None:
+        """Pay for what is answered at once; Refusal 1102 or 1101 if that cannot be afforded."""
+        with self._lock:
+            self._check_balance(Decimal(cost), now)
+            self._spent += Decimal(cost)
+
+    def spent(self) -> float:
+        """Units used up so far."""
+        with self._lock:
+            return float(self._spent)
+
+    def _check_balance(self, cost: Decimal, now: float) -> None:
         if self._config.balance is None:
             return
         held = sum(Decimal(units(task.ask, task.ask.duration)) for task in self._running(now))
-        if self._spent + held + Decimal(units(ask, ask.duration)) > Decimal(str(self._config.balance)):
+        if self._spent + held + cost > Decimal(str(self._config.balance)):
             if self._config.postpaid:
                 raise Refusal(1101, "Account is in arrears")
             raise Refusal(1102, "Account balance not enough")

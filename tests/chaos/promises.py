@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from io import BytesIO
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +18,6 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from infra.media import probe
 from tests.chaos.world import World
-from worker.jobs.keys import poster_key
 from worker.jobs.machine import TABLE
 from worker.jobs.model import ENDS, State
 from worker.jobs.retry import ABSENT_SECONDS
@@ -95,7 +96,7 @@ def files_once_and_proven(world: World, facts: Facts, _ends: frozenset[State]) -
         if row["state"] != State.ARCHIVED:
             continue
         files = [file for file in facts.files if file["job_id"] == job]
-        wanted = {file["key"] for file in files} | {poster_key(file["key"]) for file in files}
+        wanted = {key for file in files for key in (file["key"], file["poster_key"]) if key}
         there = {key for key in by_job.get(job, ()) if not key.endswith("/manifest.json")}
         if not files or there != wanted or len(by_job[job]) != len(wanted) + 1:
             facts.files_twice += max(len(there) - len(wanted), 0)
@@ -113,7 +114,7 @@ def _proof(world: World, job: str, file: dict[str, Any]) -> list[str]:
     source = requests.get(links[file["ordinal"]].decode(), timeout=30).content
     if source != body:
         return [f"{job}: {file['key']} is not what Kling made"]
-    probe(body)
+    probe(BytesIO(body))
     return []
 
 
@@ -147,7 +148,7 @@ def moves_by_the_table(_world: World, facts: Facts, _ends: frozenset[State]) -> 
     broken = []
     for job, events in facts.events.items():
         states = [event["type"].removeprefix("job.") for event in events]
-        if any(pair not in _MOVES for pair in zip(states, states[1:], strict=False)):
+        if any(pair not in _MOVES for pair in pairwise(states)):
             broken.append(f"{job}: moved {states}")
     return broken
 
@@ -168,7 +169,7 @@ def asked_for_once(_world: World, facts: Facts, _ends: frozenset[State]) -> list
         if twice:
             broken.append(f"{job}: {sent} creates, {len(begun)} announced, {len(late)} after the task was there")
         if facts.jobs.get(job, {}).get("submissions", 0) > 1:
-            gaps = [(b - a).total_seconds() for a, b in zip(begun, begun[1:], strict=False)]
+            gaps = [(b - a).total_seconds() for a, b in pairwise(begun)]
             if max(gaps) < ABSENT_SECONDS:
                 broken.append(f"{job}: created again after {max(gaps):.0f} s, before absence could be proven")
     return broken

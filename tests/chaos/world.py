@@ -50,6 +50,7 @@ class Run:
     #: When the last fault ended; work that was open then has to recover.
     healed: datetime = field(default_factory=lambda: datetime.now(UTC))
     answers: Counter[int] = field(default_factory=Counter)  #: of the door, 0 where there was none
+    slowest: float = 0  #: seconds that the door let a caller wait for an answer
     faults: list[str] = field(default_factory=list)  #: what the door or a receiver should not have been told
     seen: dict[str, list[str]] = field(default_factory=dict)  #: Kling's word for each job as a caller saw it change
     log_begins: dict[str, int] = field(default_factory=dict)
@@ -225,6 +226,7 @@ class World:
     def _ask(self, method: str, path: str, **options: Any) -> requests.Response | None:
         """The door's answer; None where there was none. What it should never say is kept."""
         key = self.deployment.access.api_key
+        began = time.monotonic()
         try:
             answer = requests.request(
                 method, self.url + path, headers={"Authorization": f"Bearer {key}"}, timeout=30, **options
@@ -232,6 +234,8 @@ class World:
         except requests.RequestException:
             self.run.answers[0] += 1
             return None
+        finally:
+            self.run.slowest = max(self.run.slowest, time.monotonic() - began)
         self.run.answers[answer.status_code] += 1
         if answer.status_code >= 500 and (answer.status_code != 503 or "Retry-After" not in answer.headers):
             self.run.faults.append(f"{method} {path.partition('?')[0]}: {answer.status_code} {answer.text[:120]}")

@@ -109,7 +109,7 @@ _HOW = {"K195": _by_external_id, "K197": _unsigned, "K203": _over_the_slots}
 
 
 def test_every_case_is_played_here_or_is_of_media_or_of_the_new_design() -> None:
-    """None is left out by accident: media are judged late, by failing the task, and `test_emulator_media` plays them."""
+    """None is left out by accident. Media are judged late, by failing the task: `test_emulator_media` plays them."""
     played_here = {param.values[0]["id"] for param in (*CREATES, *_ELSEWHERE)}  # type: ignore[index]  # pytest's own type is wider
     left = {case["id"] for case in CASES} - played_here
 

@@ -50,7 +50,9 @@ def image(home: House, value: str) -> str:
 
 def kept(home: House, name: str, body: bytes) -> str:
     """An s3:// reference to `body` in the bucket."""
-    home.services.bucket.put(f"inputs/{name}", body, content_type="application/octet-stream", metadata={})
+    home.services.bucket.put(
+        f"inputs/{name}", body, content_type="application/octet-stream", filename=name, metadata={}
+    )
     return f"s3://{home.settings.s3_bucket}/inputs/{name}"
 
 

@@ -145,7 +145,7 @@ def test_a_gateway_s_own_document_counts(gateway: str, path: str, body: dict[str
 @pytest.mark.parametrize(
     ("body", "rule"),
     [
-        ({"cfg_scale": 0.5, "model_name": "kling-v2-6", "mode": "pro"}, "R065"),
+        ({"cfg_scale": 0.5, "model_name": "kling-v2-6", "mode": "pro"}, "R091"),
         ({"shot_type": "customize"}, "R022"),
         ({"prompt": "a <<<image_2>>>"}, "R057"),
         ({"duration": 5}, "R008"),

@@ -47,6 +47,11 @@ def manifest_key(template: str, job: Job) -> str:
     return _render(template, job, kind="manifest", name="manifest", ordinal=0, extension="json")
 
 
+def download_name(job: Job, key: str) -> str:
+    """What a browser calls the file under `key` when it saves it: the job's id and the file's name, ASCII."""
+    return f"{safe(job.id)}-{safe(key.rpartition('/')[2])}"
+
+
 def safe(text: str) -> str:
     """`text` as one step of a key: letters, digits, dot, underscore and hyphen, never `.` or `..`."""
     return _ODD.sub("-", text).strip(".") or "-"

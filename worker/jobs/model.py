@@ -34,6 +34,8 @@ class Job:
     family: str  #: the provider's path below /v1, such as videos/omni-video
     state: State
     external_task_id: str | None  #: the caller's own, unique among the caller's jobs
+    fallbacks: str  #: accounts that may take it when the first can't, in order, separated by commas
+    slots: int  #: of the account, while the provider works on it
     callback_url: str | None  #: where the caller wants to be told
     on_done: str | None  #: a Celery task to send then, as celery://QUEUE/TASK
     provider_task_id: str | None

@@ -73,6 +73,15 @@ def family(name: str) -> Family:
     raise UnknownFamily(f"{what}; known are {', '.join(FAMILIES)}")
 
 
+def slots(path: str, body: Mapping[str, Any]) -> int:
+    """Slots that a task takes: one, or one for each image it makes. Source: spec section 8 (B, Cc)."""
+    if FAMILIES[path].kind != "image":
+        return 1
+    count = body.get("series_amount", 4) if body.get("result_type") == "series" else body.get("n")
+    number = int(str(count)) if str(count).isascii() and str(count).isdigit() else 1
+    return min(max(number, 1), 9)
+
+
 def expected_seconds(path: str, body: Mapping[str, Any]) -> float:
     """Seconds that a task of this family and body likely takes; longer films take longer."""
     row = FAMILIES[path]
@@ -81,3 +90,46 @@ def expected_seconds(path: str, body: Mapping[str, Any]) -> float:
         duration = int(duration)
     length = duration if isinstance(duration, int) and 0 < duration < 100 else 5
     return row.seconds * max(1, length / 5) if row.kind == "video" else row.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route that is answered at once, and never becomes a job: the door passes it through to an account."""
+
+    method: str
+    path: str  #: below /v1, or from the root where it begins with a slash; {id} stands for any one part
+    source: str
+
+    def fits(self, path: str) -> bool:
+        """Whether a path, written in the same way, is one of this route's."""
+        there, mine = path.removesuffix("/").split("/"), self.path.split("/")
+        return len(there) == len(mine) and all(
+            part == name or (name == "{id}" and bool(part)) for part, name in zip(there, mine, strict=True)
+        )
+
+
+def _made(path: str) -> tuple[Route, ...]:
+    """What is asked for, listed and looked at like a task, but holds an element or a voice instead of a file."""
+    source = "2.6 (B)"
+    return Route("POST", path, source), Route("GET", path, source), Route("GET", f"{path}/{{id}}", source)
+
+
+#: The synchronous rest of Kling's API. Source: spec section 2.6 (B, Cpk).
+PASS_THROUGH: tuple[Route, ...] = (
+    *_made("general/advanced-custom-elements"),
+    Route("GET", "general/advanced-presets-elements", "2.6 (B)"),
+    Route("POST", "general/delete-elements", "2.6 (B)"),
+    Route("POST", "general/custom-elements", "2.6 (B), the older way"),
+    *_made("general/custom-voices"),
+    Route("GET", "general/presets-voices", "2.6 (B)"),
+    Route("POST", "general/delete-voices", "2.6 (B)"),
+    Route("POST", "videos/identify-face", "2.6 (B)"),
+    Route("POST", "videos/multi-elements/init-selection", "2.6 (B, R)"),
+    Route("POST", "videos/multi-elements/add-selection", "2.6 (B, R)"),
+    Route("POST", "videos/multi-elements/delete-selection", "2.6 (B, R)"),
+    Route("POST", "videos/multi-elements/clear-selection", "2.6 (B, R)"),
+    Route("POST", "videos/multi-elements/preview-selection", "2.6 (B, R)"),
+    Route("POST", "videos/image-recognize", "2.6 (B)"),
+    Route("POST", "audio/tts", "2.6 (B)"),
+    Route("GET", "/account/costs", "2.6 (B, Cpk)"),
+)

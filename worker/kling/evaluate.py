@@ -44,7 +44,9 @@ _OVERLAYS: Mapping[tuple[str, str], Limits] = MappingProxyType(
         ("cometapi", "videos/omni-video"): Limits(models=("kling-video-o1",)),
         ("cometapi", "videos/image2video"): Limits(prompt=500, negative_prompt=200),
         ("cometapi", "videos/text2video"): Limits(prompt=500, negative_prompt=200),
-        ("hingnet", "videos/omni-video"): Limits(models=("kling-video-o1",), required=("prompt",)),
+        ("hingnet", "videos/omni-video"): Limits(
+            models=("kling-video-o1",), required=("prompt",), ratio_of_features=True
+        ),
         ("anyapi", "videos/omni-video"): Limits(
             required=("model_name", "mode", "duration", "multi_shot"), own_ids=True
         ),
@@ -101,7 +103,7 @@ def evaluate(
     seen = Seen(request, row, edition=edition, limits=limits, kinds=elements)
     faulty = [fault.field for fault in typed]
     if "model_name" in faulty:
-        seen.model, seen.can = "", None
+        seen.model, seen.can = "that model_name", None
     faults, warnings = _faults(checks, seen, faulty)
     return Verdict(family, edition, typed + faults, warnings, request)
 

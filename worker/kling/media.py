@@ -96,11 +96,27 @@ def _walk(family: str, fields: Mapping[str, Any], wanted: Callable[[str], object
 
 def doubtful(family: str, fields: Mapping[str, Any]) -> Iterator[Place]:
     """The media of a request that are no whole URLs; `fields` are its attributes. Costs little where there are none."""
-    return _walk(family, fields, _is_doubtful)
+    return _walk(family, fields, _is_doubtful) if _any_doubtful(family, fields) else iter(())
+
+
+def _any_doubtful(family: str, fields: Mapping[str, Any]) -> bool:
+    for holder, name, inner, _ in _PLACES[family]:
+        value = getattr(fields.get(holder), name, None) if holder else fields.get(name)
+        if not value:
+            continue
+        if isinstance(value, str):
+            value, inner = (value,), ""  # noqa: PLW2901 - one medium is a list of one here
+        for item in value:
+            medium = getattr(item, inner) if inner else item
+            if medium and _is_doubtful(medium):
+                return True
+    return False
 
 
 def _is_doubtful(value: str) -> bool:
-    return _WHOLE_URL.fullmatch(value) is None
+    # What is printable and holds no space is a whole URL; the expression, three times as slow, is for the rest.
+    plain = value.startswith(URL_SCHEMES) and " " not in value and value.isprintable() and value[-1] != "/"
+    return not plain and _WHOLE_URL.fullmatch(value) is None
 
 
 def is_base64(place: Place) -> bool:

@@ -35,7 +35,9 @@ def shorten(value: object) -> str:
         return str(value) if value.bit_length() < 128 else "an enormous number"
     if isinstance(value, list | tuple):
         return f"a list of {len(value)}"
-    return {type(None): "nothing", float: repr(value)}.get(type(value), "an object")
+    if isinstance(value, float):
+        return repr(value)
+    return "nothing" if value is None else "an object"
 
 
 def _quote(text: str) -> str:

@@ -61,6 +61,7 @@ class Limits:
     negative_prompt: int = 2500
     required: tuple[str, ...] = ()
     models: tuple[str, ...] = ()  #: empty: the family's own
+    ratio_of_features: bool = False  #: a feature video needs an aspect_ratio
     own_ids: bool = False  #: ids of elements are the gateway's, and may be any text
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+
+from pydantic import BaseModel
 
 from worker.kling.catalog import FAMILIES
 from worker.kling.media import MEDIA_FIELDS, base64_fault, doubtful
-from worker.kling.requests import given
-from worker.kling.rule import Found, Miss, Rules, Seen, one_of, whole
+from worker.kling.requests import MODELS, given
+from worker.kling.rule import Check, Found, Miss, Rules, Seen, one_of, whole
 
 COMMON = Rules()
 _EVERY = tuple(FAMILIES)
@@ -64,6 +67,35 @@ def _surplus(seen: Seen) -> Found:
         for name, value in extra.items()
         if name != "model"
     ]
+
+
+def _entries(field: str) -> Check:
+    def check(seen: Seen) -> Found:
+        entries = seen.request.__dict__[field]
+        for item in entries:
+            if item.__pydantic_extra__:
+                return _surplus_in(field, entries)
+        return None
+
+    return check
+
+
+def _surplus_in(field: str, entries: Sequence[BaseModel]) -> list[Miss]:
+    return [
+        Miss(f"{field}[{number}].{name[:80]}", value, "is no field here and will likely be ignored")
+        for number, item in enumerate(entries)
+        for name, value in (item.model_extra or {}).items()
+    ]
+
+
+for _field in ("image_list", "element_list", "video_list", "multi_prompt", "voice_list"):
+    COMMON.advice(
+        "R003",
+        tuple(path for path, model in MODELS.items() if _field in model.model_fields),
+        f"Entries of {_field} have no other keys than the documented ones.",
+        "AMB, as for the body's own keys",
+        when=_field,
+    )(_entries(_field))
 
 
 @COMMON.advice("R004", _EVERY, "model is an old name that has no effect: model_name says the model.", "DOC B, Cig")

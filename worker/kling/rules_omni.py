@@ -48,6 +48,8 @@ def _end_alone(seen: Seen) -> Found:
 @OMNI.rule("R036", _F, "There is at most one first frame and one end frame.", "E; INF", when="image_list")
 def _one_each(seen: Seen) -> Found:
     frames = seen.frames
+    if len(frames) < 2:
+        return None
     return [
         Miss("image_list", f"{frames.count(kind)} of type {kind}", f"must hold at most one {kind}")
         for kind in ("first_frame", "end_frame")
@@ -140,6 +142,8 @@ def _elements_beside_frames(seen: Seen) -> Found:
     when="element_list",
 )
 def _few_characters(seen: Seen) -> Found:
+    if seen.kinds is None:
+        return None
     characters = _characters(seen)
     others = _images(seen) + _elements(seen) - characters
     if seen.request.video_list or not characters or (characters <= 3 and others <= 4):
@@ -230,6 +234,31 @@ def _needs_ratio(seen: Seen) -> Found:
     if request.aspect_ratio or request.video_list or "first_frame" in seen.frames:
         return None
     return Miss("aspect_ratio", request.aspect_ratio, "is required without a first_frame and without a video")
+
+
+def _lacks_ratio_beside_video(seen: Seen) -> bool:
+    request = seen.request
+    return not (request.aspect_ratio or seen.edits_video() or "first_frame" in seen.frames)
+
+
+@OMNI.rule("R052", _F, "A feature video needs an aspect_ratio where the gateway says so.", "S2", when="video_list")
+def _needs_ratio_here(seen: Seen) -> Found:
+    if not (seen.limits.ratio_of_features and _lacks_ratio_beside_video(seen)):
+        return None
+    return Miss("aspect_ratio", None, "is required by this gateway beside a feature video")
+
+
+@OMNI.advice(
+    "R052",
+    _F,
+    "Whether a feature video needs an aspect_ratio is disputed.",
+    "AMB: the text requires it, the official sample leaves it out",
+    when="video_list",
+)
+def _may_need_ratio(seen: Seen) -> Found:
+    if seen.limits.ratio_of_features or not _lacks_ratio_beside_video(seen):
+        return None
+    return Miss("aspect_ratio", None, "may be required beside a feature video")
 
 
 @OMNI.rule("R053", _F, "duration is 3 to 15 for kling-v3-omni, 3 to 10 for kling-video-o1.", "DOC A, B, S0, S1")

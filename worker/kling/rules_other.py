@@ -228,6 +228,21 @@ def _effect(seen: Seen) -> Found:
     return None if asked.image else Miss("input.image", asked.image, "or input.images is required")
 
 
+#: Of about two hundred scenes those whose pictures are known from samples; scenes come and go, so this only warns.
+_OF_TWO, _OF_ONE = frozenset({"hug", "kiss", "heart_gesture"}), frozenset({"squish", "expansion", "fuzzyfuzzy"})
+
+
+@OTHER.advice(
+    "R127", ("videos/effects",), "Scenes of two take two images, all others one.", "DOC Cfx; names from samples"
+)
+def _scene(seen: Seen) -> Found:
+    scene, asked = seen.request.effect_scene, seen.request.input
+    if asked is None or scene not in _OF_TWO | _OF_ONE or bool(asked.images) == (scene in _OF_TWO):
+        return None
+    wanted = "input.images with 2 images" if scene in _OF_TWO else "input.image with 1 image"
+    return Miss("effect_scene", scene, f"is a scene that takes {wanted}")
+
+
 _SCALED = ("videos/video-extend",)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker.kling.editions import until
-from worker.kling.rule import Found, Miss, Rules, Seen, one_of, whole
+from worker.kling.rule import Found, Miss, Rules, Seen, Severity, one_of, whole
 
 SHOTS = Rules()
 _OMNI = ("videos/omni-video",)
@@ -20,7 +20,8 @@ def _seconds(duration: str | int | None) -> int | None:
     return _LENGTHS.get(duration) or whole(duration)  # type: ignore[arg-type]  # a number is no key, and so not found
 
 
-@SHOTS.rule("R021", (*_OMNI, *_TEXT), "Without multi_shot there is a prompt.", "DOC A, B, S1")
+@SHOTS.rule("R021", _OMNI, "Without multi_shot there is a prompt.", "DOC A, B, S1")
+@SHOTS.rule("R061", _TEXT, "Without multi_shot there is a prompt.", "DOC A, B")
 def _prompt(seen: Seen) -> Found:
     if seen.multi or seen.request.prompt:
         return None
@@ -71,6 +72,13 @@ def _multi_prompt(seen: Seen) -> Found:
     if not seen.multi or seen.request.shot_type != "customize" or seen.request.multi_prompt:
         return None
     return Miss("multi_prompt", seen.request.multi_prompt, "must hold 1 to 6 shots when shot_type is customize")
+
+
+@SHOTS.advice("R025", _EVERY, "With customize, prompt has no effect.", "DOC A, S1", when="multi_prompt")
+def _no_prompt(seen: Seen) -> Found:
+    if not seen.multi or seen.request.shot_type != "customize" or not seen.request.prompt:
+        return None
+    return Miss("prompt", seen.request.prompt, "will be ignored: the shots of multi_prompt are told instead")
 
 
 @SHOTS.rule("R026", (*_OMNI, *_TEXT, *_IMAGE), "intelligence needs a prompt.", "DOC B, B2o", when="multi_shot")
@@ -153,9 +161,8 @@ def _numbered(seen: Seen) -> Found:
     return Miss("multi_prompt", numbers, "index should count 1, 2, 3 and so on, each once")
 
 
-@SHOTS.rule(
-    "R032", _EVERY, "multi_shot works with kling-v3 and kling-v3-omni only.", "DOC map (A, B, Cv)", when="multi_shot"
-)
+@SHOTS.rule("R032", _OMNI, "multi_shot works with kling-v3-omni only.", "DOC map (A, B, Cv)", when="multi_shot")
+@SHOTS.rule("R061", (*_TEXT, *_IMAGE), "multi_shot works with kling-v3 only.", "DOC map (A, B, Cv)", when="multi_shot")
 def _multi_shot_model(seen: Seen) -> Found:
     if not seen.multi or seen.can is None or seen.can.multi_shot:
         return None
@@ -168,6 +175,7 @@ def _multi_shot_model(seen: Seen) -> Found:
     "multi_shot excludes first and end frames.",
     "AMB: B only; A and B2o are silent",
     refuses=frozenset({"2026-03"}),
+    elsewhere=Severity.WARN,
     when="multi_shot",
 )
 def _no_frames(seen: Seen) -> Found:
@@ -182,6 +190,7 @@ def _no_frames(seen: Seen) -> Found:
     "multi_shot excludes image_tail.",
     "AMB: B only; A and B2i are silent",
     refuses=frozenset({"2026-03"}),
+    elsewhere=Severity.WARN,
     when="multi_shot",
 )
 def _no_tail(seen: Seen) -> Found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from worker.kling.capabilities import THREE_TO_FIFTEEN
@@ -16,7 +17,7 @@ _CAMERAS = ("simple", "down_back", "forward_up", "right_turn_forward", "left_tur
 _AXES = ("horizontal", "vertical", "pan", "tilt", "roll", "zoom")
 
 
-@VIDEO.rule("R062", _BOTH, "duration is 5 or 10; 3 to 15 on kling-v3.", "DOC A, B")
+@VIDEO.rule("R062", _TEXT, "duration is 5 or 10; 3 to 15 on kling-v3.", "DOC A, B")
 def _duration(seen: Seen) -> Found:
     durations = seen.can.durations if seen.can else THREE_TO_FIFTEEN
     if seen.duration in durations:
@@ -24,14 +25,14 @@ def _duration(seen: Seen) -> Found:
     return Miss("duration", seen.request.duration, f"{one_of(durations)}, as a string, with {seen.model}")
 
 
-@VIDEO.rule("R063", _BOTH, "mode is std or pro; 4k too on kling-v3 since mid-2026.", "DOC A, B; B2i for 4k")
+@VIDEO.rule("R063", _TEXT, "mode is std or pro; 4k too on kling-v3 since mid-2026.", "DOC A, B; B2i for 4k")
 def _mode(seen: Seen) -> Found:
     four_k = seen.edition == NEWEST and seen.can is not None and seen.can.four_k
     modes = ("std", "pro", "4k") if four_k else ("std", "pro")
     return None if seen.mode in modes else Miss("mode", seen.request.mode, one_of(modes))
 
 
-@VIDEO.rule("R064", _BOTH, "sound is on or off, and on works with kling-v2-6 in pro and with kling-v3.", "DOC map; OBS")
+@VIDEO.rule("R064", _TEXT, "sound is on or off, and on works with kling-v2-6 in pro and with kling-v3.", "DOC map; OBS")
 def _sound(seen: Seen) -> Found:
     sound = seen.request.sound
     if sound in (None, "", "off"):
@@ -43,7 +44,7 @@ def _sound(seen: Seen) -> Found:
     return Miss("sound", "on", f"model/mode({seen.model}/{seen.mode}) is not supported with sound on")
 
 
-@VIDEO.rule("R065", _BOTH, "cfg_scale lies between 0 and 1.", "DOC A, B")
+@VIDEO.rule("R065", _TEXT, "cfg_scale lies between 0 and 1.", "DOC A, B")
 def _scale(seen: Seen) -> Found:
     scale = seen.request.cfg_scale
     return None if scale is None or 0 <= scale <= 1 else Miss("cfg_scale", scale, "must be a number from 0 to 1")
@@ -51,7 +52,7 @@ def _scale(seen: Seen) -> Found:
 
 @VIDEO.rule(
     "R065",
-    _BOTH,
+    _TEXT,
     "cfg_scale has no effect on kling-v2 models.",
     "DOC B; AMB: gateways always send it",
     lenient=True,
@@ -60,6 +61,11 @@ def _scale_model(seen: Seen) -> Found:
     if seen.request.cfg_scale is None or seen.can is None or seen.can.cfg_scale:
         return None
     return Miss("cfg_scale", seen.request.cfg_scale, f"will be ignored by {seen.model}")
+
+
+#: The reference numbers the same rules once more for image2video.
+for _of_text in [row for row in VIDEO.rows if row.families == _TEXT]:
+    VIDEO.rows.append(replace(_of_text, id="R091", families=_IMAGE, source=f"{_of_text.source}; as {_of_text.id}"))
 
 
 @VIDEO.rule("R066", _TEXT, "camera_control works with kling-v1 in std at 5 s.", "DOC map (A, B)", when="camera_control")

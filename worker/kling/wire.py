@@ -48,6 +48,15 @@ def list_tasks(account: Account, family: str, *, page: int, size: int, now: floa
     return Call("GET", f"{_url(account, family)}?pageNum={page}&pageSize={size}", _headers(account, now), None)
 
 
+def passed(account: Account, method: str, path: str, query: str, body: bytes | None, *, now: float) -> Call:
+    """Any other call, handed on: `path` is below /v1, or from the root where it begins with a slash."""
+    where = path if path.startswith("/") else f"/v1/{path}"
+    headers = _headers(account, now)
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    return Call(method, f"{account.base_url}{account.prefix}{where}{'?' if query else ''}{query}", headers, body)
+
+
 def read_task(status: int, headers: Mapping[str, str], body: bytes) -> Task:
     """The task in an answer to `create` or `query`. Raises `KlingError` or one of its kind, for all bytes."""
     answer = _answer(status, headers, body)

@@ -6,18 +6,20 @@ did so has also said what is to be done next.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Row, and_, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from ulid import ULID
 
 from worker.jobs.machine import DUE_STEP, Event, Step, move
 from worker.jobs.model import ENDS, Job, ResultFile, State
-from worker.store.tables import deliveries, events, files, jobs, payloads
+from worker.store.accounts import HOLDING, wake
+from worker.store.tables import deliveries, events, files, jobs, payloads, transfers
+from worker.store.transfers import Transfers
 
 _JOB_COLUMNS = [jobs.c[field.name] for field in fields(Job)]
 _FILE_COLUMNS = [files.c[field.name] for field in fields(ResultFile)]
@@ -36,6 +38,9 @@ class NewJob:
     fingerprint: bytes
     request: bytes
     on_done: str | None = None
+    idempotency_key: str | None = None
+    fallbacks: str = ""
+    slots: int = 1
     expected_units: str | None = None
     list_price: str | None = None
 
@@ -47,6 +52,7 @@ class Moved:
     job: Job
     step: Step | None
     deliveries: tuple[str, ...] = ()
+    woken: tuple[str, ...] = ()  #: jobs that waited for the slots it gave back
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,8 @@ class Repository:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        #: The files that are under way.
+        self.transfers = Transfers(engine)
 
     # --- accepting ----------------------------------------------------------------------------------------------
     def accept(self, new: NewJob, now: datetime) -> tuple[Job, bytes, bool]:
@@ -83,12 +91,15 @@ class Repository:
                     external_task_id=new.external_task_id,
                     callback_url=new.callback_url,
                     on_done=new.on_done,
+                    idempotency_key=new.idempotency_key,
+                    fallbacks=new.fallbacks,
+                    slots=new.slots,
                     fingerprint=new.fingerprint,
                     created_at=now,
                     updated_at=now,
                     due_at=now,
                 )
-                .on_conflict_do_nothing(index_elements=["caller", "external_task_id"])
+                .on_conflict_do_nothing()
                 .returning(*_JOB_COLUMNS)
             ).one_or_none()
             if row is not None:
@@ -97,9 +108,20 @@ class Repository:
                 return _job(row), new.fingerprint, True
             older = connection.execute(
                 select(*_JOB_COLUMNS, jobs.c.fingerprint).where(
-                    jobs.c.caller == new.caller, jobs.c.external_task_id == new.external_task_id
+                    jobs.c.caller == new.caller,
+                    or_(
+                        *(
+                            column == value
+                            for column, value in (
+                                (jobs.c.external_task_id, new.external_task_id),
+                                (jobs.c.idempotency_key, new.idempotency_key),
+                            )
+                            if value is not None
+                        )
+                    ),
                 )
-            ).one()
+            ).first()
+            assert older is not None, "the conflict was with a job of the same caller"
             return _job(older), older.fingerprint, False
 
     # --- reading ------------------------------------------------------------------------------------------------
@@ -170,11 +192,12 @@ class Repository:
         due_at: datetime | None = None,
         answer: bytes | None = None,
         changes: Mapping[str, Any] | None = None,
+        gate: Callable[[Connection], None] | None = None,
     ) -> Moved | None:
         """Take `job`, as it was read, where `event` leads; None when the event changes nothing or somebody was faster.
 
         The state, the timeline and what is to be told change together. `due_at` is when it wants attention next, at
-        once if not said; an end wants none.
+        once if not said; an end wants none. `gate` is asked first, in the same transaction: what it raises ends it.
         """
         led = move(job.state, event)
         if led is None:
@@ -190,6 +213,8 @@ class Repository:
             "lease_until": None,
         }
         with self._engine.begin() as connection:
+            if gate:
+                gate(connection)
             row = connection.execute(
                 update(jobs)
                 .where(jobs.c.id == job.id, jobs.c.version == job.version)
@@ -204,7 +229,9 @@ class Repository:
             data = {"event": event, "code": moved.error_code, "message": moved.error_message}
             event_id = _record(connection, job.id, f"job.{led.state}", now, data)
             told = _tell(connection, moved, event_id, now) if ended else ()
-        return Moved(moved, led.step, told)
+            freed = job.state in HOLDING and led.state not in {*HOLDING, State.ACCEPTED}
+            woken = wake(connection, moved, now) if freed else ()
+        return Moved(moved, led.step, told, woken)
 
     def postpone(self, job: Job, due_at: datetime, *, answer: bytes | None = None, **changes: Any) -> bool:
         """Say when `job` wants attention next, without moving it. False when somebody moved it meanwhile."""
@@ -272,10 +299,18 @@ class Repository:
             )
 
     def add_file(self, job_id: str, file: ResultFile, now: datetime) -> None:
-        """Record a proven file. Recording it again changes nothing."""
+        """Record a proven file, which is under way no longer. Recording it again changes nothing."""
         with self._engine.begin() as connection:
             connection.execute(
                 upsert(files).values(job_id=job_id, stored_at=now, **asdict(file)).on_conflict_do_nothing()
+            )
+            connection.execute(
+                delete(transfers).where(
+                    transfers.c.job_id == job_id,
+                    transfers.c.kind == file.kind,
+                    transfers.c.variant == file.variant,
+                    transfers.c.ordinal == file.ordinal,
+                )
             )
 
     def set_answer(self, job_id: str, answer: bytes) -> None:

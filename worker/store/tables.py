@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Float,
@@ -48,6 +49,12 @@ jobs = Table(
     Column("callback_url", Text),
     #: A Celery task to send when it has ended, as celery://QUEUE/TASK.
     Column("on_done", Text),
+    #: From the header Idempotency-Key, unique among the caller's jobs.
+    Column("idempotency_key", Text),
+    #: Accounts that may take it when the first can't, in order, separated by commas.
+    Column("fallbacks", Text, nullable=False, server_default=text("''")),
+    #: How many of the account's slots it takes while the provider works: 1, or the number of images.
+    Column("slots", Integer, nullable=False, server_default=text("1")),
     #: SHA-256 of the request, so that the same id with another body is an error.
     Column("fingerprint", LargeBinary, nullable=False),
     Column("provider_task_id", Text),
@@ -73,9 +80,41 @@ jobs = Table(
     Column("lease_owner", Text),
     Column("lease_until", _MOMENT),
     UniqueConstraint("caller", "external_task_id"),
+    UniqueConstraint("caller", "idempotency_key"),
 )
 Index("ix_jobs_due_at", jobs.c.due_at, postgresql_where=jobs.c.due_at.is_not(None))
 Index("ix_jobs_listing", jobs.c.caller, jobs.c.family, jobs.c.created_at.desc(), jobs.c.id.desc())
+
+Index(
+    "ix_jobs_slots",
+    jobs.c.account,
+    jobs.c.caller,
+    postgresql_where=jobs.c.state.in_(["submitting", "running"]),
+)
+Index("ix_jobs_waiting", jobs.c.account, jobs.c.created_at, postgresql_where=jobs.c.state == "accepted")
+
+#: What is learned of the provider's accounts: their credentials and limits are settings.
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("name", Text, primary_key=True),
+    #: The concurrency that a refusal taught, and when: it is unlearned again, step by step.
+    Column("learned_limit", Integer),
+    Column("learned_at", _MOMENT),
+    #: Since when nothing is submitted, and why; and when one job may try whether that still holds.
+    Column("stopped_at", _MOMENT),
+    Column("stopped_reason", Text),
+    Column("probe_at", _MOMENT),
+)
+
+#: How long tasks take, learned: a moving average for each kind of task.
+expectations = Table(
+    "expectations",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("seconds", Float, nullable=False),
+    _count("seen"),
+)
 
 #: What is large and expires: the request as it came, and what the provider last said.
 payloads = Table(
@@ -124,6 +163,29 @@ files = Table(
     Column("poster_key", Text),
     Column("stored_at", _MOMENT, nullable=False),
     UniqueConstraint("bucket", "key"),
+)
+
+#: Files under way. A row goes when its file is proven or given up.
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("job_id", Text, ForeignKey("jobs.id"), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("variant", Text, primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("bucket", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("upload_id", Text),
+    Column("validator", Text),
+    Column("length", BigInteger),
+    Column("etags", JSONB, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    #: Unsigned 32 bits, more than PostgreSQL's integer holds.
+    Column("crc32", BigInteger, nullable=False),
+    Column("walk", JSONB),
+    Column("sha256", Text),
+    Column("whole", Boolean, nullable=False),
+    Column("begun_at", _MOMENT, nullable=False),
 )
 
 #: The timeline of a job: append-only.

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import uuid
 from datetime import timedelta
+from hashlib import sha256
 from time import monotonic
 
 from infra.http import HttpError
 from infra.log import logger
 from infra.object_store import StoreError
 from worker import messages
-from worker.copier import Copier, LeaseLost, Unproven
+from worker.copier import Copier, LeaseLost, SliceOver
 from worker.jobs import keys, retry
-from worker.jobs.machine import Event
+from worker.jobs.machine import Event, Step
 from worker.jobs.manifest import manifest
 from worker.jobs.model import Job, ResultFile
+from worker.jobs.transfer import Transfer
 from worker.kling.errors import KlingError, ResourceMissing
 from worker.kling.wire import Task, TaskStatus, read_task
 from worker.ports import Clock, Queue
 from worker.provider import Provider, decode
+from worker.source import Unproven
 from worker.store.repository import Moved, Repository
 
 log = logger(__name__)
@@ -31,26 +34,32 @@ _SIGN_SECONDS = 1.0
 
 def archive(job_id: str, *, store: Repository, provider: Provider, copier: Copier, queue: Queue, clock: Clock) -> None:
     """Archive a job whose task succeeded. Does nothing while somebody else does, or in any other state."""
+    until = monotonic() + copier.slice_seconds
     owner = uuid.uuid4().hex
     job = store.lease(job_id, owner, clock(), LEASE)
     if job is None:
         return
+    book = _Book(job.id, owner, store=store, clock=clock)
     try:
         task = _task(job, store=store, provider=provider, clock=clock)
-        files = _copy_all(job, owner, task, store=store, copier=copier, clock=clock)
+        files = _copy_all(job, task, book, store=store, copier=copier, clock=clock, until=until)
         moved = _finish(job, task, files, store=store, copier=copier, clock=clock)
     except LeaseLost:
         log.warning("archive.lease_lost", job=job.id)
+        return
+    except SliceOver:
+        store.put_off(job.id, owner, clock())
+        messages.send(queue, [messages.for_step(Step.ARCHIVE, job.id)])
         return
     except StoreError as fault:
         # Our own bucket: waiting for it is free, and giving up would lose what was paid for.
         _again(job, owner, str(fault), store=store, clock=clock, counts=False)
         return
     except (Unproven, HttpError, KlingError) as fault:
-        moved = _failed(job, owner, fault, store=store, clock=clock)
+        moved = _failed(job, book, fault, store=store, copier=copier, clock=clock)
     if moved:
         log.info("job.moved", job=job.id, state=moved.job.state)
-        messages.send(queue, messages.after(job.id, moved.step, moved.deliveries))
+        messages.send(queue, messages.after(job.id, moved.step, moved.deliveries, moved.woken))
 
 
 def _task(job: Job, *, store: Repository, provider: Provider, clock: Clock) -> Task:
@@ -63,44 +72,74 @@ def _task(job: Job, *, store: Repository, provider: Provider, clock: Clock) -> T
     return task
 
 
-def _copy_all(job: Job, owner: str, task: Task, *, store: Repository, copier: Copier, clock: Clock) -> list[ResultFile]:
+def _copy_all(
+    job: Job, task: Task, book: _Book, *, store: Repository, copier: Copier, clock: Clock, until: float
+) -> list[ResultFile]:
     if not task.outputs:
         raise Unproven("the provider says that the task succeeded, and names no file")
     stored = {(file.kind, file.variant, file.ordinal): file for file in store.files([job.id])[job.id]}
-    before = sum(file.size for file in stored.values())
+    begun = {transfer.place: transfer for transfer in store.transfers.of(job.id)}
+    book.before = sum(file.size for file in stored.values())
     for output in task.outputs:
-        if (output.kind, output.variant, output.ordinal) in stored:
+        place = (output.kind, output.variant, output.ordinal)
+        if place in stored:
             continue
-        sign = _Sign(job.id, owner, before, store=store, clock=clock)
-        file = copier.copy(job, output, sign)
-        sign.give(file.size, file.size)
+        if monotonic() > until:
+            raise SliceOver
+        at = _still_ours(begun.get(place), copier.transfer(job, output), copier=copier, book=book)
+        file = copier.copy(job, output, at, book, book.progress, until=until)
+        book.sign(file.size, file.size)
         store.add_file(job.id, file, clock())
         log.info("file.proven", job=job.id, key=file.key, size=file.size, sha256=file.sha256)
-        stored[file.kind, file.variant, file.ordinal] = file
-        before += file.size
+        stored[place] = file
+        book.before += file.size
     return list(stored.values())
 
 
-class _Sign:
-    """The sign of life of a copy: renews the lease and shows the bytes, now and then."""
+def _still_ours(begun: Transfer | None, fresh: Transfer, *, copier: Copier, book: _Book) -> Transfer | None:
+    """What was begun, unless it was for another place: settings may change between two slices."""
+    if begun is None or (begun.bucket, begun.key) == (fresh.bucket, fresh.key):
+        return begun
+    if begun.bucket == fresh.bucket:
+        copier.clear(begun)
+    book.drop(begun)
+    return None
 
-    def __init__(self, job_id: str, owner: str, before: int, *, store: Repository, clock: Clock) -> None:
+
+class _Book:
+    """Where it is written how far a job's copy is. Writing renews the lease: it is the sign of life, too."""
+
+    def __init__(self, job_id: str, owner: str, *, store: Repository, clock: Clock) -> None:
+        self.before = 0  #: bytes of the files that are proven
+        self.owner = owner
+        self.parts = False  #: whether any part arrived in this slice
         self._job_id = job_id
-        self._owner = owner
-        self._before = before
         self._store = store
         self._clock = clock
         self._last = monotonic()
 
-    def __call__(self, copied: int, length: int | None) -> None:
+    def progress(self, copied: int, length: int | None) -> None:
+        """Bytes are flowing; now and then that is written."""
         if monotonic() - self._last >= _SIGN_SECONDS:
-            self.give(copied, length)
+            self.sign(copied, length)
 
-    def give(self, copied: int, length: int | None) -> None:
+    def sign(self, copied: int, length: int | None) -> None:
+        """Write how many bytes of the current file have come."""
         self._last = monotonic()
-        total = None if length is None else self._before + length
+        total = None if length is None else self.before + length
         now = self._clock()
-        if not self._store.progress(self._job_id, self._owner, now, LEASE, copied=self._before + copied, total=total):
+        if not self._store.progress(self._job_id, self.owner, now, LEASE, copied=self.before + copied, total=total):
+            raise LeaseLost
+
+    def save(self, transfer: Transfer) -> None:
+        """Write how far a file is."""
+        if not self._store.transfers.save(self._job_id, self.owner, transfer, self._clock(), LEASE):
+            raise LeaseLost
+        self.parts = self.parts or bool(transfer.etags)
+
+    def drop(self, transfer: Transfer) -> None:
+        """Forget a file under way."""
+        if not self._store.transfers.drop(self._job_id, self.owner, transfer):
             raise LeaseLost
 
 
@@ -110,24 +149,39 @@ def _finish(
     request = store.request(job.id)
     body = manifest(job, decode(request) if request else {}, task.raw, files, clock())
     key = keys.manifest_key(copier.key_template, job)
-    copier.bucket.put(key, body, content_type="application/json", metadata={"reelhook-job": job.id})
+    metadata = {"reelhook-job": job.id, "reelhook-sha256": sha256(body).hexdigest()}
+    name = keys.download_name(job, key)
+    copier.bucket.put(key, body, content_type="application/json", filename=name, metadata=metadata)
     return store.move(job, Event.FILES_PROVEN, clock())
 
 
-def _failed(job: Job, owner: str, fault: Exception, *, store: Repository, clock: Clock) -> Moved | None:
+def _failed(
+    job: Job, book: _Book, fault: Exception, *, store: Repository, copier: Copier, clock: Clock
+) -> Moved | None:
     attempts = job.archive_attempts + 1
     gone = isinstance(fault, ResourceMissing)
     if attempts <= len(retry.ARCHIVE_AGAIN) and not gone:
-        _again(job, owner, str(fault), store=store, clock=clock, counts=True)
+        wait = fault.wait if isinstance(fault, Unproven) else 0
+        # A source that breaks off again and again, and gives a part each time, gets there.
+        _again(job, book.owner, str(fault), store=store, clock=clock, counts=not book.parts, wait=wait)
         return None
     log.error("archive.given_up", job=job.id, attempts=attempts, reason=str(fault))
+    try:
+        for transfer in store.transfers.of(job.id):
+            copier.clear(transfer)
+            book.drop(transfer)
+    except (StoreError, LeaseLost) as reason:
+        log.warning("archive.not_cleared", job=job.id, reason=str(reason))
     changes = {"archive_attempts": attempts, "error_code": "unprovable", "error_message": str(fault)}
     return store.move(job, Event.TASK_LOST if gone else Event.FILES_UNPROVABLE, clock(), changes=changes)
 
 
-def _again(job: Job, owner: str, reason: str, *, store: Repository, clock: Clock, counts: bool) -> None:
+def _again(
+    job: Job, owner: str, reason: str, *, store: Repository, clock: Clock, counts: bool, wait: float = 0
+) -> None:
     log.warning("archive.again", job=job.id, reason=reason)
     attempts = job.archive_attempts + counts
     schedule = retry.ARCHIVE_AGAIN if counts else retry.BUCKET_AGAIN
     due = retry.after(schedule, attempts, clock(), endless=True) or clock()
+    due = max(due, clock() + timedelta(seconds=wait))
     store.put_off(job.id, owner, due, archive_attempts=attempts)

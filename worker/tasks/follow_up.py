@@ -17,14 +17,17 @@ from worker.jobs.model import Job, State
 from worker.kling.errors import KlingError, ResourceMissing
 from worker.kling.wire import Task, TaskStatus
 from worker.ports import Clock, Queue
-from worker.provider import Provider
+from worker.provider import Provider, decode
+from worker.store.accounts import Accounts
 from worker.store.repository import Moved, Repository
 from worker.tasks.submit import taken
 
 log = logger(__name__)
 
 
-def follow_up(job_id: str, *, store: Repository, provider: Provider, queue: Queue, clock: Clock) -> None:
+def follow_up(
+    job_id: str, *, store: Repository, accounts: Accounts, provider: Provider, queue: Queue, clock: Clock
+) -> None:
     """Re-read the task of a job that was, or may have been, submitted. Does nothing for any other."""
     job = store.get(job_id)
     if job is None or not _may_have_a_task(job):
@@ -37,26 +40,29 @@ def follow_up(job_id: str, *, store: Repository, provider: Provider, queue: Queu
         log.warning("follow_up.unanswered", job=job.id, reason=str(fault))
         moved = _unanswered(job, store=store, now=clock())
     else:
-        moved = _told(job, task, answer, store=store, provider=provider, now=clock())
+        moved = _told(job, task, answer, store=store, accounts=accounts, provider=provider, now=clock())
     if moved:
         log.info("job.moved", job=job.id, state=moved.job.state)
-        messages.send(queue, messages.after(job.id, moved.step, moved.deliveries))
+        messages.send(queue, messages.after(job.id, moved.step, moved.deliveries, moved.woken))
 
 
 def _may_have_a_task(job: Job) -> bool:
     return job.state in {State.SUBMITTING, State.RUNNING} or (job.state is State.ACCEPTED and job.submissions > 0)
 
 
-def _told(job: Job, task: Task, answer: bytes, *, store: Repository, provider: Provider, now: datetime) -> Moved | None:
+def _told(
+    job: Job, task: Task, answer: bytes, *, store: Repository, accounts: Accounts, provider: Provider, now: datetime
+) -> Moved | None:
     adopted = None
     if job.state is not State.RUNNING:
-        adopted = taken(job, task, store=store, provider=provider, now=now)
+        adopted = taken(job, task, store=store, accounts=accounts, provider=provider, now=now)
         if adopted is None:
             return None
         log.info("submit.adopted", job=job.id, provider_task=task.task_id)
         job = adopted.job
     match task.status:
         case TaskStatus.SUCCEEDED:
+            _learn(job, task, store=store, accounts=accounts, provider=provider)
             changes = {"units": task.units, "lookups": 0}
             return store.move(job, Event.TASK_SUCCEEDED, now, answer=answer, changes=changes) or adopted
         case TaskStatus.FAILED:
@@ -68,6 +74,14 @@ def _told(job: Job, task: Task, answer: bytes, *, store: Repository, provider: P
             return store.move(job, Event.TASK_FAILED, now, answer=answer, changes=changes) or adopted
         case _:
             return _still_running(job, store=store, now=now) or adopted
+
+
+def _learn(job: Job, task: Task, *, store: Repository, accounts: Accounts, provider: Provider) -> None:
+    """How long the task took by the provider's own clock is what the next one of its kind is expected to take."""
+    request = store.request(job.id)
+    if request and task.created_at_ms and task.updated_at_ms and task.updated_at_ms > task.created_at_ms:
+        seconds = (task.updated_at_ms - task.created_at_ms) / 1000
+        accounts.observe(provider.kind(job, decode(request)), min(seconds, retry.RUNNING_HOURS * 3600))
 
 
 def _still_running(job: Job, *, store: Repository, now: datetime) -> Moved | None:

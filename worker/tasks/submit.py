@@ -12,47 +12,77 @@ from datetime import datetime, timedelta
 from infra.http import HttpError, NotSent
 from infra.log import logger
 from worker import messages
-from worker.jobs import retry
+from worker.jobs import retry, slots
 from worker.jobs.machine import Event
 from worker.jobs.model import Job, State
-from worker.kling.errors import KlingError, ResourceMissing, Retry
+from worker.kling.errors import ConcurrencyExceeded, KlingError, ResourceMissing, Retry
 from worker.kling.wire import Task
 from worker.ports import Clock, Queue
 from worker.provider import Provider, decode
+from worker.store.accounts import Accounts, NotAdmitted
 from worker.store.repository import Moved, Repository
 
 log = logger(__name__)
 
-#: Seconds that a stopped account, or credentials that are refused, keep a job waiting before it asks again.
-_STOPPED_SECONDS = 60
+#: Seconds until a job that waits for a slot asks again, in case nobody wakes it.
+_SLOT_SECONDS = 30
 #: Seconds after the call's own limit until a create whose worker vanished is looked up.
 _VANISHED_SECONDS = 5
 
 
-def submit(job_id: str, *, store: Repository, provider: Provider, queue: Queue, clock: Clock) -> None:
+def submit(
+    job_id: str, *, store: Repository, accounts: Accounts, provider: Provider, queue: Queue, clock: Clock
+) -> None:
     """Submit an accepted job. Does nothing for a job in any other state."""
     job = store.get(job_id)
     if job is None or job.state is not State.ACCEPTED:
         return
-    if job.submissions and (found := _look_first(job, store=store, provider=provider, clock=clock)) is not None:
+    if (
+        job.submissions
+        and (found := _look_first(job, store=store, accounts=accounts, provider=provider, clock=clock)) is not None
+    ):
         messages.send(queue, _next(found))
+        return
+    begun = _begin(job, store=store, accounts=accounts, provider=provider, now=clock())
+    if begun is None:
         return
     request = store.request(job_id)
     assert request is not None, "payloads of open jobs do not expire"
-    begun = store.move(
-        job,
-        Event.SUBMIT_BEGUN,
-        clock(),
-        due_at=clock() + timedelta(seconds=provider.seconds + _VANISHED_SECONDS),
-        changes={"submissions": job.submissions + 1, "lookups": 0},
-    )
-    if begun is None:
-        return
-    moved = _create(begun.job, decode(request), store=store, provider=provider, clock=clock)
+    moved = _create(begun.job, decode(request), store=store, accounts=accounts, provider=provider, clock=clock)
     messages.send(queue, _next(moved))
 
 
-def _look_first(job: Job, *, store: Repository, provider: Provider, clock: Clock) -> Moved | None:
+def _begin(job: Job, *, store: Repository, accounts: Accounts, provider: Provider, now: datetime) -> Moved | None:
+    """Take the slots of the first account that has them, and say in the row that a create may leave.
+
+    None when no account has any, or somebody else was faster: the job waits as a row.
+    """
+    until: list[datetime] = []
+    # Once a create may have left to an account, only that account can say what became of it.
+    names = [job.account, *filter(None, job.fallbacks.split(",") if not job.submissions else ())]
+    for name in names:
+        configured = provider.concurrency(name)
+        if configured is None:
+            continue
+        try:
+            return store.move(
+                job,
+                Event.SUBMIT_BEGUN,
+                now,
+                due_at=now + timedelta(seconds=provider.seconds + _VANISHED_SECONDS),
+                changes={"account": name, "submissions": job.submissions + 1, "lookups": 0},
+                gate=lambda connection, name=name, most=configured: accounts.admit(connection, job, name, most, now),  # type: ignore[misc]  # mypy can't infer a lambda with defaults
+            )
+        except NotAdmitted as reason:
+            log.info("submit.waits", job=job.id, account=name, reason=str(reason))
+            if reason.until:
+                until.append(reason.until)
+    waits = now + timedelta(seconds=retry.vary(_SLOT_SECONDS))
+    store.postpone(job, min([waits, *until]))
+    return None
+
+
+def _look_first(job: Job, *, store: Repository, accounts: Accounts, provider: Provider, clock: Clock) -> Moved | None:
     """A create of this job left before and was proven absent; look once more before another one leaves.
 
     None means that it is still absent; otherwise the job was dealt with.
@@ -64,10 +94,18 @@ def _look_first(job: Job, *, store: Repository, provider: Provider, clock: Clock
     except (KlingError, HttpError):
         store.postpone(job, retry.after(retry.SUBMIT_AGAIN, job.deferrals, clock(), endless=True) or clock())
         return Moved(job, None)
-    return taken(job, task, store=store, provider=provider, now=clock()) or Moved(job, None)
+    return taken(job, task, store=store, accounts=accounts, provider=provider, now=clock()) or Moved(job, None)
 
 
-def _create(job: Job, body: dict[str, object], *, store: Repository, provider: Provider, clock: Clock) -> Moved | None:
+def _create(
+    job: Job,
+    body: dict[str, object],
+    *,
+    store: Repository,
+    accounts: Accounts,
+    provider: Provider,
+    clock: Clock,
+) -> Moved | None:
     try:
         task = provider.create(job, body, clock())
     except NotSent as fault:
@@ -77,15 +115,21 @@ def _create(job: Job, body: dict[str, object], *, store: Repository, provider: P
         _look_up_later(job, store=store, now=clock())
         return None
     except KlingError as fault:
-        return _refused(job, fault, store=store, now=clock())
-    log.info("submit.taken", job=job.id, provider_task=task.task_id)
-    return taken(job, task, store=store, provider=provider, now=clock())
+        return _refused(job, fault, store=store, accounts=accounts, now=clock())
+    log.info("submit.taken", job=job.id, account=job.account, provider_task=task.task_id)
+    for name in accounts.resume(slots.pack(job.account, job.family), clock()):
+        log.warning("account.resumed", account=name)
+    return taken(job, task, store=store, accounts=accounts, provider=provider, now=clock())
 
 
-def taken(job: Job, task: Task, *, store: Repository, provider: Provider, now: datetime) -> Moved | None:
+def taken(
+    job: Job, task: Task, *, store: Repository, accounts: Accounts, provider: Provider, now: datetime
+) -> Moved | None:
     """The provider has a task for `job`: running, with the time it is expected to end."""
     request = store.request(job.id)
-    expected = provider.expected_at(job, decode(request) if request else {}, now)
+    body = decode(request) if request else {}
+    learned = accounts.expected(provider.kind(job, body))
+    expected = now + timedelta(seconds=learned) if learned else provider.expected_at(job, body, now)
     changes = {"provider_task_id": task.task_id, "submitted_at": now, "expected_at": expected, "lookups": 0}
     moved = store.move(job, Event.SUBMIT_TAKEN, now, due_at=expected, changes=changes)
     # Its follow-up is a callback or the expected time: nothing to do at once.
@@ -110,13 +154,17 @@ def _look_up_later(job: Job, *, store: Repository, now: datetime) -> None:
     store.postpone(job, retry.after(retry.LOOK_UP, 1, now) or now)
 
 
-def _refused(job: Job, fault: KlingError, *, store: Repository, now: datetime) -> Moved | None:
+def _refused(job: Job, fault: KlingError, *, store: Repository, accounts: Accounts, now: datetime) -> Moved | None:
     match fault.retry:
         case Retry.WAIT | Retry.REAUTHENTICATE:
+            if isinstance(fault, ConcurrencyExceeded):
+                learned = accounts.learn_limit(job, now)
+                log.warning("account.limit_learned", account=job.account, slots=learned)
             return _deferred(job, str(fault), store=store, now=now)
         case Retry.STOP_ACCOUNT:
-            log.error("account.stopped", job=job.id, code=fault.code, reason=str(fault))
-            return _deferred(job, str(fault), store=store, now=now, seconds=_STOPPED_SECONDS)
+            log.error("account.stopped", job=job.id, account=job.account, code=fault.code, reason=str(fault))
+            accounts.stop(job, str(fault), now)
+            return _deferred(job, str(fault), store=store, now=now, seconds=slots.PROBE.total_seconds())
         case Retry.UNKNOWN_OUTCOME | Retry.LATER:
             log.warning("submit.unknown", job=job.id, reason=str(fault))
             _look_up_later(job, store=store, now=now)
@@ -128,4 +176,4 @@ def _refused(job: Job, fault: KlingError, *, store: Repository, now: datetime) -
 
 
 def _next(moved: Moved | None) -> list[messages.Message | None]:
-    return messages.after(moved.job.id, moved.step, moved.deliveries) if moved else []
+    return messages.after(moved.job.id, moved.step, moved.deliveries, moved.woken) if moved else []

@@ -44,6 +44,9 @@ def upgrade() -> None:
         sa.Column("external_task_id", sa.Text(), nullable=True),
         sa.Column("callback_url", sa.Text(), nullable=True),
         sa.Column("on_done", sa.Text(), nullable=True),
+        sa.Column("idempotency_key", sa.Text(), nullable=True),
+        sa.Column("fallbacks", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("slots", sa.Integer(), server_default=sa.text("1"), nullable=False),
         sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
         sa.Column("provider_task_id", sa.Text(), nullable=True),
         sa.Column("submissions", sa.Integer(), server_default=sa.text("0"), nullable=False),
@@ -67,6 +70,38 @@ def upgrade() -> None:
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
         sa.UniqueConstraint("caller", "external_task_id", name=op.f("uq_jobs_caller_external_task_id")),
+        sa.UniqueConstraint("caller", "idempotency_key", name=op.f("uq_jobs_caller_idempotency_key")),
+    )
+    op.create_index(
+        "ix_jobs_slots",
+        "jobs",
+        ["account", "caller"],
+        unique=False,
+        postgresql_where=sa.text("state IN ('submitting', 'running')"),
+    )
+    op.create_index(
+        "ix_jobs_waiting",
+        "jobs",
+        ["account", "created_at"],
+        unique=False,
+        postgresql_where=sa.text("state = 'accepted'"),
+    )
+    op.create_table(
+        "accounts",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("learned_limit", sa.Integer(), nullable=True),
+        sa.Column("learned_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("stopped_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("stopped_reason", sa.Text(), nullable=True),
+        sa.Column("probe_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_accounts")),
+    )
+    op.create_table(
+        "expectations",
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("seconds", sa.Float(), nullable=False),
+        sa.Column("seen", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.PrimaryKeyConstraint("kind", name=op.f("pk_expectations")),
     )
     op.create_index("ix_jobs_due_at", "jobs", ["due_at"], unique=False, postgresql_where=sa.text("due_at IS NOT NULL"))
     op.create_index(
@@ -168,6 +203,8 @@ def downgrade() -> None:
     op.drop_table("callbacks")
     op.drop_index("ix_jobs_listing", table_name="jobs")
     op.drop_index("ix_jobs_due_at", table_name="jobs", postgresql_where=sa.text("due_at IS NOT NULL"))
+    op.drop_table("expectations")
+    op.drop_table("accounts")
     op.drop_table("jobs")
     op.drop_table("set_aside")
     op.drop_table("api_keys")

@@ -1,0 +1,135 @@
+"""A job whose task is done and whose files wait to be copied, and a worker that copies them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any, cast
+
+import av
+from PIL import Image
+from sqlalchemy import Engine
+
+from infra.object_store import ObjectStore
+from infra.settings import Settings
+from tests.fakes import MORNING, FakeClock, FakeQueue
+from worker.copier import Copier
+from worker.jobs.machine import Event
+from worker.jobs.model import Job, ResultFile, State
+from worker.kling.wire import Output, Task, TaskStatus
+from worker.provider import Provider
+from worker.services import Services
+from worker.store.repository import NewJob, Repository
+from worker.tasks.archive import archive
+
+
+def film(seconds: int = 1) -> bytes:
+    """A real MP4 of 320x180 at 24 frames a second."""
+    with NamedTemporaryFile(suffix=".mp4") as out, av.open(out.name, "w", options={"movflags": "faststart"}) as made:
+        stream = made.add_stream("libx264", rate=24, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        for number in range(24 * seconds):
+            image = Image.new("RGB", (320, 180), (number * 5 % 255, 80, 120))
+            frame = av.VideoFrame.from_image(image)  # type: ignore[no-untyped-call]  # PyAV leaves this one untyped
+            made.mux(stream.encode(frame))
+        made.mux(stream.encode())
+        made.close()
+        return Path(out.name).read_bytes()
+
+
+@dataclass
+class FakeProvider:
+    """A provider that says whatever `outputs` are now, as often as it is asked."""
+
+    outputs: list[Output]
+    asked: int = 0
+
+    def query(self, job: Job, now: datetime) -> tuple[Task, bytes]:  # noqa: ARG002 - as `Provider` does
+        """The finished task."""
+        self.asked += 1
+        task = Task("1", TaskStatus.SUCCEEDED, "succeed", "", None, tuple(self.outputs), None, None, None, {})
+        return task, b""
+
+
+@dataclass
+class Yard:
+    """What a test touches."""
+
+    store: Repository
+    bucket: ObjectStore
+    copier: Copier
+    provider: FakeProvider
+    queue: FakeQueue = field(default_factory=FakeQueue)
+    clock: FakeClock = field(default_factory=FakeClock)
+    job_id: str = "01job"
+
+    def work(self) -> State:
+        """One task, as a worker would do it."""
+        archive(
+            self.job_id,
+            store=self.store,
+            provider=cast("Provider", self.provider),
+            copier=self.copier,
+            queue=self.queue,
+            clock=self.clock,
+        )
+        return self.state
+
+    def until_end(self, times: int = 60) -> State:
+        """Work, and let time pass, until the job has ended."""
+        for _ in range(times):
+            if self.work() is not State.COPYING:
+                return self.state
+            self.clock.advance(100_000)
+        raise AssertionError(f"still {self.state} after {times} tasks")
+
+    def restarted(self, **changes: Any) -> Yard:
+        """Another worker's view of the same rows: nothing in memory is shared."""
+        copier = replace(self.copier, _digests=type(self.copier._digests)(), **changes)
+        return replace(self, copier=copier)
+
+    @property
+    def state(self) -> State:
+        """Where the job stands."""
+        job = self.store.get(self.job_id)
+        assert job is not None
+        return job.state
+
+    @property
+    def files(self) -> list[ResultFile]:
+        """Its proven files."""
+        return self.store.files([self.job_id])[self.job_id]
+
+    def left(self) -> tuple[set[str], int, int]:
+        """What lies in the bucket under the job's keys, how many uploads are unfinished, how many rows are open."""
+        keys = {key.rpartition("/")[2] for key in self.bucket.keys("kling/") if self.job_id in key}
+        return keys, len(self.bucket.pending()), len(self.store.transfers.of(self.job_id))
+
+
+def video(url: str, ordinal: int = 0, **changes: Any) -> Output:
+    """One video of a task."""
+    values = {"kind": "video", "variant": "original", "id": "77", "duration": None}
+    return Output(ordinal=ordinal, url=url, **{**values, **changes})
+
+
+@contextmanager
+def yard(settings: Settings, engine: Engine, outputs: Sequence[Output], **changes: Any) -> Iterator[Yard]:
+    """A job in an empty database and an emptied bucket. `changes` are to the copier."""
+    services = Services(settings, cast("Any", None))
+    store = Repository(engine)
+    bucket = services.bucket
+    for key in bucket.keys(""):
+        bucket.delete(key)
+    for pending in bucket.pending():
+        bucket.abort(pending.key, pending.upload_id)
+    new = NewJob("01job", "default", "default", "videos/omni-video", None, None, b"f", b"{}")
+    job, _, _ = store.accept(new, MORNING)
+    for event in (Event.SUBMIT_BEGUN, Event.SUBMIT_TAKEN, Event.TASK_SUCCEEDED):
+        moved = store.move(job, event, MORNING)
+        assert moved is not None
+        job = moved.job
+    yield Yard(store, bucket, replace(services.copier, **changes), FakeProvider(list(outputs)))

@@ -1,0 +1,194 @@
+"""The archive on a real bucket: every file once, proven, whatever happens on the way."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import requests
+from sqlalchemy import Engine
+
+from infra.settings import Settings
+from tests.integration.archive_kit import Yard, film, video, yard
+from tests.origin import File, Origin, film_of, origin
+from worker import copier as copying
+from worker.jobs.model import State
+
+FILM = film()
+ALL = {"video-0.mp4", "video-0.poster.jpg", "manifest.json"}
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts as small as S3 allows, so that a small film has several."""
+    monkeypatch.setattr(copying, "PART_BYTES", 5 * 2**20)
+
+
+@pytest.fixture
+def place(settings: Settings, engine: Engine) -> Any:
+    """Makes a yard with a job of one film, served as the test says."""
+
+    @contextmanager
+    def make(file: File, **changes: Any) -> Iterator[tuple[Yard, Origin]]:
+        with origin(film=file) as served, yard(settings, engine, [video(served.link("film.mp4"))], **changes) as made:
+            yield made, served
+
+    return make
+
+
+def sha256_of(file: File) -> str:
+    """The hash of what the origin holds."""
+    digest = hashlib.sha256()
+    for at in range(0, file.size, 2**20):
+        digest.update(file.read(at, min(at + 2**20, file.size)))
+    return digest.hexdigest()
+
+
+def proven(made: Yard, file: File) -> None:
+    """P2, P7: exactly one right file, its poster and its manifest; nothing else, and nothing open."""
+    assert State.ARCHIVED is made.state
+    assert (ALL, 0, 0) == made.left()
+    (stored,) = made.files
+    wanted = sha256_of(file)
+    assert (file.size, wanted) == (stored.size, stored.sha256)
+    assert wanted == hashlib.sha256(b"".join(made.bucket.chunks(stored.key))).hexdigest()
+
+
+@pytest.mark.parametrize("size", [0, 5 * 2**20, 5 * 2**20 + 1, 17 * 2**20])
+def test_a_film_of_any_size_is_archived(place: Any, size: int) -> None:
+    """In one piece or in parts, the file in the bucket is the file at the source."""
+    file = film_of(FILM, size) if size else File.of(FILM)
+    with place(file) as (made, _):
+        made.work()
+
+        proven(made, file)
+
+
+def test_objects_say_what_they_are(place: Any) -> None:
+    """Type, name for saving, caching and origin travel with the object, and it is private."""
+    with place(File.of(FILM)) as (made, _):
+        made.work()
+        link = made.bucket.presign(made.files[0].key, seconds=60)
+        answer = requests.get(link, timeout=10)
+
+        assert "video/mp4" == answer.headers["Content-Type"]
+        assert 'inline; filename="01job-video-0.mp4"' == answer.headers["Content-Disposition"]
+        assert "private, max-age=31536000, immutable" == answer.headers["Cache-Control"]
+        assert "01job" == answer.headers["x-amz-meta-reelhook-job"]
+        assert 403 == requests.get(link.partition("?")[0], timeout=10).status_code
+
+
+def test_a_slice_ends_and_the_next_goes_on(place: Any) -> None:
+    """With no time at all, each task moves one part; the next asks the source for the rest only."""
+    file = film_of(FILM, 17 * 2**20)
+    with place(file, slice_seconds=0.0) as (made, _):
+        states = [made.work() for _ in range(4)]
+
+        assert [State.COPYING] * 3 + [State.ARCHIVED] == states
+        assert [(0, 200), (5 * 2**20, 206), (10 * 2**20, 206), (15 * 2**20, 206)] == file.asked
+        assert 3 == len([message for message in made.queue.sent if message[0].endswith("archive")])
+        proven(made, file)
+
+
+def test_another_worker_goes_on_without_the_hash(place: Any) -> None:
+    """The SHA-256 of the whole file is right although no one worker saw all of it."""
+    file = film_of(FILM, 17 * 2**20)
+    with place(file, slice_seconds=0.0) as (made, _):
+        while made.state is State.COPYING:
+            made = made.restarted()
+            made.work()
+
+        proven(made, file)
+
+
+def test_a_source_that_changed_is_begun_anew(place: Any) -> None:
+    """Between two slices the file became another one: nothing of the old one is in the new one."""
+    before, after = film_of(FILM, 17 * 2**20), film_of(film(2), 16 * 2**20)
+    after.etag = '"2"'
+    with place(before, slice_seconds=0.0) as (made, served):
+        made.work()
+        served.files["film"] = after
+        made.until_end()
+
+        proven(made, after)
+
+
+@pytest.mark.parametrize("changes", [{"etag": None}, {"ranges": False}, {"etag": 'W/"1"'}])
+def test_a_source_that_cannot_go_on_is_begun_anew(place: Any, changes: dict[str, Any]) -> None:
+    """Without a strong validator, or without ranges, a file is fetched from its first byte again."""
+    file = film_of(FILM, 12 * 2**20)
+    file.__dict__.update(changes)
+    with place(file, slice_seconds=0.0) as (made, _):
+        made.work()
+        made.copier.__dict__["slice_seconds"] = 60
+        made.until_end()
+
+        assert {0} == {start for start, _ in file.asked}
+        proven(made, file)
+
+
+@pytest.mark.parametrize("size", [0, 12 * 2**20])
+def test_a_source_need_not_say_how_long_it_is(place: Any, size: int) -> None:
+    """Without Content-Length only the boxes tell that the file is whole, and they do."""
+    file = film_of(FILM, size) if size else File.of(FILM)
+    file.says_length = False
+    with place(file) as (made, _):
+        made.work()
+
+        proven(made, file)
+
+
+@pytest.mark.parametrize("says_length", [True, False])
+def test_half_a_film_is_never_archived(place: Any, *, says_length: bool) -> None:
+    """A file that was cut at the source, with a length that agrees or with none, ends as unprovable, leaving nothing."""
+    half = film_of(FILM, 12 * 2**20)
+    half.size //= 2
+    half.says_length = says_length
+    with place(half) as (made, _):
+        assert State.FAILED is made.until_end()
+
+        assert (set(), 0, 0) == made.left()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"status": 403},
+        {"status": 410},
+        {"status": 429, "headers": {"Retry-After": "999999999"}},
+        {"headers": {"Content-Type": "text/html"}},
+        {"size": 0},
+    ],
+)
+def test_a_dead_link_is_asked_for_anew(place: Any, changes: dict[str, Any]) -> None:
+    """Expired, gone, busy, a page, nothing: the provider is asked for a fresh link, and that one is taken."""
+    broken = File.of(FILM)
+    broken.__dict__.update(changes)
+    good = File.of(FILM)
+    with place(broken) as (made, served):
+        assert State.COPYING is made.work()
+        assert (set(), 0) == made.left()[:2]
+        served.files["film"] = good
+        made.until_end()
+
+        proven(made, good)
+
+
+def test_a_film_that_lasts_otherwise_than_said_is_not_it(place: Any) -> None:
+    """One second where the provider says ten: some other file came."""
+    with place(File.of(FILM)) as (made, _):
+        made.provider.outputs = [video(made.provider.outputs[0].url, duration="10")]
+
+        assert State.FAILED is made.until_end()
+        assert (set(), 0, 0) == made.left()
+
+
+def test_posters_can_be_left_out(place: Any) -> None:
+    """With POSTERS off there is the film and its manifest."""
+    with place(File.of(FILM), posters=False) as (made, _):
+        made.work()
+
+        assert ({"video-0.mp4", "manifest.json"}, 0, 0) == made.left()

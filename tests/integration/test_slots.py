@@ -1,0 +1,193 @@
+"""Slots: who may submit, who waits, what a refusal teaches, and what stops an account."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Engine
+
+from infra.emulator import Config, Emulator
+from infra.stack.servers import Servers
+from tests.fakes import MORNING, race
+from tests.house import OMNI, TEXT, House, house
+from worker.jobs import slots
+from worker.jobs.machine import Event
+from worker.jobs.model import State
+from worker.store.accounts import Accounts, NotAdmitted
+from worker.store.repository import NewJob, Repository
+
+
+def new(job_id: str, caller: str = "default", held: int = 1, family: str = "videos/omni-video") -> NewJob:
+    """A job as the door would hand it over."""
+    return NewJob(job_id, caller, "default", family, None, None, b"f", b"{}", slots=held)
+
+
+def begin(store: Repository, accounts: Accounts, job_id: str, most: int, seconds: float = 0) -> bool:
+    """Whether a job was admitted to its account's slots."""
+    job = store.get(job_id)
+    assert job is not None
+    now = MORNING + timedelta(seconds=seconds)
+    try:
+        gate = lambda connection: accounts.admit(connection, job, "default", most, now)  # noqa: E731 - one line
+        return store.move(job, Event.SUBMIT_BEGUN, now, due_at=now + timedelta(hours=1), gate=gate) is not None
+    except NotAdmitted:
+        store.postpone(job, now + timedelta(seconds=30))
+        return False
+
+
+@given(st.integers(1, 50), st.integers(1, 50), st.integers(-10, 10**6))
+def test_a_learned_limit_is_unlearned_step_by_step(configured: int, learned: int, seconds: int) -> None:
+    """Between one and the configured slots; never fewer as time goes by; all of them after long enough."""
+    now = MORNING + timedelta(seconds=seconds)
+    allowed = slots.limit(configured, learned, MORNING, now)
+
+    assert 1 <= allowed <= configured
+    assert allowed <= slots.limit(configured, learned, MORNING, now + slots.UNLEARN)
+    assert configured == slots.limit(configured, learned, MORNING, MORNING + slots.UNLEARN * 60)
+
+
+def test_racing_workers_never_take_more_than_there_are(engine: Engine) -> None:
+    """Twelve jobs at once for five slots: five are submitted, seven wait as rows."""
+    store, accounts = Repository(engine), Accounts(engine)
+    for number in range(12):
+        store.accept(new(f"job{number}"), MORNING)
+    admitted = race(*(lambda n=n: begin(store, accounts, f"job{n}", 5) for n in range(12)))
+
+    assert 5 == sum(admitted)
+
+
+def test_images_take_as_many_slots_as_they_are(engine: Engine) -> None:
+    """A job of nine images needs nine slots, has a pack of its own, and goes alone where there are fewer."""
+    store, accounts = Repository(engine), Accounts(engine)
+    for name, held in (("a", 3), ("b", 3), ("c", 9)):
+        store.accept(new(name, held=held, family="images/generations"), MORNING)
+    store.accept(new("video"), MORNING)
+
+    assert [True, False, True] == [begin(store, accounts, name, 5) for name in ("a", "b", "video")]
+    assert not begin(store, accounts, "c", 5)
+
+
+def test_a_freed_slot_goes_to_the_caller_who_holds_the_fewest(engine: Engine) -> None:
+    """Of a caller with forty waiting jobs and one with a single younger one, the latter is woken."""
+    store, accounts = Repository(engine), Accounts(engine)
+    for number in range(40):
+        store.accept(new(f"many{number:02}", "many"), MORNING + timedelta(seconds=number))
+    store.accept(new("single", "few"), MORNING + timedelta(seconds=99))
+    assert [True, True] == [begin(store, accounts, f"many{n:02}", 2) for n in range(2)]
+    assert not any(begin(store, accounts, f"many{n:02}", 2) for n in range(2, 40))
+    assert not begin(store, accounts, "single", 2)
+    done = store.get("many00")
+    assert done is not None
+    moved = store.move(done, Event.SUBMIT_REFUSED, MORNING)
+
+    assert moved is not None
+    assert ("single",) == moved.woken
+
+
+def test_a_refusal_for_want_of_a_slot_teaches_the_limit(engine: Engine) -> None:
+    """1303 with four others running: four are what there is, for a while."""
+    store, accounts = Repository(engine), Accounts(engine)
+    for number in range(6):
+        store.accept(new(f"job{number}"), MORNING)
+    assert all(begin(store, accounts, f"job{n}", 20) for n in range(5))
+    refused = store.get("job4")
+    assert refused is not None
+
+    assert 4 == accounts.learn_limit(refused, MORNING)
+    assert not begin(store, accounts, "job5", 20, seconds=1)
+
+
+def test_a_stopped_account_lets_one_probe_through_at_a_time(engine: Engine) -> None:
+    """After a stop nobody is admitted; a minute later one job may try; on command all may."""
+    store, accounts = Repository(engine), Accounts(engine)
+    for number in range(4):
+        store.accept(new(f"job{number}"), MORNING)
+    assert begin(store, accounts, "job0", 20)
+    job = store.get("job0")
+    assert job is not None
+    accounts.stop(job, "Account balance not enough", MORNING)
+
+    assert not begin(store, accounts, "job1", 20, seconds=30)
+    assert [True, False] == [begin(store, accounts, name, 20, seconds=61) for name in ("job1", "job2")]
+    assert ["default:videos"] == accounts.resume("default", MORNING)
+    assert begin(store, accounts, "job3", 20, seconds=62)
+
+
+def test_expectations_follow_what_is_seen(engine: Engine) -> None:
+    """The average moves towards newer observations and starts with the first."""
+    accounts = Accounts(engine)
+    assert accounts.expected("kind") is None
+    accounts.observe("kind", 100)
+    assert accounts.expected("kind") == 100
+    for _ in range(50):
+        accounts.observe("kind", 200)
+
+    assert 195 < (accounts.expected("kind") or 0) <= 200
+
+
+# --- with a real provider -------------------------------------------------------------------------------------------
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    """A Kling with three slots."""
+    with Emulator(Config(speed=3000, log=False, concurrency=3)) as running:
+        yield running
+
+
+@pytest.fixture
+def home(servers: Servers, engine: Engine, emulator: Emulator) -> Iterator[House]:
+    """A house that believes in twenty slots, with a second account."""
+    second = {"KLING_URL_SPARE": emulator.url.replace("://", f"://{emulator.config.api_key}@")}
+    with house(servers.addresses, engine, emulator, KLING_PACE="0.001", **second) as opened:
+        yield opened
+
+
+def test_a_burst_beyond_the_slots_is_archived_without_a_second_create(home: House) -> None:
+    """P1, P4: twelve jobs for three slots; refusals teach the limit, all end archived, one task each."""
+    jobs = [home.submit(prompt=f"cat {number}") for number in range(12)]
+
+    assert [State.ARCHIVED] * 12 == home.until_end(*jobs, hurry=2)
+    listed = requests.get(f"{home.emulator.url}/_emulator/state", timeout=10).json()["tasks"]
+    assert 12 == len({task["external_task_id"] for task in listed}) == len(listed)
+
+
+def test_a_stopped_account_keeps_its_jobs_and_says_so(home: House) -> None:
+    """1102 stops the account; its jobs wait; the probe that succeeds lets them go on."""
+    home.fault("create", "status_429_1102")
+    jobs = [home.submit(prompt=f"cat {number}") for number in range(3)]
+    home.drain()
+
+    (pack,) = home.services.accounts.all()
+    assert ("default:videos", True) == (pack.name, "balance" in str(pack.stopped_reason))
+    assert [State.ACCEPTED] * 3 == [home.state(job) for job in jobs]
+    assert [State.ARCHIVED] * 3 == home.until_end(*jobs, hurry=5)
+
+
+def test_a_job_that_may_goes_to_the_next_account(home: House) -> None:
+    """A request that names two accounts is submitted to the second while the first is stopped."""
+    home.fault("create", "status_429_1102")
+    first = home.submit()
+    home.drain()
+    headers = {**home.headers, "Reelhook-Account": "default,spare"}
+    second = requests.post(home.url + OMNI, json=TEXT, headers=headers, timeout=10).json()["data"]["task_id"]
+    home.drain()
+
+    assert "spare" == home.get(f"/api/jobs/{second}").json()["account"]
+    assert [State.ARCHIVED, State.ARCHIVED] == home.until_end(second, first, hurry=5)
+
+
+def test_an_idempotency_key_stands_for_one_request(home: House) -> None:
+    """P4: the same key and body is the same job; another body is 422; another caller's key is another key."""
+
+    def ask(key: str, **changes: str) -> requests.Response:
+        headers = {**home.headers, "Idempotency-Key": key}
+        return requests.post(home.url + OMNI, json={**TEXT, **changes}, headers=headers, timeout=10)
+
+    first, again, other = ask('"k1"'), ask("k1"), ask("k2")
+
+    assert first.json()["data"]["task_id"] == again.json()["data"]["task_id"] != other.json()["data"]["task_id"]
+    assert 422 == ask("k1", prompt="a dog").status_code

@@ -1,0 +1,40 @@
+"""How far a file is on its way into the bucket, as a value: what a killed worker's successor goes on from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """One file under way. It is written before the first byte leaves and again after each part."""
+
+    kind: str
+    variant: str
+    ordinal: int
+    bucket: str
+    key: str
+    upload_id: str | None = None  #: of the multipart upload; None while, or because, the file goes in one piece
+    validator: str | None = None  #: what names this version of the source; None where it can't be asked for from a byte
+    length: int | None = None  #: bytes, as the source says
+    etags: tuple[str, ...] = ()  #: of the parts that the bucket has, in order
+    size: int = 0  #: bytes in those parts
+    crc32: int = 0  #: of those bytes. Unlike a SHA-256, its state is a number that a row can hold
+    walk: Mapping[str, Any] | None = None  #: where the walk over the boxes of an MP4 stands
+    sha256: str | None = None  #: of the whole, where one worker saw all of it
+    whole: bool = False  #: every byte is in the bucket; it may be that only the commit is missing
+
+    @property
+    def place(self) -> tuple[str, str, int]:
+        """Which of the job's outputs it is."""
+        return self.kind, self.variant, self.ordinal
+
+    def afresh(self) -> Transfer:
+        """The same file with nothing sent."""
+        return Transfer(self.kind, self.variant, self.ordinal, self.bucket, self.key)
+
+    def with_part(self, etag: str, *, size: int, crc32: int, walk: Mapping[str, Any] | None) -> Transfer:
+        """After one more part."""
+        return replace(self, etags=(*self.etags, etag), size=size, crc32=crc32, walk=walk)

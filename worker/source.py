@@ -1,0 +1,152 @@
+"""The bytes of one file while they pass by: counted, hashed, their boxes walked, and none of them kept."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from io import BytesIO
+from typing import Any
+
+from infra.media import BoxWalk
+from worker.jobs import retry
+from worker.jobs.transfer import Transfer
+from worker.ports import Body, Stream
+
+#: Called with the bytes that have come of this file, and its length where it is known. Raises `LeaseLost`.
+Progress = Callable[[int, int | None], None]
+
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+
+
+class Unproven(Exception):
+    """A result could not be fetched, or its bytes are not what they claim to be. Worth a fresh link."""
+
+    def __init__(self, reason: str, *, wait: float = 0) -> None:
+        super().__init__(reason)
+        self.wait = wait  #: seconds that the source asked for
+
+
+class SourceChanged(Unproven):
+    """The rest of another file was offered than the one that was begun: begin anew."""
+
+
+class Source:
+    """A file that is being fetched. `take()` hands it out in parts; after each part its state is that of the part's
+    end, so that it can be written down.
+    """
+
+    def __init__(
+        self, stream: Stream, transfer: Transfer, *, largest: int, walked: bool, digest: Any, progress: Progress
+    ) -> None:
+        """Go on from `transfer` if the stream does. `digest`: of what came before; None where nobody knows it."""
+        self.size, self.length = _bounds(stream, transfer)
+        if self.length is not None and self.length > largest:
+            raise Unproven(f"the file is {self.length} bytes long, more than MAX_RESULT_BYTES allows")
+        self.resumed = self.size > 0
+        self.validator = validator(stream.headers)
+        self.crc32 = transfer.crc32 if self.resumed else 0
+        self.boxes = BoxWalk(transfer.walk if self.resumed else None) if walked else None
+        self.digest = digest if self.resumed else sha256()
+        self.fault: Exception | None = None  #: why the last part ended early; a client library may have hidden it
+        self._limit = largest if self.length is None else self.length
+        self._chunks = stream.chunks
+        self._rest = memoryview(b"")
+        self._progress = progress
+
+    @property
+    def ended(self) -> bool:
+        """Whether every byte has been handed out; decided by looking for one more where no length was said."""
+        if self.length is not None:
+            return self.size == self.length
+        if not self._rest:
+            self._rest = memoryview(next(self._chunks, b""))
+        if not self._rest and self.boxes:
+            self.boxes.finish()
+        return not self._rest
+
+    def take(self, count: int) -> tuple[Body, int]:
+        """The next part, at most `count` bytes, and its length. Held in memory only where no length was said."""
+        if self.length is not None:
+            count = min(count, self.length - self.size)
+            return _Part(self, count), count
+        body = bytearray()
+        while len(body) < count and (piece := self.next(count - len(body))):
+            body += piece
+        return BytesIO(body), len(body)
+
+    def next(self, most: int) -> bytes:
+        """The next bytes, at most `most`; none at the end. The last ones are handed out only if the file holds."""
+        try:
+            return self._next(most)
+        except Exception as fault:
+            self.fault = fault
+            raise
+
+    def _next(self, most: int) -> bytes:
+        if not self._rest:
+            self._rest = memoryview(next(self._chunks, b""))
+        piece, self._rest = bytes(self._rest[:most]), self._rest[most:]
+        self.size += len(piece)
+        if self.size > self._limit:
+            raise Unproven("the file is longer than it said, or than MAX_RESULT_BYTES allows")
+        if not piece and self.length is not None and self.size < self.length:
+            raise Unproven(f"{self.size} bytes came of {self.length}")
+        self.crc32 = zlib.crc32(piece, self.crc32)
+        if self.digest:
+            self.digest.update(piece)
+        if self.boxes:
+            self.boxes.feed(piece)
+            if not piece or self.size == self.length:
+                self.boxes.finish()
+        self._progress(self.size, self.length)
+        return piece
+
+
+class _Part:
+    """Some bytes of a source as a body to be sent."""
+
+    def __init__(self, source: Source, count: int) -> None:
+        self._source = source
+        self._left = count
+
+    def read(self, _size: int = -1, /) -> bytes:
+        """What came, however much was asked for: HTTP clients ask for 16 KiB, and that often would cost more than
+        the hashing.
+        """
+        piece = self._source.next(self._left) if self._left else b""
+        self._left -= len(piece)
+        return piece
+
+
+def validator(headers: Mapping[str, str]) -> str | None:
+    """What `If-Range` takes to name this version of a source. A weak ETag does not promise the same bytes."""
+    etag = headers.get("ETag", "")
+    return etag if etag.startswith('"') else headers.get("Last-Modified")
+
+
+def resume_headers(transfer: Transfer) -> dict[str, str]:
+    """What asks for the rest of a file, or for all of it if it has changed."""
+    if not transfer.size or not transfer.validator:
+        return {}
+    return {"Range": f"bytes={transfer.size}-", "If-Range": transfer.validator}
+
+
+def _bounds(stream: Stream, transfer: Transfer) -> tuple[int, int | None]:
+    """The byte that the stream begins with, and the length of the whole file."""
+    if stream.headers.get("Content-Type", "").startswith("text/"):
+        raise Unproven("the result link answers with a page instead of a file")
+    if stream.status == 206:
+        match = _CONTENT_RANGE.fullmatch(stream.headers.get("Content-Range", ""))
+        same = validator(stream.headers) in {None, transfer.validator}
+        if not match or not same or (int(match[1]), int(match[2])) != (transfer.size, transfer.length):
+            raise SourceChanged("the result link answers with another part than was asked for")
+        return transfer.size, transfer.length
+    if stream.status == 416:
+        raise SourceChanged("the result is shorter than what was copied of it")
+    if stream.status != 200:
+        wait = retry.retry_after(stream.headers.get("Retry-After"))
+        raise Unproven(f"the result link answers HTTP {stream.status}", wait=wait)
+    text = stream.headers.get("Content-Length", "")
+    return 0, int(text) if text.isascii() and text.isdigit() else None

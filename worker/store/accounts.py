@@ -1,0 +1,171 @@
+"""What is learned of the provider's accounts: who may submit now, what stops, how long tasks take.
+
+A slot is not a row: it is a job that is being submitted or run. So none can leak, and a restart forgets none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Engine, Select, func, select, update
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from worker.jobs import slots
+from worker.jobs.model import Job, State
+from worker.store.tables import accounts, expectations, jobs
+
+#: States in which a job holds its slots.
+HOLDING = (State.SUBMITTING, State.RUNNING)
+#: How much a new observation counts at least in the average of how long tasks take.
+_WEIGHT = 0.2
+
+
+class NotAdmitted(Exception):
+    """The account can't take the job now. `until` is when asking again is worth it; None: when a slot is freed."""
+
+    def __init__(self, reason: str, until: datetime | None = None) -> None:
+        super().__init__(reason)
+        self.until = until
+
+
+@dataclass(frozen=True)
+class Account:
+    """One pack of an account as it is seen: see `worker.jobs.slots.pack`."""
+
+    name: str
+    learned_limit: int | None
+    stopped_at: datetime | None
+    stopped_reason: str | None
+
+
+class Accounts:
+    """The rows of accounts and expectations, through one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def admit(self, connection: Connection, job: Job, account: str, configured: int, now: datetime) -> None:
+        """Let `job` take its slots in the transaction of `connection`. Raises `NotAdmitted`.
+
+        The account's row is locked until that transaction ends, so racing workers are admitted one by one.
+        """
+        name = slots.pack(account, job.family)
+        connection.execute(upsert(accounts).values(name=name).on_conflict_do_nothing())
+        row = connection.execute(select(accounts).where(accounts.c.name == name).with_for_update()).one()
+        if row.stopped_at is not None:
+            if row.probe_at > now:
+                raise NotAdmitted(f"account {account} is stopped: {row.stopped_reason}", row.probe_at)
+            connection.execute(update(accounts).where(accounts.c.name == name).values(probe_at=now + slots.PROBE))
+        allowed = slots.limit(configured, row.learned_limit, row.learned_at, now)
+        held = connection.execute(_held(account, job.family)).scalar_one()
+        # A job that needs more slots than there are goes when it is alone.
+        if held and held + job.slots > allowed:
+            raise NotAdmitted(f"{held} of {allowed} slots are taken")
+
+    def learn_limit(self, job: Job, now: datetime) -> int:
+        """The provider refused `job` for want of a slot: as many as the others hold is what there is."""
+        name = slots.pack(job.account, job.family)
+        with self._engine.begin() as connection:
+            held = connection.execute(_held(job.account, job.family)).scalar_one()
+            learned = max(1, held - job.slots)
+            connection.execute(
+                update(accounts).where(accounts.c.name == name).values(learned_limit=learned, learned_at=now)
+            )
+        return learned
+
+    def stop(self, job: Job, reason: str, now: datetime) -> None:
+        """No waiting heals what the provider said of this account: nothing more is submitted, but for probes."""
+        name = slots.pack(job.account, job.family)
+        values = {
+            "stopped_at": func.coalesce(accounts.c.stopped_at, now),
+            "stopped_reason": reason.replace("\0", "")[:500],
+            "probe_at": now + slots.PROBE,
+        }
+        with self._engine.begin() as connection:
+            connection.execute(update(accounts).where(accounts.c.name == name).values(**values))
+
+    def resume(self, prefix: str, now: datetime) -> list[str]:
+        """Let a stopped account go on, and wake what waits for it; the packs that were stopped. `prefix`: a name."""
+        matching = (accounts.c.name == prefix) | accounts.c.name.startswith(f"{prefix}:", autoescape=True)
+        with self._engine.begin() as connection:
+            resumed = list(
+                connection.execute(
+                    update(accounts)
+                    .where(matching, accounts.c.stopped_at.is_not(None))
+                    .values(stopped_at=None, stopped_reason=None, probe_at=None)
+                    .returning(accounts.c.name)
+                ).scalars()
+            )
+            for name in resumed:
+                account, _, kind = name.partition(":")
+                connection.execute(
+                    update(jobs)
+                    .where(
+                        jobs.c.account == account,
+                        jobs.c.state == State.ACCEPTED,
+                        jobs.c.family.startswith(f"{kind}/", autoescape=True),
+                        jobs.c.due_at > now,
+                    )
+                    .values(due_at=now)
+                )
+        return resumed
+
+    def all(self) -> list[Account]:
+        """Every pack that was ever asked for, by name."""
+        columns = (accounts.c.name, accounts.c.learned_limit, accounts.c.stopped_at, accounts.c.stopped_reason)
+        with self._engine.begin() as connection:
+            return [Account(*row) for row in connection.execute(select(*columns).order_by(accounts.c.name))]
+
+    # --- how long tasks take ------------------------------------------------------------------------------------
+    def expected(self, kind: str) -> float | None:
+        """Seconds that a task of this kind takes, learned; None while none was seen."""
+        query = select(expectations.c.seconds).where(expectations.c.kind == kind)
+        with self._engine.begin() as connection:
+            return connection.execute(query).scalar_one_or_none()
+
+    def observe(self, kind: str, seconds: float) -> None:
+        """A task of this kind took so long."""
+        new = upsert(expectations).values(kind=kind, seconds=seconds, seen=1)
+        weight = func.greatest(_WEIGHT, 1.0 / (expectations.c.seen + 1.0))
+        average = expectations.c.seconds + (new.excluded.seconds - expectations.c.seconds) * weight
+        with self._engine.begin() as connection:
+            connection.execute(
+                new.on_conflict_do_update(
+                    index_elements=["kind"], set_={"seconds": average, "seen": expectations.c.seen + 1}
+                )
+            )
+
+
+def wake(connection: Connection, job: Job, now: datetime) -> tuple[str, ...]:
+    """Make the jobs due that may take the slots `job` gave back: those of the callers who hold the fewest first."""
+    same = (jobs.c.account == job.account, jobs.c.family.startswith(f"{job.family.partition('/')[0]}/"))
+    holding = (
+        select(jobs.c.caller, func.sum(jobs.c.slots).label("held"))
+        .where(*same, jobs.c.state.in_(HOLDING))
+        .group_by(jobs.c.caller)
+        .subquery()
+    )
+    oldest = (
+        select(jobs.c.id, jobs.c.caller, jobs.c.created_at)
+        .where(*same, jobs.c.state == State.ACCEPTED, jobs.c.due_at > now)
+        .ext(distinct_on(jobs.c.caller))
+        .order_by(jobs.c.caller, jobs.c.created_at)
+        .subquery()
+    )
+    next_ones = (
+        select(oldest.c.id)
+        .outerjoin(holding, holding.c.caller == oldest.c.caller)
+        .order_by(func.coalesce(holding.c.held, 0), oldest.c.created_at)
+        .limit(job.slots)
+    )
+    woken = update(jobs).where(jobs.c.id.in_(next_ones), jobs.c.state == State.ACCEPTED).values(due_at=now)
+    return tuple(connection.execute(woken.returning(jobs.c.id)).scalars())
+
+
+def _held(account: str, family: str) -> Select[int]:
+    kind = family.partition("/")[0]
+    return select(func.coalesce(func.sum(jobs.c.slots), 0)).where(
+        jobs.c.account == account, jobs.c.state.in_(HOLDING), jobs.c.family.startswith(f"{kind}/")
+    )

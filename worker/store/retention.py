@@ -1,0 +1,75 @@
+"""What expires: payloads, callbacks' bodies, timelines of jobs that ended long ago. Id rows stay, so the same request
+is known for ever.
+
+In batches, each a short transaction on a few rows that nobody writes any more: no table is ever locked.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import CursorResult, Engine, delete, select, update
+
+from worker.jobs.model import ENDS, State
+from worker.store.tables import callbacks, deliveries, events, jobs, payloads, set_aside
+
+#: Rows of one transaction.
+BATCH = 500
+
+
+class Retention:
+    """The rows that expire, through one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def expire(self, before: datetime) -> int:
+        """Remove what belongs to jobs that ended before then; how many rows went."""
+        gone = 0
+        while batch := self._expired(before):
+            gone += self._remove(batch)
+        with self._engine.begin() as connection:
+            gone += _count(connection.execute(delete(set_aside).where(set_aside.c.at < before)))
+        return gone
+
+    def at_risk(self, since: datetime) -> list[tuple[str, datetime]]:
+        """Jobs whose results are still being copied although the provider finished them before `since`."""
+        query = (
+            select(jobs.c.id, jobs.c.submitted_at)
+            .where(jobs.c.state == State.COPYING, jobs.c.submitted_at < since)
+            .order_by(jobs.c.submitted_at)
+        )
+        with self._engine.begin() as connection:
+            return [(row.id, row.submitted_at) for row in connection.execute(query)]
+
+    def hasten(self, job_ids: list[str], now: datetime) -> None:
+        """Make jobs due at once."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(jobs).where(jobs.c.id.in_(job_ids), jobs.c.lease_owner.is_(None)).values(due_at=now)
+            )
+
+    def _expired(self, before: datetime) -> list[str]:
+        query = (
+            select(payloads.c.job_id)
+            .join(jobs, jobs.c.id == payloads.c.job_id)
+            .where(jobs.c.state.in_(ENDS), jobs.c.updated_at < before)
+            .limit(BATCH)
+        )
+        with self._engine.begin() as connection:
+            return list(connection.execute(query).scalars())
+
+    def _remove(self, job_ids: list[str]) -> int:
+        with self._engine.begin() as connection:
+            told = deliveries.c.job_id.in_(job_ids)
+            rows = [
+                connection.execute(delete(payloads).where(payloads.c.job_id.in_(job_ids))),
+                connection.execute(delete(callbacks).where(callbacks.c.job_id.in_(job_ids))),
+                connection.execute(delete(deliveries).where(told)),
+                connection.execute(delete(events).where(events.c.job_id.in_(job_ids))),
+            ]
+        return sum(map(_count, rows))
+
+
+def _count(result: CursorResult[tuple[()]]) -> int:
+    return result.rowcount

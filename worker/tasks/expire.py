@@ -1,0 +1,28 @@
+"""Let old payloads go, and call out for results that the provider will soon delete."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from infra.log import logger
+from worker.ports import Clock
+from worker.store.retention import Retention
+
+log = logger(__name__)
+
+#: Days after which Kling deletes a result. Source: spec section 9.
+DELETED_DAYS = 30
+#: Days before that from which a result that is still not safe is an alarm.
+ALARM_DAYS = 3
+
+
+def expire(*, retention: Retention, days: int, clock: Clock) -> None:
+    """Remove what belongs to jobs that ended more than `days` ago; hasten and name results at risk."""
+    now = clock()
+    gone = retention.expire(now - timedelta(days=days))
+    if gone:
+        log.info("retention.expired", rows=gone)
+    risky = retention.at_risk(now - timedelta(days=DELETED_DAYS - ALARM_DAYS))
+    if risky:
+        log.error("retention.at_risk", jobs=[job_id for job_id, _ in risky], oldest=risky[0][1].isoformat())
+        retention.hasten([job_id for job_id, _ in risky], now)
