@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, create_engine
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
 from infra.settings import Settings
@@ -10,7 +15,10 @@ from infra.settings import Settings
 #: Seconds that one statement, or the wait for a lock, may take: far below any platform's request limit.
 STATEMENT_SECONDS = 10
 LOCK_SECONDS = 5
+#: Seconds that we wait for the server's word. Its own limits are no help once it says nothing at all.
+ANSWER_SECONDS = STATEMENT_SECONDS + 2
 
+_Answer = TypeVar("_Answer")
 _LOCAL_HOSTS = {None, "", "127.0.0.1", "localhost", "::1"}
 
 
@@ -22,7 +30,7 @@ def make_engine(settings: Settings, *, application: str) -> Engine:
     url = make_url(settings.database_url)
     if url.host not in _LOCAL_HOSTS and "sslmode" not in url.query:
         url = url.update_query_dict({"sslmode": "require"})
-    return create_engine(
+    engine = create_engine(
         url,
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_pool_size,
@@ -35,3 +43,23 @@ def make_engine(settings: Settings, *, application: str) -> Engine:
             "options": f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={LOCK_SECONDS}s -c timezone=UTC",
         },
     )
+    event.listen(engine, "do_connect", _connect)
+    return engine
+
+
+class _Bounded(psycopg.Connection[Any]):
+    """A connection on which nobody waits for ever: a server that takes bytes and is silent counts as gone."""
+
+    def wait(self, gen: PQGen[_Answer], interval: float = 0.1, timeout: float | None = None) -> _Answer:
+        """Wait as the base class does, but never without a limit. Raises `psycopg.OperationalError`."""
+        try:
+            return super().wait(gen, interval, ANSWER_SECONDS if timeout is None else timeout)
+        except psycopg.OperationalError:
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                # Nobody knows what the server did with it: nothing else may be asked on this connection.
+                self.close()
+            raise
+
+
+def _connect(_dialect: Any, _record: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> _Bounded:
+    return _Bounded.connect(*arguments, **options)

@@ -188,10 +188,10 @@ def house(addresses: Addresses, engine: Engine, emulator: Emulator, **variables:
     requests.delete(f"{emulator.url}/_emulator/faults", timeout=10).raise_for_status()
     config = emulator.config
     kling_url = emulator.url.replace("://", f"://{config.access_key}:{config.secret_key}@")
-    values = environment_for(addresses, kling_url=kling_url, public_url="http://127.0.0.1:1")
-    application = create_app(load({**values, **variables}))
+    values = {**environment_for(addresses, kling_url=kling_url, public_url="http://127.0.0.1:1"), **variables}
+    application = create_app(load(values))
     server = make_server("127.0.0.1", 0, application, threaded=True)
-    settings = load({**values, "PUBLIC_URL": f"http://127.0.0.1:{server.server_port}", **variables})
+    settings = load({**values, "PUBLIC_URL": f"http://127.0.0.1:{server.server_port}"})
     queue = FakeQueue()
     _hand_over(application, settings, engine, queue)
     services = Services(settings, Celery("unused", set_as_current=False))

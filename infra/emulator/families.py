@@ -103,6 +103,9 @@ _ROWS = (
         images=("element_image_list.frontal_image", "element_image_list.refer_images[].image_url"),
         videos=("element_video_list.refer_videos[].video_url",),
     ),
+    Family(
+        "general/ai-multi-shot", "image", 32, required=("element_frontal_image",), images=("element_frontal_image",),
+    ),
     Family("general/custom-voices", "voice", 30, required=("voice_name",), sounds=("voice_url",), clips=("video_id",)),
 )  # fmt: skip
 

@@ -133,6 +133,7 @@ _FAMILIES: Mapping[str, Mapping[str, Shape]] = {
         "element_video_list": {"refer_videos": [{"video_url": _text}]}, "element_voice_id": _integer_or_text,
         "tag_list": [{"tag_id": _text}],
     },
+    "general/ai-multi-shot": {"element_frontal_image": _text},
     "general/custom-voices": {"voice_name": _text, "voice_url": _text, "video_id": _integer_or_text},
 }  # fmt: skip
 SHAPES: Mapping[str, Mapping[str, Shape]] = {path: {**_COMMON, **fields} for path, fields in _FAMILIES.items()}

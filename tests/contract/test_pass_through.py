@@ -25,7 +25,7 @@ def client() -> Iterator[Client]:
 
 
 def test_the_routes_are_the_emulator_s() -> None:
-    """Its synchronous ones, and the families of its that are none of ours: elements and voices."""
+    """Its synchronous ones, and the families of its that are none of ours: parts for other tasks."""
     made = {
         (method, path)
         for family in EMULATED.keys() - FAMILIES.keys()

@@ -79,6 +79,7 @@ BREAKS: dict[str, tuple[str, Body] | tuple[str, Body, str]] = {
     "R056": (OMNI, {**_O, "sound": "on"}),
     "R057": (OMNI, {**_O, "prompt": "<<<image_1>>>"}),
     "R060": (TEXT, {**_T, "model_name": "kling-v1-5"}),
+    "R061": (TEXT, {}),
     "R062": (TEXT, {**_T, "duration": "7"}),
     "R063": (TEXT, {**_T, "mode": "4k"}),
     "R064": (TEXT, {**_T, "model_name": "kling-v2-6", "mode": "std", "sound": "on"}),
@@ -98,6 +99,7 @@ BREAKS: dict[str, tuple[str, Body] | tuple[str, Body, str]] = {
     "R088": (FRAMES, {**GOOD[FRAMES][-1], "sound": "off"}),
     "R089": (FRAMES, {**GOOD[FRAMES][1], "multi_shot": True, "shot_type": "intelligence"}, MARCH),
     "R090": (FRAMES, {"model_name": "kling-v3", "image": IMAGE}),
+    "R091": (FRAMES, {**_I, "sound": "on"}),
     "R100": (DRAWN, {"prompt": ""}),
     "R101": (DRAWN, {"prompt": "a", "resolution": "4k"}),
     "R102": (DRAWN, {"prompt": "a", "n": 10}),
@@ -123,8 +125,6 @@ NO_BODY = {
     "R006": "about the account's other tasks",
     "R007": "says what reads as absent",
     "R010": "about the query string",
-    "R061": "says that text2video has R021 to R032",
-    "R091": "says that image2video has R062 to R065",
     "R126": "about a family that passes through",
 }
 _REFERENCE = (*range(1, 12), *range(20, 58), *range(60, 70), *range(80, 92), *range(100, 109), *range(120, 128))

@@ -78,7 +78,7 @@ def test_objects_say_what_they_are(place: Any) -> None:
         assert 'inline; filename="01job-video-0.mp4"' == answer.headers["Content-Disposition"]
         assert "private, max-age=31536000, immutable" == answer.headers["Cache-Control"]
         assert "01job" == answer.headers["x-amz-meta-reelhook-job"]
-        assert 403 == requests.get(link.partition("?")[0], timeout=10).status_code
+        assert requests.get(link.partition("?")[0], timeout=10).status_code in {400, 403}
 
 
 def test_a_slice_ends_and_the_next_goes_on(place: Any) -> None:

@@ -109,7 +109,7 @@ class Route:
 
 
 def _made(path: str) -> tuple[Route, ...]:
-    """What is asked for, listed and looked at like a task, but holds an element or a voice instead of a file."""
+    """What is asked for, listed and looked at like a task, but is a part for other tasks: elements, voices, views."""
     source = "2.6 (B)"
     return Route("POST", path, source), Route("GET", path, source), Route("GET", f"{path}/{{id}}", source)
 
@@ -121,6 +121,7 @@ PASS_THROUGH: tuple[Route, ...] = (
     Route("POST", "general/delete-elements", "2.6 (B)"),
     Route("POST", "general/custom-elements", "2.6 (B), the older way"),
     *_made("general/custom-voices"),
+    *_made("general/ai-multi-shot"),
     Route("GET", "general/presets-voices", "2.6 (B)"),
     Route("POST", "general/delete-voices", "2.6 (B)"),
     Route("POST", "videos/identify-face", "2.6 (B)"),

@@ -65,6 +65,10 @@ class Limits:
     own_ids: bool = False  #: ids of elements are the gateway's, and may be any text
 
 
+#: The usual lengths of shots: looking them up is quicker than reading them.
+_LENGTHS = {str(seconds): seconds for seconds in range(1, 16)}
+
+
 class Seen:
     """A request as checks see it, what several of them need worked out once."""
 
@@ -75,11 +79,13 @@ class Seen:
         "family",
         "frames",
         "kinds",
+        "lengths",
         "limits",
         "mode",
         "model",
         "multi",
         "request",
+        "shots",
         "sound",
     )
 
@@ -100,6 +106,12 @@ class Seen:
         self.sound: bool = fields.get("sound") == "on"
         multi = fields.get("multi_shot")
         self.multi: bool = multi is True or multi == "true"
+        #: The shots, where each is told by itself, and how long each is.
+        self.shots: Sequence[Any] = ()
+        self.lengths: list[int | None] = []
+        if self.multi and fields.get("shot_type") != "intelligence" and (shots := fields.get("multi_prompt")):
+            self.shots = shots
+            self.lengths = [_LENGTHS.get(shot.duration) or whole(shot.duration) for shot in shots]
         images = fields.get("image_list")
         #: The types of omni-video's images that are frames.
         self.frames: list[str] = [item.type for item in images if item.type] if images and family.frames else []

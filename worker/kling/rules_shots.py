@@ -12,12 +12,6 @@ _IMAGE = ("videos/image2video",)
 _EVERY = (*_OMNI, *_TEXT, *_IMAGE)
 _LONGEST_SHOT = 512
 _COUNT = [1, 2, 3, 4, 5, 6]
-_LENGTHS = {str(seconds): seconds for seconds in range(1, 16)}
-
-
-def _seconds(duration: str | int | None) -> int | None:
-    """A duration as a number; the usual ones are looked up, since every shot is asked several times."""
-    return _LENGTHS.get(duration) or whole(duration)  # type: ignore[arg-type]  # a number is no key, and so not found
 
 
 @SHOTS.rule("R021", _OMNI, "Without multi_shot there is a prompt.", "DOC A, B, S1")
@@ -88,24 +82,16 @@ def _directed(seen: Seen) -> Found:
     return Miss("prompt", seen.request.prompt, "must not be empty when shot_type is intelligence")
 
 
-def _shots(seen: Seen) -> bool:
-    return bool(seen.multi and seen.request.multi_prompt and seen.request.shot_type != "intelligence")
-
-
 @SHOTS.rule("R027", _EVERY, "multi_prompt holds at most 6 shots.", "DOC A, B, S1", when="multi_shot")
 def _six(seen: Seen) -> Found:
-    if not _shots(seen) or len(seen.request.multi_prompt) <= 6:
-        return None
-    return Miss("multi_prompt", seen.request.multi_prompt, "must hold 1 to 6 shots")
+    return Miss("multi_prompt", seen.shots, "must hold 1 to 6 shots") if len(seen.shots) > 6 else None
 
 
 @SHOTS.rule("R028", _EVERY, "A shot's prompt has 1 to 512 characters.", "DOC A, B, S1", when="multi_shot")
 def _shot_prompt(seen: Seen) -> Found:
-    if not _shots(seen):
-        return None
     return [
         Miss(f"multi_prompt[{number}].prompt", shot.prompt, f"must have 1 to {_LONGEST_SHOT} characters")
-        for number, shot in enumerate(seen.request.multi_prompt)
+        for number, shot in enumerate(seen.shots)
         if not 1 <= len(shot.prompt or "") <= _LONGEST_SHOT
     ]
 
@@ -118,15 +104,15 @@ def _shot_prompt(seen: Seen) -> Found:
     when="multi_shot",
 )
 def _shot_duration(seen: Seen) -> Found:
-    if not _shots(seen):
-        return None
-    total = 15 if seen.edits_video() else _seconds(seen.duration) or 15
+    total = 15 if seen.edits_video() else whole(seen.duration) or 15
     return [
         Miss(
-            f"multi_prompt[{number}].duration", shot.duration, f"must be a whole number from 1 to {total}, as a string"
+            f"multi_prompt[{number}].duration",
+            seen.shots[number].duration,
+            f"must be a whole number from 1 to {total}, as a string",
         )
-        for number, shot in enumerate(seen.request.multi_prompt)
-        if not 1 <= (_seconds(shot.duration) or 0) <= total
+        for number, length in enumerate(seen.lengths)
+        if not 1 <= (length or 0) <= total
     ]
 
 
@@ -138,21 +124,18 @@ def _shot_duration(seen: Seen) -> Found:
     when="multi_shot",
 )
 def _sum(seen: Seen) -> Found:
-    if not _shots(seen) or seen.edits_video():
-        return None
-    lengths = [_seconds(shot.duration) for shot in seen.request.multi_prompt]
-    total = _seconds(seen.duration)
-    if total is None or None in lengths or sum(filter(None, lengths)) == total:
+    lengths, total = seen.lengths, whole(seen.duration)
+    if not lengths or total is None or None in lengths or seen.edits_video():
         return None
     found = sum(filter(None, lengths))
+    if found == total:
+        return None
     return Miss("multi_prompt", found, f"the shots' durations must add up to the task's duration, {total} s")
 
 
 @SHOTS.advice("R031", _EVERY, "Shots are numbered 1, 2, 3 and so on.", "samples; INF", when="multi_shot")
 def _numbered(seen: Seen) -> Found:
-    if not _shots(seen):
-        return None
-    numbers = [shot.index for shot in seen.request.multi_prompt]
+    numbers = [shot.index for shot in seen.shots]
     if numbers == _COUNT[: len(numbers)]:
         return None
     numbers = [whole(number) for number in numbers]

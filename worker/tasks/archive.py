@@ -79,12 +79,13 @@ def _copy_all(
         raise Unproven("the provider says that the task succeeded, and names no file")
     stored = {(file.kind, file.variant, file.ordinal): file for file in store.files([job.id])[job.id]}
     begun = {transfer.place: transfer for transfer in store.transfers.of(job.id)}
+    already = len(stored)
     book.before = sum(file.size for file in stored.values())
     for output in task.outputs:
         place = (output.kind, output.variant, output.ordinal)
         if place in stored:
             continue
-        if monotonic() > until:
+        if len(stored) > already and monotonic() > until:
             raise SliceOver
         at = _still_ours(begun.get(place), copier.transfer(job, output), copier=copier, book=book)
         file = copier.copy(job, output, at, book, book.progress, until=until)
@@ -112,7 +113,8 @@ class _Book:
     def __init__(self, job_id: str, owner: str, *, store: Repository, clock: Clock) -> None:
         self.before = 0  #: bytes of the files that are proven
         self.owner = owner
-        self.parts = False  #: whether any part arrived in this slice
+        self.grew = False  #: whether a file that was begun before has more parts now
+        self._sizes = {t.place: t.size for t in store.transfers.of(job_id)}
         self._job_id = job_id
         self._store = store
         self._clock = clock
@@ -135,7 +137,7 @@ class _Book:
         """Write how far a file is."""
         if not self._store.transfers.save(self._job_id, self.owner, transfer, self._clock(), LEASE):
             raise LeaseLost
-        self.parts = self.parts or bool(transfer.etags)
+        self.grew = self.grew or 0 < self._sizes.get(transfer.place, 0) < transfer.size
 
     def drop(self, transfer: Transfer) -> None:
         """Forget a file under way."""
@@ -163,7 +165,8 @@ def _failed(
     if attempts <= len(retry.ARCHIVE_AGAIN) and not gone:
         wait = fault.wait if isinstance(fault, Unproven) else 0
         # A source that breaks off again and again, and gives a part each time, gets there.
-        _again(job, book.owner, str(fault), store=store, clock=clock, counts=not book.parts, wait=wait)
+        counts = not (book.grew and isinstance(fault.__cause__, HttpError))
+        _again(job, book.owner, str(fault), store=store, clock=clock, counts=counts, wait=wait)
         return None
     log.error("archive.given_up", job=job.id, attempts=attempts, reason=str(fault))
     try:

@@ -1,0 +1,44 @@
+"""A database that takes what we say and answers nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from infra import db
+from infra.settings import Settings
+from infra.stack.servers import Servers
+from tests.proxy import FaultProxy
+
+
+@pytest.fixture
+def proxy(servers: Servers) -> Iterator[FaultProxy]:
+    """A way to the database that can fail."""
+    with FaultProxy("127.0.0.1", servers.postgres.port) as between:
+        yield between
+
+
+def test_a_silent_database_is_given_up_in_time(
+    proxy: FaultProxy, servers: Servers, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P5: a statement on a connection that has gone silent fails after a limit; the next one finds the way again."""
+    monkeypatch.setattr(db, "ANSWER_SECONDS", 0.5)
+    url = settings.database_url.replace(f":{servers.postgres.port}/", f":{proxy.port}/")
+    engine = db.make_engine(settings.model_copy(update={"database_url": url}), application="tests")
+    with engine.connect() as connection:
+        connection.execute(text("select 1"))
+        proxy.blackhole()
+        began = time.monotonic()
+        with pytest.raises(OperationalError) as caught:
+            connection.execute(text("select 2"))
+        took = time.monotonic() - began
+    proxy.heal()
+
+    assert (True, True) == (caught.value.connection_invalidated, 0.4 < took < 3)
+    with engine.connect() as connection:
+        assert 3 == connection.execute(text("select 3")).scalar_one()
+    engine.dispose()
