@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from celery import Celery
+from celery import Celery, bootsteps
 from kombu.exceptions import KombuError
 
 from infra.log import logger
@@ -18,6 +19,8 @@ log = logger(__name__)
 
 #: Seconds that a message may stay with a worker before another gets it. Far above the longest slice of work.
 VISIBILITY_SECONDS = 300
+#: Seconds that a worker which must end may take to do so.
+_HANG_SECONDS = 3
 
 
 def make_celery(settings: Settings, name: str = "reelhook") -> Celery:
@@ -54,7 +57,33 @@ def make_celery(settings: Settings, name: str = "reelhook") -> Celery:
         task_time_limit=VISIBILITY_SECONDS - 60,
         enable_utc=True,
     )
+    app.steps["worker"].add(EndInTime)
     return app
+
+
+class EndInTime(bootsteps.StartStopStep):
+    """A worker that ends has ended soon, whatever hangs: one that lives on without work would never be replaced.
+
+    Celery stops itself when the broker hands it bytes that are no message, and can then wait for its pool for ever.
+    Work that is cut off is found by the sweep.
+    """
+
+    requires = ("celery.worker.components:Pool",)
+
+    def stop(self, parent: Any) -> None:
+        """It ends in good order, or because of an error that it can't survive: then nothing is worth waiting for."""
+        _end_after(_HANG_SECONDS if parent.exitcode else parent.app.conf.worker_soft_shutdown_timeout)
+
+    def terminate(self, _parent: Any) -> None:
+        """Its patience is over."""
+        _end_after(_HANG_SECONDS)
+
+
+def _end_after(seconds: float) -> None:
+    # Not sys.exit: that would join the very threads that hang.
+    timer = threading.Timer(seconds, os._exit, (1,))
+    timer.daemon = True
+    timer.start()
 
 
 class Queue:

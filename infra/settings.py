@@ -7,6 +7,7 @@ person sets, so that a wrong deployment is mended in one go and nothing starts h
 from __future__ import annotations
 
 import os
+import re
 import string
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -30,6 +31,7 @@ Network = IPv4Network | IPv6Network
 KEY_FIELDS = frozenset({"family", "job", "kind", "name", "ordinal", "extension", "year", "month", "day", "caller"})
 
 _ACCOUNT_PREFIX = "KLING_URL_"
+_KEY_TEMPLATE = "kling/{year}/{month}/{day}/{job}/{name}.{extension}"
 
 #: The longest that SigV4 lets a presigned link live, in seconds: 7 days.
 LONGEST_LINK = 7 * 24 * 3600
@@ -126,13 +128,18 @@ class Settings(BaseModel):
     )
     s3_access_key_id: SecretStr = Field(
         validation_alias=AliasChoices(
-            "S3_ACCESS_KEY_ID", "BUCKETEER_AWS_ACCESS_KEY_ID", "CELLAR_ADDON_KEY_ID", "AWS_ACCESS_KEY_ID"
+            "S3_ACCESS_KEY_ID",
+            "BUCKETEER_AWS_ACCESS_KEY_ID",
+            "CLOUDCUBE_ACCESS_KEY_ID",
+            "CELLAR_ADDON_KEY_ID",
+            "AWS_ACCESS_KEY_ID",
         )
     )
     s3_secret_access_key: SecretStr = Field(
         validation_alias=AliasChoices(
             "S3_SECRET_ACCESS_KEY",
             "BUCKETEER_AWS_SECRET_ACCESS_KEY",
+            "CLOUDCUBE_SECRET_ACCESS_KEY",
             "CELLAR_ADDON_KEY_SECRET",
             "AWS_SECRET_ACCESS_KEY",
         )
@@ -164,7 +171,7 @@ class Settings(BaseModel):
     s3_link_seconds: int = Field(24 * 3600, ge=60, le=LONGEST_LINK, validation_alias="S3_LINK_SECONDS")
     #: Where a result file goes in the bucket. Fields: see the README, "Keys in the bucket".
     s3_key_template: Annotated[str, AfterValidator(_key_template)] = Field(
-        "kling/{year}/{month}/{day}/{job}/{name}.{extension}", validation_alias="S3_KEY_TEMPLATE"
+        _KEY_TEMPLATE, validation_alias="S3_KEY_TEMPLATE"
     )
 
     # --- the provider -------------------------------------------------------------------------------------------
@@ -246,7 +253,34 @@ def _gathered(values: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in there.items()
         if name.startswith(_ACCOUNT_PREFIX)
     }
-    return {**there, "KLING_URL_*": named}
+    return {**_of_the_store(there), **there, "KLING_URL_*": named}
+
+
+def _of_the_store(there: Mapping[str, Any]) -> dict[str, Any]:
+    """What platforms say of their store in another form than ours."""
+    said: dict[str, Any] = {}
+    if host := there.get("CELLAR_ADDON_HOST"):
+        said["S3_ENDPOINT_URL"] = f"https://{host}"
+    if cube := there.get("CLOUDCUBE_URL"):
+        # https://cloud-cube-eu.s3.amazonaws.com/CUBE: the host names the bucket, the path a prefix that keys must have.
+        parts = urlsplit(str(cube))
+        prefix = parts.path.strip("/").replace("{", "{{").replace("}", "}}")
+        said["S3_BUCKET"] = (parts.hostname or "").partition(".s3")[0]
+        said["S3_KEY_TEMPLATE"] = f"{prefix}/{_KEY_TEMPLATE}"
+    endpoint = there.get("S3_ENDPOINT_URL") or there.get("AWS_ENDPOINT_URL_S3") or said.get("S3_ENDPOINT_URL")
+    if endpoint and (region := _region_of(urlsplit(str(endpoint)).hostname or "")):
+        said["S3_REGION"] = region
+        if there.get("AWS_REGION") or there.get("BUCKETEER_AWS_REGION"):
+            del said["S3_REGION"]
+    return said
+
+
+def _region_of(host: str) -> str | None:
+    """The region that a store's host name says, where the store checks it."""
+    if host.endswith(".r2.cloudflarestorage.com"):
+        return "auto"
+    match = re.fullmatch(r"s3[.-]([a-z0-9-]+)\.(?:amazonaws|backblazeb2|wasabisys)\.com", host)
+    return match[1] if match else None
 
 
 def _line(error: Mapping[str, Any]) -> str:

@@ -27,7 +27,6 @@ class File:
     status: int = 200
     headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "video/mp4"})
     asked: list[tuple[int, int]] = field(default_factory=list)  #: the first byte of each answer, and its status
-    answered: Callable[[int], None] | None = None  #: called before each piece with the byte that it begins with
 
     @classmethod
     def of(cls, body: bytes, **changes: Any) -> File:
@@ -59,63 +58,69 @@ class Origin:
         return f"http://127.0.0.1:{port or self.port}/{name}"
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    files: dict[str, File]
+
+    def handle_error(self, *_: object) -> None:
+        """Clients that go away are what these tests are about."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        """Serve a file, or the part of it that was asked for."""
+        file = self.server.files.get(self.path.partition("?")[0].strip("/").partition(".")[0])
+        if file is None:
+            self.send_error(404)
+            return
+        start = self._start(file)
+        status = 206 if start else file.status
+        file.asked.append((start, status))
+        self.send_response(status)
+        for name, value in self._headers(file, start):
+            self.send_header(name, value)
+        self.end_headers()
+        with suppress(OSError):
+            self._send(file, start)
+
+    def _start(self, file: File) -> int:
+        match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        wanted = self.headers.get("If-Range", file.etag)
+        return int(match[1]) if match and file.ranges and wanted == file.etag else 0
+
+    def _headers(self, file: File, start: int) -> Iterator[tuple[str, str]]:
+        yield from file.headers.items()
+        if file.etag:
+            yield "ETag", file.etag
+        if file.says_length:
+            yield "Content-Length", str(file.size - start)
+        else:
+            self.close_connection = True
+            yield "Connection", "close"
+        if start:
+            yield "Content-Range", f"bytes {start}-{file.size - 1}/{file.size}"
+
+    def _send(self, file: File, start: int) -> None:
+        for at in range(start, file.size, _PIECE):
+            self.wfile.write(file.read(at, min(at + _PIECE, file.size)))
+
+
 @contextmanager
 def origin(**files: File) -> Iterator[Origin]:
     """An origin that serves `files` by their names."""
-    served = dict(files)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-        def do_GET(self) -> None:
-            """Serve a file, or the part of it that was asked for."""
-            file = served.get(self.path.partition("?")[0].strip("/").partition(".")[0])
-            if file is None:
-                self.send_error(404)
-                return
-            start = self._start(file)
-            status = 206 if start else file.status
-            file.asked.append((start, status))
-            self.send_response(status)
-            for name, value in self._headers(file, start):
-                self.send_header(name, value)
-            self.end_headers()
-            with suppress(OSError):
-                self._send(file, start)
-
-        def _start(self, file: File) -> int:
-            match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-            wanted = self.headers.get("If-Range", file.etag)
-            return int(match[1]) if match and file.ranges and wanted == file.etag else 0
-
-        def _headers(self, file: File, start: int) -> Iterator[tuple[str, str]]:
-            yield from file.headers.items()
-            if file.etag:
-                yield "ETag", file.etag
-            if file.says_length:
-                yield "Content-Length", str(file.size - start)
-            else:
-                self.close_connection = True
-                yield "Connection", "close"
-            if start:
-                yield "Content-Range", f"bytes {start}-{file.size - 1}/{file.size}"
-
-        def _send(self, file: File, start: int) -> None:
-            for at in range(start, file.size, _PIECE):
-                if file.answered:
-                    file.answered(at)
-                self.wfile.write(file.read(at, min(at + _PIECE, file.size)))
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.block_on_close = False
+    server = _Server(("127.0.0.1", 0), _Handler)
+    server.files = dict(files)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
-        yield Origin(server.server_port, served)
+        yield Origin(server.server_port, server.files)
     finally:
         server.shutdown()
         thread.join(10)

@@ -46,6 +46,7 @@ def play(world: World, name: str, scenario: Scenario, *, quick: bool = False) ->
     with world.scenario(name) as run:
         try:
             scenario.play(world, max(scenario.jobs // part, 1), max(scenario.rounds // part, 1))
+            world.is_healed()
             world.settle(scenario.seconds)
         except (AssertionError, StackError) as fault:
             stopped.append(f"stopped: {fault}")

@@ -64,10 +64,11 @@ def gather(world: World) -> Facts:
         world.emulator("GET", "state"),
         Counter(item["Key"] for page in pages for item in page.get("Contents", [])),
     )
+    healed = world.run.healed or datetime.now(UTC)
     facts.recovery = [
-        (job["updated_at"] - world.run.healed).total_seconds()
+        (job["updated_at"] - healed).total_seconds()
         for job in jobs.values()
-        if job["due_at"] is None and job["created_at"] <= world.run.healed < job["updated_at"]
+        if job["due_at"] is None and job["created_at"] <= healed < job["updated_at"]
     ]
     return facts
 

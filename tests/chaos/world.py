@@ -48,7 +48,7 @@ class Run:
     jobs: list[str] = field(default_factory=list)
     kills: int = 0
     #: When the last fault ended; work that was open then has to recover.
-    healed: datetime = field(default_factory=lambda: datetime.now(UTC))
+    healed: datetime | None = None
     answers: Counter[int] = field(default_factory=Counter)  #: of the door, 0 where there was none
     slowest: float = 0  #: seconds that the door let a caller wait for an answer
     faults: list[str] = field(default_factory=list)  #: what the door or a receiver should not have been told
@@ -135,7 +135,10 @@ class World:
         for proxy in self.proxies.values():
             proxy.heal()
         self.emulator("DELETE", "faults")
-        self.run.healed = datetime.now(UTC)
+
+    def is_healed(self) -> None:
+        """From this moment on recovery is measured, unless it was before."""
+        self.run.healed = self.run.healed or datetime.now(UTC)
 
     def await_door(self, seconds: float = 60) -> None:
         """Until every process runs and the door is ready for work."""
@@ -218,7 +221,7 @@ class World:
         try:
             yield thread
         finally:
-            self.run.healed = datetime.now(UTC)
+            self.is_healed()
             thread.join()
         if failed:
             raise failed[0]

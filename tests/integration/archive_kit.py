@@ -106,7 +106,7 @@ class Yard:
 
     def left(self) -> tuple[set[str], int, int]:
         """What lies in the bucket under the job's keys, how many uploads are unfinished, how many rows are open."""
-        keys = {key.rpartition("/")[2] for key in self.bucket.keys("kling/") if self.job_id in key}
+        keys = {key.rpartition("/")[2] for key in self.bucket.keys("kling/") if self.job_id in key.split("/")}
         return keys, len(self.bucket.pending()), len(self.store.transfers.of(self.job_id))
 
 
@@ -126,10 +126,16 @@ def yard(settings: Settings, engine: Engine, outputs: Sequence[Output], **change
         bucket.delete(key)
     for pending in bucket.pending():
         bucket.abort(pending.key, pending.upload_id)
-    new = NewJob("01job", "default", "default", "videos/omni-video", None, None, b"f", b"{}")
-    job, _, _ = store.accept(new, MORNING)
+    made = Yard(store, bucket, replace(services.copier, **changes), FakeProvider(list(outputs)))
+    copying_job(made)
+    yield made
+
+
+def copying_job(made: Yard) -> None:
+    """A job with the yard's id, its task done."""
+    new = NewJob(made.job_id, "default", "default", "videos/omni-video", None, None, b"f", b"{}")
+    job, _, _ = made.store.accept(new, MORNING)
     for event in (Event.SUBMIT_BEGUN, Event.SUBMIT_TAKEN, Event.TASK_SUCCEEDED):
-        moved = store.move(job, event, MORNING)
+        moved = made.store.move(job, event, MORNING)
         assert moved is not None
         job = moved.job
-    yield Yard(store, bucket, replace(services.copier, **changes), FakeProvider(list(outputs)))

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from itertools import count
+from typing import Any, cast
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 from sqlalchemy import Engine
 
+from infra.object_store import ObjectStore
 from infra.settings import Settings
-from tests.integration.archive_kit import Yard, film, video, yard
+from tests.integration.archive_kit import Yard, copying_job, film, video, yard
 from tests.origin import File, Origin, film_of, origin
+from tests.proxy import FaultProxy
 from worker import copier as copying
+from worker import messages
 from worker.jobs.model import State
+from worker.store.repository import Repository
 
 FILM = film()
 ALL = {"video-0.mp4", "video-0.poster.jpg", "manifest.json"}
@@ -89,7 +96,7 @@ def test_a_slice_ends_and_the_next_goes_on(place: Any) -> None:
 
         assert [State.COPYING] * 3 + [State.ARCHIVED] == states
         assert [(0, 200), (5 * 2**20, 206), (10 * 2**20, 206), (15 * 2**20, 206)] == file.asked
-        assert 3 == len([message for message in made.queue.sent if message[0].endswith("archive")])
+        assert 3 == len([message for message in made.queue.sent if message[0] == messages.ARCHIVE])
         proven(made, file)
 
 
@@ -98,8 +105,7 @@ def test_another_worker_goes_on_without_the_hash(place: Any) -> None:
     file = film_of(FILM, 17 * 2**20)
     with place(file, slice_seconds=0.0) as (made, _):
         while made.state is State.COPYING:
-            made = made.restarted()
-            made.work()
+            made.restarted().work()
 
         proven(made, file)
 
@@ -143,7 +149,7 @@ def test_a_source_need_not_say_how_long_it_is(place: Any, size: int) -> None:
 
 @pytest.mark.parametrize("says_length", [True, False])
 def test_half_a_film_is_never_archived(place: Any, *, says_length: bool) -> None:
-    """A file that was cut at the source, with a length that agrees or with none, ends as unprovable, leaving nothing."""
+    """A file cut at the source, with a length that agrees or with none, ends as unprovable and leaves nothing."""
     half = film_of(FILM, 12 * 2**20)
     half.size //= 2
     half.says_length = says_length
@@ -192,3 +198,81 @@ def test_posters_can_be_left_out(place: Any) -> None:
         made.work()
 
         assert ({"video-0.mp4", "manifest.json"}, 0, 0) == made.left()
+
+
+@pytest.mark.parametrize("size", [5 * 2**20, 17 * 2**20])
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("side", ["source", "bucket"])
+def test_connections_break_at_any_byte(place: Any, settings: Settings, side: str, seed: int, size: int) -> None:
+    """P2, P7: resets and early ends on either side, anywhere: one right object, and nothing left behind."""
+    chance = random.Random(f"{side} {seed} {size}")  # noqa: S311 - a test that can be run again, not a secret
+    file = film_of(FILM, size)
+    with place(file) as (made, served), ExitStack() as stack:
+        target = served.port if side == "source" else urlsplit(settings.s3_endpoint_url or "").port
+        proxy = stack.enter_context(FaultProxy("127.0.0.1", target or 0))
+        if side == "source":
+            made.provider.outputs = [video(served.link("film.mp4", proxy.port))]
+            worker = made
+        else:
+            worker = made.restarted(bucket=ObjectStore(settings.model_copy(update={"s3_endpoint_url": proxy.url})))
+        for _ in range(4):
+            cut = chance.choice([proxy.reset_after, proxy.fin_after])
+            cut(chance.randrange(size + 20_000))
+            worker.work()
+            made.clock.advance(100_000)
+        proxy.heal()
+        worker.until_end()
+
+        proven(made, file)
+
+
+class Killed(BaseException):
+    """What a process does not survive: nothing below catches it, so nothing is tidied up."""
+
+
+class Dying:
+    """Stands before `target` and dies at its n-th call: before it when n is even, after it when n is odd."""
+
+    def __init__(self, target: Any, calls: Iterator[int], at: int) -> None:
+        self._target, self._calls, self._at = target, calls, at
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._target, name)
+        if name == "transfers":
+            return Dying(value, self._calls, self._at)
+        if not callable(value):
+            return value
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if next(self._calls) == self._at:
+                raise Killed
+            answer = value(*args, **kwargs)
+            if next(self._calls) == self._at:
+                raise Killed
+            return answer
+
+        return call
+
+
+@pytest.mark.parametrize("size", [0, 5 * 2**20 + 1000])
+def test_a_worker_may_be_killed_at_every_step(place: Any, size: int) -> None:
+    """P2, P7: before and after each call to the rows or to the bucket, death costs time and nothing else."""
+    file = film_of(FILM, size) if size else File.of(FILM)
+    with place(file) as (made, _):
+        for at in count():
+            made.job_id = f"01job{at}"
+            copying_job(made)
+            worker = made.restarted()
+            calls = iter(count())
+            worker.store = cast("Repository", Dying(made.store, calls, at))
+            worker.copier.__dict__["bucket"] = Dying(made.bucket, calls, at)
+            try:
+                worker.work()
+            except Killed:
+                made.clock.advance(100_000)
+                made.restarted().until_end()
+                proven(made, file)
+            else:
+                break
+        assert at > 30
+        assert 2 * at > len(file.asked)

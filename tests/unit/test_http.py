@@ -6,6 +6,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from infra import http
 from infra.http import Blocked, Guard, Http, NoAnswer, NotSent
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
@@ -64,6 +65,64 @@ def test_the_guard_lets_public_addresses_pass_by_tls_only(address: str) -> None:
     """A public peer may be talked to by https, and not by plain http."""
     assert Guard().refusal(ip_address(address), tls=True) is None
     assert Guard().refusal(ip_address(address), tls=False) is not None
+
+
+def test_the_guard_lets_named_ports_pass_only() -> None:
+    """A public peer is talked to at the allowed ports; a peer of an allowed network at any."""
+    public, inside = ip_address("1.1.1.1"), ip_address("127.0.0.1")
+
+    assert [None, None, "port 22 is not allowed"] == [Guard().refusal(public, n, tls=True) for n in (443, 8443, 22)]
+    assert Guard(ports=(22,)).refusal(public, 22, tls=True) is None
+    assert Guard(LOOPBACK).refusal(inside, 22, tls=False) is None
+
+
+def test_credentials_stay_with_the_host_they_are_for() -> None:
+    """A redirect to another host carries neither Authorization nor a cookie."""
+    heard: list[bytes] = []
+
+    def listen(connection: socket.socket) -> None:
+        heard.append(connection.recv(65536))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    with server(listen, "127.0.0.2") as other:
+        moved = (
+            f"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.2:{other}/\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n"
+        )
+        with (
+            server(reply(moved)) as port,
+            Http(Guard(LOOPBACK)).stream(
+                f"http://127.0.0.1:{port}/", {"Authorization": "Bearer s3cr3t"}, seconds=5
+            ) as stream,
+        ):
+            assert 200 == stream.status
+
+    assert b"s3cr3t" not in heard[0]
+    assert b"Cookie" not in heard[0]
+
+
+def test_a_source_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer bytes a second than asked for, over the time that is looked at, end the fetch long before its limit."""
+    monkeypatch.setattr(http, "_SILENCE_SECONDS", 0.3)
+    stop = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        while not stop.wait(0.02):
+            try:
+                connection.sendall(b"x")
+            except OSError:
+                return
+
+    with server(drip) as port:
+        try:
+            with (
+                pytest.raises(NoAnswer, match="too slowly"),
+                Http().stream(f"http://127.0.0.1:{port}/", {}, seconds=60, slowest=1000) as stream,
+            ):
+                list(stream.chunks)
+        finally:
+            stop.set()
 
 
 def test_a_guarded_call_to_loopback_sends_nothing() -> None:
