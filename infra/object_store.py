@@ -168,6 +168,18 @@ class ObjectStore:
             answer = self._client.list_multipart_uploads(Bucket=self.bucket, Prefix=prefix)
         return [Pending(item["Key"], item["UploadId"], item["Initiated"]) for item in answer.get("Uploads", [])]
 
+    def lifecycle(self) -> Sequence[Mapping[str, Any]]:
+        """The bucket's lifecycle rules."""
+        try:
+            with _named("lifecycle"):
+                answer = self._client.get_bucket_lifecycle_configuration(Bucket=self.bucket)
+        except StoreError as fault:
+            if fault.code == "NoSuchLifecycleConfiguration":
+                return []
+            raise
+        rules: Any = answer.get("Rules", [])
+        return list(rules)
+
     def _label(self, content_type: str, filename: str, metadata: Mapping[str, str]) -> dict[str, Any]:
         disposition = f'inline; filename="{filename}"'
         return {

@@ -268,10 +268,9 @@ def _of_the_store(there: Mapping[str, Any]) -> dict[str, Any]:
         said["S3_BUCKET"] = (parts.hostname or "").partition(".s3")[0]
         said["S3_KEY_TEMPLATE"] = f"{prefix}/{_KEY_TEMPLATE}"
     endpoint = there.get("S3_ENDPOINT_URL") or there.get("AWS_ENDPOINT_URL_S3") or said.get("S3_ENDPOINT_URL")
-    if endpoint and (region := _region_of(urlsplit(str(endpoint)).hostname or "")):
+    region = _region_of(urlsplit(str(endpoint)).hostname or "") if endpoint else None
+    if region and not {"AWS_REGION", "BUCKETEER_AWS_REGION"} & there.keys():
         said["S3_REGION"] = region
-        if there.get("AWS_REGION") or there.get("BUCKETEER_AWS_REGION"):
-            del said["S3_REGION"]
     return said
 
 

@@ -14,6 +14,8 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from infra.db import make_engine
 from infra.settings import BadSettings, Settings, load
 from webhook import check
+from webhook.doctor import doctor
+from webhook.verify import verify
 from worker.jobs.tokens import signing_secret
 from worker.kling import catalog
 from worker.kling.errors import UnknownEdition, UnknownFamily, UnknownGateway
@@ -50,6 +52,10 @@ class Context:
 @click.group()
 def main() -> None:
     """Durable Kling video generation."""
+
+
+main.add_command(doctor)
+main.add_command(verify)
 
 
 @main.command()

@@ -22,7 +22,11 @@ from tests.chaos.world import World
 def main(names: tuple[str, ...], *, quick: bool, keep: Path | None) -> None:
     """Play fault scenarios against the Procfile's processes and check every promise after each."""
     console = Console(width=None if sys.stdout.isatty() else 170)
-    wanted = [name for name in SCENARIOS if not names or any(word.lower() in name.lower() for word in names)]
+    wanted = [
+        name
+        for name, scenario in SCENARIOS.items()
+        if any(word.lower() in name.lower() for word in names) or not (names or scenario.by_name_only)
+    ]
     if not wanted:
         raise click.UsageError(f"no scenario is called so; there are: {', '.join(SCENARIOS)}")
     began = time.monotonic()

@@ -29,6 +29,7 @@ class Played:
     files_twice: int
     recovery: tuple[float, ...]  #: seconds that each job which was open when the fault ended still took
     slowest: float  #: seconds that the door let a caller wait
+    connections: tuple[int, int]  #: most at once, to PostgreSQL and to Redis
     turned_away: int  #: requests that the door answered with 503, or not at all
     broken: tuple[str, ...]
 
@@ -61,6 +62,7 @@ def play(world: World, name: str, scenario: Scenario, *, quick: bool = False) ->
         facts.files_twice,
         tuple(facts.recovery),
         run.slowest,
+        (run.connections["PostgreSQL"], run.connections["Redis"]),
         run.answers[0] + run.answers[503],
         (*stopped, *broken),
     )
@@ -81,6 +83,7 @@ def table(played: list[Played]) -> Table:
         "slowest answer s",
         "recovery median s",
         "worst s",
+        "PG, Redis conns",
         "took s",
     )
     for column in numbers:
@@ -94,6 +97,7 @@ def table(played: list[Played]) -> Table:
             f"{one.slowest:.1f}",
             f"{median:.1f}",
             f"{worst:.1f}",
+            "{} {}".format(*one.connections),
             f"{one.seconds:.0f}",
         )
     kills, jobs = sum(one.kills for one in played), sum(one.jobs for one in played)

@@ -64,13 +64,21 @@ def gather(world: World) -> Facts:
         world.emulator("GET", "state"),
         Counter(item["Key"] for page in pages for item in page.get("Contents", [])),
     )
-    healed = world.run.healed or datetime.now(UTC)
-    facts.recovery = [
-        (job["updated_at"] - healed).total_seconds()
-        for job in jobs.values()
-        if job["due_at"] is None and job["created_at"] <= healed < job["updated_at"]
-    ]
+    facts.recovery = _recovery(facts, world.run.healed or datetime.now(UTC))
     return facts
+
+
+def _recovery(facts: Facts, healed: datetime) -> list[float]:
+    """Seconds that each job which was open when the fault ended still took until its receiver had been told."""
+    done = {job: row["updated_at"] for job, row in facts.jobs.items() if row["due_at"] is None}
+    for one in facts.deliveries:
+        if one["delivered_at"] and one["job_id"] in done:
+            done[one["job_id"]] = max(done[one["job_id"]], one["delivered_at"])
+    return [
+        (moment - healed).total_seconds()
+        for job, moment in done.items()
+        if facts.jobs[job]["created_at"] <= healed < moment
+    ]
 
 
 def every_job_ends(world: World, facts: Facts, ends: frozenset[State]) -> list[str]:

@@ -34,6 +34,7 @@ class Scenario:
     rounds: int
     ends: frozenset[State] = _ARCHIVED
     seconds: float = 120  #: in which everything must have recovered
+    by_name_only: bool = False  #: too long for every day
 
 
 def _varied(least: float, most: float) -> float:
@@ -123,6 +124,20 @@ def two_versions(world: World, jobs: int, _rounds: int) -> None:
         time.sleep(4)
         world.submit(jobs, every=0.1, prompt="a cat [fate: callback_twice]")
         world.settle(60)
+
+
+def headline(world: World, jobs: int, rounds: int) -> None:
+    """A stream of jobs through SIGKILLs of worker, web and beat in turn, and a wiped broker after every tenth."""
+    with world.load(jobs, every=0.15):
+        for turn in range(rounds):
+            name = ("worker", "web", "worker", "beat")[turn % 4]
+            pid = world.deployment.pids.get(name)
+            world.kill(name)
+            world.await_new(name, pid)
+            time.sleep(_varied(2, 5))
+            if turn % 10 == 9:
+                with world.redis() as broker:
+                    broker.flushall()
 
 
 # --- the broker -------------------------------------------------------------------------------------------------
@@ -446,4 +461,5 @@ SCENARIOS: dict[str, Scenario] = {
     "poison messages": Scenario(poison, 20, 0),
     "poison bytes": Scenario(poison_bytes, 20, 0),
     "deploys": Scenario(deploys, 40, 3),
+    "headline": Scenario(headline, 2000, 100, seconds=300, by_name_only=True),
 }

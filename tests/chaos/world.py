@@ -50,6 +50,7 @@ class Run:
     #: When the last fault ended; work that was open then has to recover.
     healed: datetime | None = None
     answers: Counter[int] = field(default_factory=Counter)  #: of the door, 0 where there was none
+    connections: Counter[str] = field(default_factory=Counter)  #: most at once that our processes held, by server
     slowest: float = 0  #: seconds that the door let a caller wait for an answer
     faults: list[str] = field(default_factory=list)  #: what the door or a receiver should not have been told
     seen: dict[str, list[str]] = field(default_factory=dict)  #: Kling's word for each job as a caller saw it change
@@ -154,12 +155,20 @@ class World:
 
     def _watch(self, run: Run, ending: threading.Event) -> None:
         while not ending.wait(0.5):
+            with suppress(psycopg.Error, redis.RedisError):
+                self._count_connections(run)
             answer = self._ask("GET", f"{OMNI}?pageSize=100")
             if answer is not None and answer.ok:
                 for task in answer.json()["data"]:
                     seen = run.seen.setdefault(task["task_id"], [])
                     if seen[-1:] != [task["task_status"]]:
                         seen.append(task["task_status"])
+
+    def _count_connections(self, run: Run) -> None:
+        ours = "select 1 from pg_stat_activity where application_name like 'reelhook-%%'"
+        with self.redis() as broker:
+            held = {"PostgreSQL": len(self.rows(ours)), "Redis": int(broker.info("clients")["connected_clients"]) - 1}
+        run.connections |= Counter(held)
 
     def settle(self, seconds: float) -> bool:
         """Wait until every job has ended and everybody was told; whether that happened in time."""

@@ -128,8 +128,16 @@ def test_a_source_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_guarded_call_to_loopback_sends_nothing() -> None:
     """The guard judges after connect and before the first byte: the peer sees a connection and no request."""
     heard: list[bytes] = []
-    with server(lambda connection: heard.append(connection.recv(10))) as port, pytest.raises(Blocked):
-        Http(Guard()).send("GET", f"http://127.0.0.1:{port}/", {}, None, seconds=5)
+    done = threading.Event()
+
+    def listen(connection: socket.socket) -> None:
+        heard.append(connection.recv(10))
+        done.set()
+
+    with server(listen) as port:
+        with pytest.raises(Blocked):
+            Http(Guard()).send("GET", f"http://127.0.0.1:{port}/", {}, None, seconds=5)
+        assert done.wait(5)
 
     assert heard == [b""]
 

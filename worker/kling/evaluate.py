@@ -22,7 +22,7 @@ from worker.kling.prices import Cost, cost
 from worker.kling.redact import shorten
 from worker.kling.requests import MODELS, Request
 from worker.kling.rule import Check, Fault, Limits, Miss, Rule, Seen, Severity
-from worker.kling.rules_common import COMMON
+from worker.kling.rules_common import COMMON, required
 from worker.kling.rules_image import IMAGE
 from worker.kling.rules_omni import OMNI
 from worker.kling.rules_other import OTHER
@@ -119,8 +119,13 @@ def _plan(
     edition = edition or gateway_row(gateway).edition
     if edition not in EDITIONS:
         raise UnknownEdition(f"unknown edition {edition[:20]!r}; known are {', '.join(EDITIONS)}")
-    mine = [(rule, rule.severity(edition, strict=strict)) for rule in RULES if family in rule.families]
-    return FAMILIES[family], edition, _OVERLAYS.get((gateway, family), _PLAIN), _grouped(mine)
+    limits = _OVERLAYS.get((gateway, family), _PLAIN)
+    mine = [
+        (rule, rule.severity(edition, strict=strict))
+        for rule in RULES
+        if family in rule.families and (limits.required or rule.check is not required)
+    ]
+    return FAMILIES[family], edition, limits, _grouped(mine)
 
 
 def _grouped(rules: Iterable[tuple[Rule, Severity]]) -> _Checks:

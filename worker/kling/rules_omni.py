@@ -208,7 +208,11 @@ def _no_duration(seen: Seen) -> Found:
 
 
 @OMNI.advice(
-    "R050", _F, "With a base video or a first frame, aspect_ratio has no effect.", "AMB: DOC B2o; S2 says not supported"
+    "R050",
+    _F,
+    "With a base video or a first frame, aspect_ratio has no effect.",
+    "AMB: DOC B2o; S2 says not supported",
+    when="aspect_ratio",
 )
 def _no_ratio(seen: Seen) -> Found:
     if not seen.request.aspect_ratio or not (seen.edits_video() or "first_frame" in seen.frames):
@@ -216,7 +220,7 @@ def _no_ratio(seen: Seen) -> Found:
     return Miss("aspect_ratio", seen.request.aspect_ratio, "will be ignored: the output follows its input")
 
 
-@OMNI.rule("R051", _F, "aspect_ratio is 16:9, 9:16 or 1:1.", "DOC A, B, S0, S1, S2")
+@OMNI.rule("R051", _F, "aspect_ratio is 16:9, 9:16 or 1:1.", "DOC A, B, S0, S1, S2", when="aspect_ratio")
 def _ratio(seen: Seen) -> Found:
     if seen.request.aspect_ratio in (None, "", "16:9", "9:16", "1:1"):
         return None
@@ -307,7 +311,7 @@ def _mode(seen: Seen) -> Found:
     return Miss("mode", seen.request.mode, one_of(modes))
 
 
-@OMNI.rule("R056", _F, "sound is on or off, and on works with kling-v3-omni only.", "DOC map Cv, A, B")
+@OMNI.rule("R056", _F, "sound is on or off, and on works with kling-v3-omni only.", "DOC map Cv, A, B", when="sound")
 def _sound(seen: Seen) -> Found:
     sound = seen.request.sound
     if sound in (None, "", "off"):

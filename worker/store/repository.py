@@ -171,6 +171,14 @@ class Repository:
                 found[row["job_id"]].append(ResultFile(**{name: row[name] for name in _FILE_NAMES}))
         return found
 
+    def archived(self, since: datetime | None = None) -> list[str]:
+        """Ids of the jobs that were archived, since then or ever, oldest first."""
+        query = select(jobs.c.id).where(jobs.c.state == State.ARCHIVED).order_by(jobs.c.updated_at)
+        if since:
+            query = query.where(jobs.c.updated_at >= since)
+        with self._engine.begin() as connection:
+            return list(connection.execute(query).scalars())
+
     def timeline(self, job_id: str) -> list[dict[str, Any]]:
         """What happened to a job, in order."""
         query = select(events.c.sequence, events.c.type, events.c.at, events.c.data)

@@ -1,0 +1,174 @@
+"""`reelhook doctor`: try everything that Reelhook needs of its bucket, and say in words what is wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from types import MappingProxyType
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from infra.http import Http, HttpError
+from infra.object_store import ObjectStore, StoreError
+from infra.settings import BadSettings, Settings, load
+
+#: What the codes of a store mean to the person who set it up. Source: the S3 API reference, "Error responses".
+_WORDS = MappingProxyType(
+    {
+        "InvalidAccessKeyId": "the store does not know this access key: look at S3_ACCESS_KEY_ID",
+        "SignatureDoesNotMatch": "the secret does not belong to the access key: look at S3_SECRET_ACCESS_KEY",
+        "AuthorizationHeaderMalformed": "the region is wrong: set S3_REGION to the bucket's",
+        "PermanentRedirect": "the bucket is in another region: set S3_REGION, and S3_ENDPOINT_URL if it names one",
+        "301": "the bucket is in another region: set S3_REGION, and S3_ENDPOINT_URL if it names one",
+        "IllegalLocationConstraintException": "the region is wrong: set S3_REGION to the bucket's",
+        "RequestTimeTooSkewed": "this machine's clock is more than 15 minutes off",
+        "NoSuchBucket": "there is no such bucket: look at S3_BUCKET, or make it",
+        "InvalidBucketName": "S3_BUCKET is no possible name of a bucket",
+        "AccessDenied": "the key is not permitted to do this",
+        "403": "the key is not permitted to do this",
+        "InvalidStorageClass": "the store does not have this class: look at S3_STORAGE_CLASS",
+        "NotImplemented": "the store cannot do this",
+        "SlowDown": "the store asks to go slower; try again",
+    }
+)
+_CHECKSUM_CODES = frozenset({"XAmzContentSHA256Mismatch", "MalformedTrailerError", "InvalidDigest", "BadDigest"})
+_PART = 5 * 2**20
+
+#: Ends uploads that nobody will go on with. Reelhook ends its own; this holds also when Reelhook is gone.
+LIFECYCLE_RULE = MappingProxyType(
+    {
+        "ID": "reelhook-abort-unfinished-uploads",
+        "Status": "Enabled",
+        "Filter": {"Prefix": ""},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 2},
+    }
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came of one thing that was tried. `good` is None where it is only worth knowing."""
+
+    tried: str
+    good: bool | None
+    words: str
+
+
+def examine(settings: Settings, http: Http) -> Iterator[Finding]:
+    """Try the bucket of `settings` with an object of our own, and take it away again."""
+    store = ObjectStore(settings)
+    key = f"{settings.s3_key_template.partition('{')[0]}reelhook-doctor-{uuid.uuid4().hex}"
+    body = b"reelhook doctor"
+    label = {"content_type": "text/plain", "filename": "doctor.txt", "metadata": {"reelhook": "doctor"}}
+
+    def write() -> str | None:
+        store.put(key, body, **label)  # type: ignore[arg-type]  # mypy does not follow ** of mixed values
+        return None
+
+    def read() -> str | None:
+        stored = store.head(key)
+        if stored is None or stored.size != len(body):
+            return "what was written is not there"
+        if stored.metadata.get("reelhook") != "doctor":
+            return "the store loses metadata: an object that was stored before a crash can't be recognised"
+        return None if store.read(key, 9, 6) == b"doctor" else "the store ignores Range, so files can't be proven"
+
+    def parts() -> str | None:
+        upload = store.begin(key, **label)  # type: ignore[arg-type]  # as above
+        etags = [
+            store.put_part(key, upload, n, BytesIO(bytes(size)), size) for n, size in enumerate((_PART, 1), start=1)
+        ]
+        store.complete(key, upload, etags)
+        stored = store.head(key)
+        return None if stored and stored.size == _PART + 1 else "an object that came in parts is not whole"
+
+    def presign() -> str | None:
+        answer = http.send("GET", store.presign(key, seconds=60), {"Range": "bytes=0-0"}, None, seconds=20)
+        return None if answer.status in {200, 206} else f"a presigned link answers HTTP {answer.status}"
+
+    def listing() -> str | None:
+        store.pending(key)
+        return None if store.keys(key) == [key] else "the list does not show what is there"
+
+    def delete() -> str | None:
+        store.delete(key)
+        return None if store.head(key) is None else "what was deleted is still there"
+
+    steps = {
+        "write": write, "read": read, "write in parts": parts, "presigned link": presign, "list": listing,
+        "delete": delete,
+    }  # fmt: skip
+    for name, step in steps.items():
+        finding = _try(name, step)
+        yield finding
+        if name == "write" and not finding.good:
+            return
+    yield _lifecycle(store)
+
+
+def _try(name: str, step: Callable[[], str | None]) -> Finding:
+    try:
+        fault = step()
+    except StoreError as refused:
+        return Finding(name, good=False, words=words_for(refused))
+    except HttpError as refused:
+        return Finding(name, good=False, words=f"the link's host can't be reached: {refused}")
+    return Finding(name, good=fault is None, words=fault or "")
+
+
+def words_for(fault: StoreError) -> str:
+    """What a store's refusal means, for a person."""
+    if fault.code in _WORDS:
+        return f"{_WORDS[fault.code]} ({fault})"
+    if fault.code in _CHECKSUM_CODES or "checksum" in str(fault).lower():
+        return f"the store refuses the newer checksums: set S3_CHECKSUMS=when_required ({fault})"
+    if not fault.code:
+        return f"the store can't be reached: look at S3_ENDPOINT_URL and S3_ADDRESSING_STYLE ({fault})"
+    return str(fault)
+
+
+def _lifecycle(store: ObjectStore) -> Finding:
+    name = "lifecycle rule"
+    try:
+        rules = store.lifecycle()
+    except StoreError as fault:
+        return Finding(name, good=None, words=f"can't be read: {words_for(fault)}")
+    if any(rule.get("Status") == "Enabled" and "AbortIncompleteMultipartUpload" in rule for rule in rules):
+        return Finding(name, good=True, words="")
+    return Finding(name, good=None, words="none ends unfinished uploads; `reelhook doctor --lifecycle` prints one")
+
+
+def budget(settings: Settings) -> str:
+    """How many connections the processes keep, at most."""
+    pool = settings.database_pool_size
+    return (
+        f"Connections: PostgreSQL {pool} for each web process and each worker child; Redis 6 for each worker, 2 for "
+        "each of its children, 2 for beat, 2 for each web process. A deployment may double all of it for a while."
+    )
+
+
+@click.command("doctor")
+@click.option("--lifecycle", is_flag=True, help="Print the lifecycle configuration that the bucket should have.")
+def doctor(*, lifecycle: bool) -> None:
+    """Write, read, presign, list and delete in the real bucket, and say what is wrong. Exits 1 if anything is."""
+    if lifecycle:
+        click.echo(json.dumps({"Rules": [dict(LIFECYCLE_RULE)]}, indent=2))
+        return
+    try:
+        settings = load()
+    except BadSettings as fault:
+        raise click.ClickException(str(fault)) from None
+    table = Table("bucket", "", "", title=f"{settings.s3_bucket} at {settings.s3_endpoint_url or 'AWS'}")
+    signs, faults = {True: "ok", False: "FAULT", None: "note"}, 0
+    for finding in examine(settings, Http()):
+        faults += finding.good is False
+        table.add_row(finding.tried, signs[finding.good], finding.words)
+    Console().print(table)
+    click.echo(budget(settings))
+    sys.exit(1 if faults else 0)
