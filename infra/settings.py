@@ -6,6 +6,7 @@ person sets, so that a wrong deployment is mended in one go and nothing starts h
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import string
@@ -100,6 +101,20 @@ def _ports(value: object) -> object:
     return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
 
+def _secrets(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    secrets = tuple(item.strip() for item in value.split(",") if item.strip())
+    for secret in secrets:
+        try:
+            known = secret.startswith("whsec_") and base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError("must be whsec_ and base64, several separated by commas")
+    return secrets
+
+
 class Settings(BaseModel):
     """What a deployment decides. Read with `load()`; frozen, so a process has one truth from start to end."""
 
@@ -180,6 +195,11 @@ class Settings(BaseModel):
     #: More accounts, each under the name that ends its variable: `KLING_URL_COMET=cometapi://KEY@` is `comet`.
     kling_urls: Mapping[str, Annotated[SecretStr, AfterValidator(_account_url)]] = Field(
         default_factory=dict, validation_alias="KLING_URL_*"
+    )
+    #: Secrets (`whsec_...`) with which Kling signs its callbacks, separated by commas: two while one is replaced.
+    #: Unset: signatures are not looked at, the token in the URL is the proof.
+    kling_webhook_secrets: Annotated[tuple[SecretStr, ...], BeforeValidator(_secrets)] = Field(
+        (), validation_alias="KLING_WEBHOOK_SECRETS"
     )
     #: The edition of Kling's reference that requests are checked by; unset: the newest, or the gateway's own.
     kling_edition: Literal["2026-02", "2026-03", "2026-06"] | None = Field(None, validation_alias="KLING_EDITION")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from types import MappingProxyType
+from typing import Any
 
 import click
 from rich.console import Console
@@ -39,6 +40,7 @@ _WORDS = MappingProxyType(
 )
 _CHECKSUM_CODES = frozenset({"XAmzContentSHA256Mismatch", "MalformedTrailerError", "InvalidDigest", "BadDigest"})
 _PART = 5 * 2**20
+_BODY = b"reelhook doctor"
 
 #: Ends uploads that nobody will go on with. Reelhook ends its own; this holds also when Reelhook is gone.
 LIFECYCLE_RULE = MappingProxyType(
@@ -60,56 +62,67 @@ class Finding:
     words: str
 
 
-def examine(settings: Settings, http: Http) -> Iterator[Finding]:
-    """Try the bucket of `settings` with an object of our own, and take it away again."""
-    store = ObjectStore(settings)
-    key = f"{settings.s3_key_template.partition('{')[0]}reelhook-doctor-{uuid.uuid4().hex}"
-    body = b"reelhook doctor"
-    label = {"content_type": "text/plain", "filename": "doctor.txt", "metadata": {"reelhook": "doctor"}}
+class _Examination:
+    """Each method tries one thing with an object of our own; what is wrong, or None. Raises what it met."""
 
-    def write() -> str | None:
-        store.put(key, body, **label)  # type: ignore[arg-type]  # mypy does not follow ** of mixed values
+    def __init__(self, settings: Settings, http: Http) -> None:
+        self.store = ObjectStore(settings)
+        self._http = http
+        self._key = f"{settings.s3_key_template.partition('{')[0]}reelhook-doctor-{uuid.uuid4().hex}"
+        self._label: dict[str, Any] = {
+            "content_type": "text/plain",
+            "filename": "doctor.txt",
+            "metadata": {"reelhook": "doctor"},
+        }
+
+    def write(self) -> str | None:
+        self.store.put(self._key, _BODY, **self._label)
         return None
 
-    def read() -> str | None:
-        stored = store.head(key)
-        if stored is None or stored.size != len(body):
+    def read(self) -> str | None:
+        stored = self.store.head(self._key)
+        if stored is None or stored.size != len(_BODY):
             return "what was written is not there"
         if stored.metadata.get("reelhook") != "doctor":
             return "the store loses metadata: an object that was stored before a crash can't be recognised"
-        return None if store.read(key, 9, 6) == b"doctor" else "the store ignores Range, so files can't be proven"
+        ranged = self.store.read(self._key, 9, 6)
+        return None if ranged == b"doctor" else "the store ignores Range, so files can't be proven"
 
-    def parts() -> str | None:
-        upload = store.begin(key, **label)  # type: ignore[arg-type]  # as above
-        etags = [
-            store.put_part(key, upload, n, BytesIO(bytes(size)), size) for n, size in enumerate((_PART, 1), start=1)
-        ]
-        store.complete(key, upload, etags)
-        stored = store.head(key)
+    def parts(self) -> str | None:
+        upload = self.store.begin(self._key, **self._label)
+        sizes = enumerate((_PART, 1), start=1)
+        etags = [self.store.put_part(self._key, upload, n, BytesIO(bytes(size)), size) for n, size in sizes]
+        self.store.complete(self._key, upload, etags)
+        stored = self.store.head(self._key)
         return None if stored and stored.size == _PART + 1 else "an object that came in parts is not whole"
 
-    def presign() -> str | None:
-        answer = http.send("GET", store.presign(key, seconds=60), {"Range": "bytes=0-0"}, None, seconds=20)
+    def presign(self) -> str | None:
+        link = self.store.presign(self._key, seconds=60)
+        answer = self._http.send("GET", link, {"Range": "bytes=0-0"}, None, seconds=20)
         return None if answer.status in {200, 206} else f"a presigned link answers HTTP {answer.status}"
 
-    def listing() -> str | None:
-        store.pending(key)
-        return None if store.keys(key) == [key] else "the list does not show what is there"
+    def listing(self) -> str | None:
+        self.store.pending(self._key)
+        return None if self.store.keys(self._key) == [self._key] else "the list does not show what is there"
 
-    def delete() -> str | None:
-        store.delete(key)
-        return None if store.head(key) is None else "what was deleted is still there"
+    def delete(self) -> str | None:
+        self.store.delete(self._key)
+        return None if self.store.head(self._key) is None else "what was deleted is still there"
 
-    steps = {
-        "write": write, "read": read, "write in parts": parts, "presigned link": presign, "list": listing,
-        "delete": delete,
-    }  # fmt: skip
-    for name, step in steps.items():
-        finding = _try(name, step)
-        yield finding
-        if name == "write" and not finding.good:
-            return
-    yield _lifecycle(store)
+
+def examine(settings: Settings, http: Http) -> Iterator[Finding]:
+    """Try the bucket of `settings`. Where writing fails, nothing else is tried."""
+    on = _Examination(settings, http)
+    first = _try("write", on.write)
+    yield first
+    if not first.good:
+        return
+    yield _try("read", on.read)
+    yield _try("write in parts", on.parts)
+    yield _try("presigned link", on.presign)
+    yield _try("list", on.listing)
+    yield _try("delete", on.delete)
+    yield _lifecycle(on.store)
 
 
 def _try(name: str, step: Callable[[], str | None]) -> Finding:

@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, func, select
+from standardwebhooks.webhooks import Webhook
 
 from infra.emulator import Config, Emulator
 from infra.stack.servers import Servers
@@ -275,6 +277,37 @@ def test_a_malformed_callback_is_kept_and_answered_400(home: House, body: bytes)
 
     assert callback(home, job_id, body).status_code == 400
     assert 1 == rows(home)[3]
+
+
+def test_kling_s_signature_is_held_against_its_secrets(servers: Servers, engine: Engine, emulator: Emulator) -> None:
+    """With secrets set a signature must hold by one of them; a wrong or old one is kept and refused."""
+    old, new = "whsec_b2xkLW9sZC1vbGQtb2xk", "whsec_bmV3LW5ldy1uZXctbmV3"
+    with house(servers.addresses, engine, emulator, KLING_WEBHOOK_SECRETS=f"{old}, {new}") as home:
+        job_id = home.submit()
+
+        def call(secret: str, at: datetime, task: str) -> int:
+            body = json.dumps({**HINT, "task_id": task})
+            headers = {
+                "webhook-id": "1",
+                "webhook-timestamp": str(int(at.timestamp())),
+                "webhook-signature": Webhook(secret).sign("1", at, body),
+            }
+            key = home.settings.secret_key.get_secret_value().encode()
+            url = f"{home.url}/callbacks/kling/{job_id}/{callback_token(key, job_id)}"
+            return requests.post(url, data=body, headers=headers, timeout=10).status_code
+
+        now = datetime.now(UTC)
+        wrong = "whsec_d3Jvbmctd3Jvbmctd3Jvbmc="
+        answers = [
+            call(old, now, "1"),
+            call(new, now, "2"),
+            call(wrong, now, "3"),
+            call(old, now - timedelta(hours=1), "4"),
+        ]
+
+        assert [204, 204, 401, 401] == answers
+        assert callback(home, job_id, HINT).status_code == 204
+        assert 5 == rows(home)[3]
 
 
 def test_an_oversized_callback_is_refused(home: House) -> None:
