@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from typing import IO
 
 import click
@@ -25,6 +26,7 @@ from worker.store.accounts import Accounts
 from worker.store.aside import Aside
 from worker.store.keys import ApiKeys
 from worker.store.migrate import migrate as run_migrations
+from worker.store.repository import Repository
 
 
 class Context:
@@ -135,6 +137,15 @@ def accounts_resume(name: str) -> None:
     if not resumed:
         raise click.ClickException(f"nothing of {name} is stopped")
     click.echo(f"{', '.join(resumed)} may go on")
+
+
+@main.command("callbacks")
+@click.option("--days", default=7, show_default=True, help="How far to look back.")
+def callback_health(days: int) -> None:
+    """Show how many tasks a callback told of, and how many were found by asking because none came."""
+    found = Repository(Context().engine).callback_health(now() - timedelta(days=days))
+    click.echo(f"told by a callback  {found.get('callback', 0)}")
+    click.echo(f"rescued by polling  {found.get('poll', 0)}")
 
 
 @main.command("set-aside")

@@ -24,6 +24,7 @@ from worker.tasks.follow_up import follow_up
 from worker.tasks.request import request
 from worker.tasks.submit import submit
 from worker.tasks.sweep import sweep
+from worker.tasks.tidy import tidy
 
 try:
     settings = load()
@@ -89,7 +90,10 @@ def _sweep() -> None:
 
 @app.task(name=messages.EXPIRE)
 def _expire() -> None:
-    expire(retention=services().retention, days=settings.retention_days, clock=now)
+    s = services()
+    expire(retention=s.retention, days=settings.retention_days, clock=now)
+    prefix = settings.s3_key_template.partition("{")[0]
+    tidy(transfers=s.store.transfers, bucket=s.bucket, clock=now, prefix=prefix)
 
 
 @setup_logging.connect

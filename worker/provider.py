@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from worker.jobs import retry
 from worker.jobs.model import Job
 from worker.jobs.tokens import callback_token
 from worker.kling import catalog, wire
@@ -50,6 +51,11 @@ class Provider:
     def expected_at(self, job: Job, body: Mapping[str, Any], now: datetime) -> datetime:
         """When a task that was created now is likely done."""
         return now + timedelta(seconds=catalog.expected_seconds(job.family, body) * self.pace)
+
+    @property
+    def absent_after(self) -> timedelta:
+        """After this long, a create that left no trace did not happen."""
+        return timedelta(seconds=max(self.seconds, retry.ABSENT_SECONDS * self.pace))
 
     def concurrency(self, account: str) -> int | None:
         """The slots that are configured for an account; None when there is no such account."""

@@ -239,10 +239,10 @@ def poison(world: World, jobs: int, _rounds: int) -> None:
         app.close()
 
 
-def poison_bytes(world: World, jobs: int, _rounds: int) -> None:
-    """Bytes that are no message at all."""
+def poison_bytes(world: World, jobs: int, rounds: int) -> None:
+    """Bytes that are no message at all: each may end the worker that takes it, none may keep it from coming back."""
     with world.load(jobs, every=0.2), world.redis() as broker:
-        for queue in messages.QUEUES:
+        for queue in messages.QUEUES[:rounds]:
             broker.lpush(queue, b"not a message", b"{}", b'{"body": "e30=", "headers": {}, "properties": {}}')
 
 
@@ -459,7 +459,7 @@ SCENARIOS: dict[str, Scenario] = {
     "messages thrice": Scenario(messages_twice, 40, 4),
     "two versions": Scenario(two_versions, 30, 0),
     "poison messages": Scenario(poison, 20, 0),
-    "poison bytes": Scenario(poison_bytes, 20, 0),
+    "poison bytes": Scenario(poison_bytes, 20, 5),
     "deploys": Scenario(deploys, 40, 3),
     "headline": Scenario(headline, 2000, 100, seconds=300, by_name_only=True),
 }

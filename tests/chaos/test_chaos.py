@@ -25,9 +25,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         "SIGTERM to all, twice",
         "Redis wiped",
         "PostgreSQL connections killed",
-        "bucket cut",
         "callbacks forged",
         "messages thrice",
+        "poison bytes",
     ],
 )
 def test_every_promise_holds(world: World, name: str) -> None:

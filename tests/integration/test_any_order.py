@@ -7,7 +7,7 @@ between any two steps. P1 to P4 hold at every moment, and once the world is whol
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -51,7 +51,7 @@ class FakeProvider:
     """A provider that keeps its own truth, and may be told how to spoil its next answers."""
 
     seconds = 10.0
-    pace = 1.0
+    absent_after = timedelta(seconds=20)
 
     def __init__(self) -> None:
         self.tasks: dict[str, TaskStatus] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from io import BytesIO
 
 import pytest
@@ -99,6 +100,8 @@ def test_callbacks_may_come_as_they_like(home: House, app: Receiver, fate: str) 
     proven(home, job_id)
     assert home.creates()[job_id] == 1
     assert 1 == len(app.bodies)
+    if fate == "no_callback":
+        assert {"poll": 1} == home.services.store.callback_health(home.clock() - timedelta(days=1))
 
 
 def test_a_failed_task_is_told_with_its_reason(home: House, app: Receiver) -> None:

@@ -10,9 +10,10 @@ SUBMIT_AGAIN = (2, 5, 10, 20, 40, 60)
 #: Seconds between look-ups of a create whose outcome is unknown. In all about five minutes: several times what the
 #: provider may take to make a task visible.
 LOOK_UP = (1, 2, 4, 8, 15, 30, 60, 60, 120)
-#: So many answers "no such task" in a row, the last at least `ABSENT_SECONDS` after the create left, prove absence.
+#: So many answers "no such task" in a row, the last at least `ABSENT_SECONDS` after the create left, prove absence:
+#: at the provider's own pace, and never before its call would have timed out.
 ABSENT_LOOKUPS = 4
-ABSENT_SECONDS = 30
+ABSENT_SECONDS = 120
 #: Seconds until a bucket of ours that failed is tried again.
 BUCKET_AGAIN = (15,)
 #: How often a create may leave in all, each time only after its predecessor was proven absent.

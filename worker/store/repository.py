@@ -18,9 +18,11 @@ from ulid import ULID
 from worker.jobs.machine import DUE_STEP, Event, Step, move
 from worker.jobs.model import ENDS, Job, ResultFile, State
 from worker.store.accounts import HOLDING, wake
-from worker.store.tables import deliveries, events, files, jobs, payloads, transfers
+from worker.store.tables import callbacks, deliveries, events, files, jobs, payloads, transfers
 from worker.store.transfers import Transfers
 
+#: How providers call the end of a task in a callback.
+_ENDED_WORDS = ("succeed", "succeeded", "failed")
 _JOB_COLUMNS = [jobs.c[field.name] for field in fields(Job)]
 _FILE_COLUMNS = [files.c[field.name] for field in fields(ResultFile)]
 
@@ -179,6 +181,19 @@ class Repository:
         with self._engine.begin() as connection:
             return list(connection.execute(query).scalars())
 
+    def found_by(self, job_id: str) -> str:
+        """What led to the end of a task: a `callback` that said so, or a `poll` because none came."""
+        told = select(callbacks.c.id).where(callbacks.c.job_id == job_id, callbacks.c.status.in_(_ENDED_WORDS)).limit(1)
+        with self._engine.begin() as connection:
+            return "callback" if connection.execute(told).first() else "poll"
+
+    def callback_health(self, since: datetime) -> dict[str, int]:
+        """How many tasks ended since then, by what led to their end."""
+        by = events.c.data["found_by"].astext
+        query = select(by, func.count()).where(events.c.at >= since, by.is_not(None)).group_by(by)
+        with self._engine.begin() as connection:
+            return {str(row[0]): int(row[1]) for row in connection.execute(query)}
+
     def timeline(self, job_id: str) -> list[dict[str, Any]]:
         """What happened to a job, in order."""
         query = select(events.c.sequence, events.c.type, events.c.at, events.c.data)
@@ -200,6 +215,7 @@ class Repository:
         due_at: datetime | None = None,
         answer: bytes | None = None,
         changes: Mapping[str, Any] | None = None,
+        note: Mapping[str, Any] | None = None,
         gate: Callable[[Connection], None] | None = None,
     ) -> Moved | None:
         """Take `job`, as it was read, where `event` leads; None when the event changes nothing or somebody was faster.
@@ -234,7 +250,7 @@ class Repository:
             moved = _job(row)
             if answer is not None:
                 connection.execute(update(payloads).where(payloads.c.job_id == job.id).values(answer=answer))
-            data = {"event": event, "code": moved.error_code, "message": moved.error_message}
+            data = {"event": event, "code": moved.error_code, "message": moved.error_message, **(note or {})}
             event_id = _record(connection, job.id, f"job.{led.state}", now, data)
             told = _tell(connection, moved, event_id, now) if ended else ()
             freed = job.state in HOLDING and led.state not in {*HOLDING, State.ACCEPTED}

@@ -35,7 +35,7 @@ def follow_up(
     try:
         task, answer = provider.query(job, clock())
     except ResourceMissing:
-        moved = _missing(job, store=store, now=clock())
+        moved = _missing(job, store=store, provider=provider, now=clock())
     except (KlingError, HttpError) as fault:
         log.warning("follow_up.unanswered", job=job.id, reason=str(fault))
         moved = _unanswered(job, store=store, now=clock())
@@ -64,14 +64,16 @@ def _told(
         case TaskStatus.SUCCEEDED:
             _learn(job, task, store=store, accounts=accounts, provider=provider)
             changes = {"units": task.units, "lookups": 0}
-            return store.move(job, Event.TASK_SUCCEEDED, now, answer=answer, changes=changes) or adopted
+            note = {"found_by": store.found_by(job.id)}
+            return store.move(job, Event.TASK_SUCCEEDED, now, answer=answer, changes=changes, note=note) or adopted
         case TaskStatus.FAILED:
             changes = {
                 "units": task.units,
                 "error_code": "task_failed",
                 "error_message": task.message or "no reason given",
             }
-            return store.move(job, Event.TASK_FAILED, now, answer=answer, changes=changes) or adopted
+            note = {"found_by": store.found_by(job.id)}
+            return store.move(job, Event.TASK_FAILED, now, answer=answer, changes=changes, note=note) or adopted
         case _:
             return _still_running(job, store=store, now=now) or adopted
 
@@ -92,20 +94,20 @@ def _still_running(job: Job, *, store: Repository, now: datetime) -> Moved | Non
     return None
 
 
-def _missing(job: Job, *, store: Repository, now: datetime) -> Moved | None:
+def _missing(job: Job, *, store: Repository, provider: Provider, now: datetime) -> Moved | None:
     """The provider says definitely that it has no such task."""
     lookups = job.lookups + 1
     if job.state is State.RUNNING and lookups >= retry.LOST_LOOKUPS:
         return _lost(job, "the provider no longer knows the task", store=store, now=now)
-    if job.state is State.SUBMITTING and _is_absent(job, lookups, now):
+    if job.state is State.SUBMITTING and _is_absent(job, lookups, provider=provider, now=now):
         return _absent(job, store=store, now=now)
     store.postpone(job, retry.after(retry.LOOK_UP, lookups, now, endless=True) or now, lookups=lookups)
     return None
 
 
-def _is_absent(job: Job, lookups: int, now: datetime) -> bool:
+def _is_absent(job: Job, lookups: int, *, provider: Provider, now: datetime) -> bool:
     # `updated_at` of a job that is being submitted is the moment its create could leave.
-    return lookups >= retry.ABSENT_LOOKUPS and now - job.updated_at >= timedelta(seconds=retry.ABSENT_SECONDS)
+    return lookups >= retry.ABSENT_LOOKUPS and now - job.updated_at >= provider.absent_after
 
 
 def _absent(job: Job, *, store: Repository, now: datetime) -> Moved | None:

@@ -1,0 +1,184 @@
+"""The ways to copy that the archive is measured against, one in each process: reads an order, prints its cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import requests
+from botocore.config import Config
+
+from infra.http import Guard, Http
+from infra.object_store import ObjectStore
+from infra.settings import load as load_settings
+from tests.fakes import a_job
+from worker.copier import Copier
+from worker.jobs.transfer import Transfer
+from worker.kling.wire import Output
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is to be copied, from where to where."""
+
+    url: str
+    count: int
+    threads: int
+    endpoint: str
+    key: str
+    secret: str
+    bucket: str
+
+
+Way = Callable[[Load], Callable[[int], object]]
+
+
+class _Ledger:
+    """A ledger that keeps nothing: rows are measured by `latency_vs_bare`'s tests, bytes here."""
+
+    def save(self, transfer: Transfer) -> None:
+        """Nothing."""
+
+    def drop(self, transfer: Transfer) -> None:
+        """Nothing."""
+
+
+def _client(load: Load) -> Any:
+    return boto3.client(
+        "s3", endpoint_url=load.endpoint, region_name="us-east-1", aws_access_key_id=load.key,
+        aws_secret_access_key=load.secret,
+        config=Config(signature_version="s3v4", s3={"addressing_style": "path"}, max_pool_connections=32),
+    )  # fmt: skip
+
+
+class _Sized:
+    """A body with a length: without one, `requests` would send it in chunks, which S3 does not take."""
+
+    def __init__(self, source: requests.Response) -> None:
+        self.len = int(source.headers["Content-Length"])
+        self._pieces = source.iter_content(2**18)
+
+    def read(self, _size: int = -1) -> bytes:
+        """What came."""
+        return next(self._pieces, b"")
+
+
+def floor(load: Load) -> Callable[[int], object]:
+    """One GET streamed into one presigned PUT, nothing looked at."""
+    client = _client(load)
+
+    def copy(number: int) -> object:
+        where = {"Bucket": load.bucket, "Key": f"bench/{number}"}
+        link = client.generate_presigned_url("put_object", Params=where)
+        with requests.get(load.url, stream=True, timeout=60) as source:
+            requests.put(link, data=_Sized(source), timeout=60).raise_for_status()
+        return None
+
+    return copy
+
+
+def usual(load: Load) -> Callable[[int], object]:
+    """`requests` into `upload_fileobj`, as it comes."""
+    client = _client(load)
+
+    def copy(number: int) -> object:
+        with requests.get(load.url, stream=True, timeout=60) as source:
+            client.upload_fileobj(source.raw, load.bucket, f"bench/{number}")
+        return None
+
+    return copy
+
+
+def rclone(load: Load) -> Callable[[int], object]:
+    """`rclone copyurl`, by its defaults but for the remote."""
+    remote = f":s3,provider=Other,endpoint='{load.endpoint}',access_key_id='{load.key}',secret_access_key={load.secret}"
+
+    def copy(number: int) -> object:
+        to = f"{remote}:{load.bucket}/bench/{number}"
+        command = ["rclone", "copyurl", "--s3-no-check-bucket", load.url, to]
+        return subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - a fixed command
+
+    return copy
+
+
+def _copier(load: Load) -> Copier:
+    settings = load_settings(
+        {
+            "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1",
+            "S3_ENDPOINT_URL": load.endpoint, "S3_ACCESS_KEY_ID": load.key, "S3_SECRET_ACCESS_KEY": load.secret,
+            "S3_BUCKET": load.bucket, "S3_ADDRESSING_STYLE": "path", "KLING_URL": "kling://a:s@h",
+            "PUBLIC_URL": "http://127.0.0.1:1", "SECRET_KEY": "x" * 32, "GUARD_ALLOW_CIDRS": "127.0.0.0/8",
+        }
+    )  # fmt: skip
+    http = Http(Guard(settings.guard_allow_cidrs))
+    return Copier(http, ObjectStore(settings), settings.s3_key_template, 2**40, slowest=1000, slice_seconds=1000)
+
+
+def ours(load: Load) -> Callable[[int], object]:
+    """Hash, structure, parts that can be resumed: what brings the bytes in."""
+    copier, day = _copier(load), datetime.now(UTC)
+
+    def copy(number: int) -> object:
+        job = a_job(id=f"job{number}", created_at=day)
+        output = Output("video", "original", 0, "1", load.url, None)
+        return copier._arrive(job, output, None, _Ledger(), lambda *_: None, time.monotonic() + 1000)
+
+    return copy
+
+
+def proven(load: Load) -> Callable[[int], object]:
+    """The same with the proof out of the bucket: first and last frame decoded, poster stored."""
+    copier, day = _copier(load), datetime.now(UTC)
+
+    def copy(number: int) -> object:
+        job = a_job(id=f"job{number}", created_at=day)
+        output = Output("video", "original", 0, "1", load.url, None)
+        return copier.copy(job, output, None, _Ledger(), lambda *_: None, until=time.monotonic() + 1000)
+
+    return copy
+
+
+WAYS: dict[str, Way] = {"floor": floor, "ours": ours, "proven": proven, "usual": usual, "rclone": rclone}
+
+
+def peak_mib() -> float:
+    """The most memory this process has had so far. The kernel's own figure starts with the parent's, before exec."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def _cpu() -> float:
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def main() -> None:
+    """Copy once to warm up, then as ordered; the cost of the latter as JSON."""
+    order = json.load(sys.stdin)
+    way, load = order.pop("way"), Load(**order)
+    copy = WAYS[way](load)
+    warm = Load(**{**order, "url": load.url.replace("big", "small")})
+    WAYS[way](warm)(-1)
+    before, cpu, began = peak_mib(), _cpu(), time.perf_counter()
+    with ThreadPoolExecutor(load.threads) as pool:
+        list(pool.map(copy, range(load.count)))
+    cost = {"seconds": time.perf_counter() - began, "cpu": _cpu() - cpu, "rss_growth": peak_mib() - before}
+    print(json.dumps(cost))
+
+
+if __name__ == "__main__":
+    os.environ.pop("AWS_PROFILE", None)
+    main()
