@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -158,6 +161,26 @@ def test_every_process_may_be_killed(up: Running) -> None:
 
     creates = up.emulator("GET", "state")["creates"]
     assert dict.fromkeys(jobs, 1) == {job_id: creates[job_id] for job_id in jobs}
+
+
+def test_another_app_asks_by_a_message_and_is_called_back(up: Running, tmp_path: Path, root: Path) -> None:
+    """P1, P3: an app that imports nothing of ours sends a task, and its own task is called with links that open."""
+    desk = tmp_path / "desk.jsonl"
+    desk.touch()
+    environment = {**os.environ, "SHOP_BROKER": up.access.servers.redis_url, "SHOP_DESK": str(desk)}
+    words = [sys.executable, "-m", "celery", "-A", "tests.e2e.shop", "worker", "-Q", "shop", "-c", "1", "-P", "solo"]
+    ask = "from tests.e2e import shop; shop.order('a red kite', 'order-7'); shop.order('a red kite', 'order-7')"
+    quiet: Any = {"env": environment, "cwd": root, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(words, **quiet) as shop:  # noqa: S603 - our own words
+        try:
+            subprocess.run([sys.executable, "-c", ask], **quiet, check=True, timeout=60)  # noqa: S603 - as above
+            up.until("order-7", lambda _: bool(desk.read_text()), seconds=60)
+        finally:
+            shop.terminate()
+    (event,) = map(json.loads, desk.read_text().splitlines())
+
+    assert ("video.archived", "order-7") == (event["type"], event["data"]["task_info"]["external_task_id"])
+    assert requests.get(event["data"]["task_result"]["videos"][0]["url"], timeout=10).status_code == 200
 
 
 def test_without_any_callback_the_job_still_ends(tmp_path: Path) -> None:
