@@ -36,7 +36,8 @@ class Played:
     def line(self) -> str:
         """In one line."""
         verdict = f"[red]{len(self.broken)} broken[/red]" if self.broken else "[green]kept[/green]"
-        return f"{self.name:<30} {self.jobs:>3} jobs {self.kills:>3} kills {self.seconds:>4.0f} s  {verdict}"
+        after = f", recovered in {max(self.recovery):.1f} s at worst" if self.recovery else ""
+        return f"{self.name:<30} {self.jobs:>3} jobs {self.kills:>3} kills {self.seconds:>4.0f} s  {verdict}{after}"
 
 
 def play(world: World, name: str, scenario: Scenario, *, quick: bool = False) -> Played:

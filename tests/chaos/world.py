@@ -81,6 +81,7 @@ class World:
 
     def __enter__(self) -> Self:
         # Here deaths are our own doing, and a platform does not give up either.
+        self._stack.callback(setattr, procfile, "QUICK_DEATH_SECONDS", procfile.QUICK_DEATH_SECONDS)
         procfile.QUICK_DEATH_SECONDS = 0.0
         try:
             self.app = self._stack.enter_context(receiver())
