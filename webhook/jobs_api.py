@@ -11,7 +11,9 @@ from flask.typing import ResponseReturnValue
 from webhook.auth import caller
 from webhook.problems import KlingProblem, Problem
 from webhook.wiring import Door, door
+from worker import messages
 from worker.jobs import keys
+from worker.jobs.machine import Event
 from worker.jobs.model import Job, ResultFile, State
 
 api = Blueprint("jobs", __name__)
@@ -23,6 +25,18 @@ def one(name: str) -> ResponseReturnValue:
     here = door()
     job = _mine(here, name)
     return jsonify(_shown(here, job, here.store.files([job.id])[job.id]))
+
+
+@api.post("/jobs/<name>/cancel")
+def cancel(name: str) -> ResponseReturnValue:
+    """End a job that the provider was not asked for yet. Kling has no way to take a task back, so later it is 409."""
+    here = door()
+    job = _mine(here, name)
+    moved = None if job.submissions else here.store.move(job, Event.CANCEL_ASKED, here.clock())
+    if moved is None:
+        raise Problem(409, "the job can't be cancelled any more", f"it is {job.state}, and Kling takes no task back")
+    messages.send(here.queue, messages.after(job.id, None, moved.deliveries, moved.woken))
+    return jsonify(_shown(here, moved.job, []))
 
 
 @api.get("/jobs/<name>/timeline")

@@ -211,3 +211,16 @@ def test_a_receiver_that_is_gone_is_left_alone(home: House, app: Receiver) -> No
 
     assert [State.ARCHIVED] == home.until_end(job_id)
     assert 1 == len(app.bodies)
+
+
+def test_a_job_can_be_cancelled_until_kling_was_asked(home: House, app: Receiver) -> None:
+    """Cancelled in time it is told as failed and never submitted; afterwards it is 409, since Kling takes nothing back."""
+    first, second = home.submit(callback_url=app.url), home.submit()
+    cancelled = requests.post(f"{home.url}/api/jobs/{first}/cancel", headers=home.headers, timeout=10)
+    home.drain()
+    late = requests.post(f"{home.url}/api/jobs/{second}/cancel", headers=home.headers, timeout=10)
+
+    assert [State.CANCELLED, State.ARCHIVED] == home.until_end(first, second)
+    assert [200, 409] == [cancelled.status_code, late.status_code]
+    assert first not in home.creates()
+    assert [(first, "failed")] == [(told["task_id"], told["task_status"]) for told in app.bodies]

@@ -1,0 +1,120 @@
+"""The broker fails, or holds what nobody should have put there."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+import uuid
+from contextlib import suppress
+
+from infra.queue import make_celery
+from infra.settings import load
+from tests.chaos.world import World
+from worker import messages
+
+
+def redis_down(world: World, jobs: int, seconds: int) -> None:
+    """Nobody listens at the broker's address."""
+    with world.load(jobs, every=0.5):
+        time.sleep(1)
+        world.proxies["redis"].refuse()
+        time.sleep(seconds)
+        world.proxies["redis"].heal()
+
+
+def redis_wiped(world: World, jobs: int, rounds: int) -> None:
+    """FLUSHALL: every message, every binding and every unacknowledged task is gone."""
+    with world.load(jobs, every=0.2):
+        for _ in range(rounds):
+            time.sleep(1.5)
+            with world.redis() as broker:
+                broker.flushall()
+
+
+def redis_restarted(world: World, jobs: int, rounds: int) -> None:
+    """The broker dies without having written anything, and comes back empty."""
+    with world.load(jobs, every=0.3):
+        for _ in range(rounds):
+            time.sleep(2)
+            world.deployment.servers.redis.kill()
+            world.run.kills += 1
+            time.sleep(1)
+            world.deployment.servers.redis.start()
+
+
+def redis_blackholed(world: World, jobs: int, seconds: int) -> None:
+    """The broker's address takes connections and never says a word."""
+    with world.load(jobs, every=0.5):
+        time.sleep(1)
+        world.proxies["redis"].blackhole()
+        time.sleep(seconds)
+        world.proxies["redis"].heal()
+
+
+def redis_full(world: World, jobs: int, seconds: int) -> None:
+    """The broker's memory is used up: it answers every write with an error (noeviction)."""
+    with world.load(jobs, every=0.5), world.redis() as broker:
+        time.sleep(1)
+        broker.config_set("maxmemory-policy", "noeviction")
+        broker.config_set("maxmemory", "1")
+        time.sleep(seconds)
+        broker.config_set("maxmemory", "0")
+
+
+def redis_crowded(world: World, jobs: int, seconds: int) -> None:
+    """The broker takes no further connection, and those that it had are gone."""
+    with world.load(jobs, every=0.5), world.redis() as broker:
+        time.sleep(1)
+        broker.config_set("maxclients", "1")
+        world.proxies["redis"].drop()
+        time.sleep(seconds)
+        broker.config_set("maxclients", "10000")
+
+
+def messages_twice(world: World, jobs: int, rounds: int) -> None:
+    """Whatever lies in a queue lies there three times: the worker is held while copies are put beside it."""
+    with world.load(jobs, every=0.05, prompt="a cat [fate: callback_twice]"):
+        for _ in range(rounds):
+            _held(world, signal.SIGSTOP)
+            time.sleep(1.5)
+            with world.redis() as broker:
+                for queue in messages.QUEUES:
+                    for body in broker.lrange(queue, 0, -1):
+                        broker.lpush(queue, _copy(body), _copy(body))
+            _held(world, signal.SIGCONT)
+            time.sleep(1)
+
+
+def _held(world: World, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, KeyError):
+        os.killpg(world.deployment.pids["worker"], number)
+
+
+def _copy(body: bytes) -> bytes:
+    message = json.loads(body)
+    message["properties"]["delivery_tag"] = str(uuid.uuid4())
+    return json.dumps(message).encode()
+
+
+def poison(world: World, jobs: int, _rounds: int) -> None:
+    """On our queues lie a task that nobody knows, wrong arguments, and ids that nobody has."""
+    broker_url = world.deployment.access.servers.redis_url
+    with world.load(jobs, every=0.2):
+        app = make_celery(load({**world.deployment._make_runner()._env, "REDIS_URL": broker_url}))
+        for queue in messages.QUEUES:
+            app.send_task("reelhook.of.tomorrow.v9", args=["x"], queue=queue)
+            app.send_task(messages.SUBMIT, args=[], queue=queue)
+            app.send_task(messages.SUBMIT, args=["a", "b", "c"], kwargs={"d": 1}, queue=queue)
+            app.send_task(messages.ARCHIVE, args=[{"no": "id"}], queue=queue)
+            app.send_task(messages.ANNOUNCE, args=["msg_\0"], queue=queue)
+            app.send_task(messages.FOLLOW_UP, args=["nobody"], queue=queue)
+        app.close()
+
+
+def poison_bytes(world: World, jobs: int, rounds: int) -> None:
+    """Bytes that are no message at all: each may end the worker that takes it, none may keep it from coming back."""
+    with world.load(jobs, every=0.2), world.redis() as broker:
+        for queue in messages.QUEUES[:rounds]:
+            broker.lpush(queue, b"not a message", b"{}", b'{"body": "e30=", "headers": {}, "properties": {}}')

@@ -1,0 +1,110 @@
+"""Processes die: killed, asked to go, replaced."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from tests.chaos.world import World, until
+
+
+def _varied(least: float, most: float) -> float:
+    return random.uniform(least, most)  # noqa: S311 - it spreads faults over time, and guards nothing
+
+
+def calm(world: World, jobs: int, _rounds: int) -> None:
+    """Nothing fails: what the others are compared with."""
+    world.submit(jobs, every=0.05)
+
+
+def worker_killed(world: World, jobs: int, rounds: int) -> None:
+    """SIGKILL the worker, its main process or one of its pool, again and again under load."""
+    with world.load(jobs, every=0.3):
+        for turn in range(rounds):
+            time.sleep(_varied(1.5, 3.5))
+            pid = world.deployment.pids.get("worker")
+            if turn % 3 == 2:
+                world.kill_child("worker")
+            else:
+                world.kill("worker")
+                world.await_new("worker", pid)
+
+
+def web_killed(world: World, jobs: int, rounds: int) -> None:
+    """SIGKILL the door while callbacks pour in: the tasks of many jobs end together, each calling twice."""
+    with world.load(jobs, every=0.05, prompt="a cat [fate: callback_twice]"):
+        for _ in range(rounds):
+            time.sleep(_varied(0.8, 2))
+            pid = world.deployment.pids.get("web")
+            world.kill("web")
+            world.await_new("web", pid)
+
+
+def web_child_killed(world: World, jobs: int, rounds: int) -> None:
+    """SIGKILL what serves behind gunicorn's arbiter."""
+    with world.load(jobs, every=0.1, prompt="a cat [fate: callback_twice]"):
+        for _ in range(rounds):
+            time.sleep(1)
+            world.kill_child("web")
+
+
+def beat_killed(world: World, jobs: int, rounds: int) -> None:
+    """SIGKILL beat while half of the jobs get no callback, so that only sweeps move them."""
+    with world.load(jobs, every=0.1, prompt="a cat [fate: no_callback]"):
+        for _ in range(rounds):
+            pid = world.deployment.pids.get("beat")
+            world.kill("beat")
+            world.await_new("beat", pid)
+            time.sleep(2)
+
+
+def terminated(world: World, jobs: int, rounds: int) -> None:
+    """SIGTERM to every process of every group at once, while a file is slowly copied."""
+    _terminated(world, jobs, rounds, times=1)
+
+
+def terminated_twice(world: World, jobs: int, rounds: int) -> None:
+    """The same, and a second SIGTERM one second later."""
+    _terminated(world, jobs, rounds, times=2)
+
+
+def _terminated(world: World, jobs: int, rounds: int, *, times: int) -> None:
+    world.fault("cdn", "slow=60000", 4)
+    with world.load(jobs, every=0.3):
+        for _ in range(rounds):
+            time.sleep(3)
+            world.terminate_all(times=times)
+            world.await_door()
+
+
+def deploys(world: World, jobs: int, rounds: int) -> None:
+    """A deploy every few seconds: the next version comes up, everything old is asked to stop."""
+    with world.load(jobs, every=0.5):
+        for _ in range(rounds):
+            with world.second_version():
+                time.sleep(4)
+                world.terminate_all()
+                world.await_door()
+
+
+def two_versions(world: World, jobs: int, _rounds: int) -> None:
+    """Two beats and two workers share the rows and the broker."""
+    with world.second_version() as other:
+        until(lambda: len(other.pids) == 2)
+        time.sleep(4)
+        world.submit(jobs, every=0.1, prompt="a cat [fate: callback_twice]")
+        world.settle(60)
+
+
+def headline(world: World, jobs: int, rounds: int) -> None:
+    """A stream of jobs through SIGKILLs of worker, web and beat in turn, and a wiped broker after every tenth."""
+    with world.load(jobs, every=0.15):
+        for turn in range(rounds):
+            name = ("worker", "web", "worker", "beat")[turn % 4]
+            pid = world.deployment.pids.get(name)
+            world.kill(name)
+            world.await_new(name, pid)
+            time.sleep(_varied(2, 5))
+            if turn % 10 == 9:
+                with world.redis() as broker:
+                    broker.flushall()
