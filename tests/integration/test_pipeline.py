@@ -214,7 +214,7 @@ def test_a_receiver_that_is_gone_is_left_alone(home: House, app: Receiver) -> No
 
 
 def test_a_job_can_be_cancelled_until_kling_was_asked(home: House, app: Receiver) -> None:
-    """Cancelled in time it is told as failed and never submitted; afterwards it is 409, since Kling takes nothing back."""
+    """Cancelled in time it is told as failed and never submitted; afterwards it is 409."""
     first, second = home.submit(callback_url=app.url), home.submit()
     cancelled = requests.post(f"{home.url}/api/jobs/{first}/cancel", headers=home.headers, timeout=10)
     home.drain()
