@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
@@ -271,7 +272,10 @@ class _GuardedAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = _pools(self._judge)
 
 
+@lru_cache(maxsize=8)
 def _pools(guard: Guard) -> dict[str, Any]:
+    """Classes cost more to make than to use, and a session lives for one call."""
+
     def judged(sock: Any, *, tls: bool) -> Any:
         host, port = sock.getpeername()[:2]
         if refusal := guard.refusal(ip_address(str(host).partition("%")[0]), port, tls=tls):

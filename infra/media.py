@@ -40,11 +40,22 @@ def probe(file: IO[bytes] | Any) -> MediaFacts:
 
     A file that was cut after its index still opens; its last frame does not decode.
     """
+    return _probed(file)[0]
+
+
+def probe_film(file: IO[bytes] | Any) -> tuple[MediaFacts, bytes]:
+    """The same for a video, and a poster of it: its first frame is decoded anyway. Raises `NotMedia`."""
+    facts, frame = _probed(file)
+    if facts.width is None:
+        raise NotMedia("gives no poster")
+    return facts, _jpeg(frame)
+
+
+def _probed(file: IO[bytes] | Any) -> tuple[MediaFacts, Any]:
     try:
         with av.open(file, "r", metadata_errors="ignore") as container:
             facts = _facts(container)
-            _decode_ends(container, next(iter([*container.streams.video, *container.streams.audio])))
-            return facts
+            return facts, _decode_ends(container, next(iter([*container.streams.video, *container.streams.audio])))
     except FFmpegError as fault:
         raise NotMedia(f"does not decode ({fault.strerror})") from fault
 
@@ -75,8 +86,10 @@ def _rate(rate: Fraction | None) -> float | None:
     return round(float(rate), 3) if rate else None
 
 
-def _decode_ends(container: Any, stream: Any) -> None:
-    if next(container.decode(stream), None) is None:
+def _decode_ends(container: Any, stream: Any) -> Any:
+    """The first frame, once the last one has decoded too."""
+    first = next(container.decode(stream), None)
+    if first is None:
         raise NotMedia("has no frame that decodes")
     if stream.duration:
         container.seek(stream.start_time + stream.duration if stream.start_time else stream.duration, stream=stream)
@@ -85,6 +98,7 @@ def _decode_ends(container: Any, stream: Any) -> None:
         pass
     if last is None:
         raise NotMedia("has no last frame that decodes")
+    return first
 
 
 def look_at_image(body: bytes) -> MediaFacts:
@@ -119,16 +133,9 @@ def look_at_film(file: IO[bytes] | Any) -> MediaFacts:
         raise NotMedia("is no film") from fault
 
 
-def poster(file: IO[bytes] | Any) -> bytes:
-    """The first frame of a video as JPEG, at most `POSTER_SIDE` pixels on its longest side. Raises `NotMedia`."""
-    try:
-        with av.open(file, "r") as container:
-            frame = next(container.decode(container.streams.video[0]), None)
-    except (FFmpegError, IndexError) as fault:
-        raise NotMedia("gives no poster") from fault
-    if frame is None:
-        raise NotMedia("gives no poster")
-    image = frame.to_image()  # type: ignore[no-untyped-call]  # PyAV leaves this one untyped
+def _jpeg(frame: Any) -> bytes:
+    """At most `POSTER_SIDE` pixels on its longest side."""
+    image = frame.to_image()
     image.thumbnail((POSTER_SIDE, POSTER_SIDE))
     out = BytesIO()
     image.save(out, "JPEG", quality=82)

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from infra.http import HttpError
-from infra.media import MediaFacts, NotMedia, poster, probe, probe_image
+from infra.media import MediaFacts, NotMedia, probe, probe_film, probe_image
 from infra.object_store import StoreError, UploadGone
 from worker.jobs import keys
 from worker.jobs.model import Job, ResultFile
@@ -32,9 +32,12 @@ from worker.source import Progress, Source, SourceChanged, Unproven, resume_head
 _BY_EXTENSION = {extension: kind for kind, extension in keys.EXTENSIONS.items()} | {"jpeg": "image/jpeg"}
 _DEFAULT = {"video": "video/mp4", "image": "image/png", "audio": "audio/mpeg"}
 _LARGEST_IMAGE = 64 * 2**20
-#: Bytes of a part, and of the largest file that goes in one piece. All parts but the last are equally long, as some
-#: stores want it, above S3's least of 5 MiB; 10,000 of them hold 156 GiB.
+#: Bytes of the shortest part, and of the largest file that goes in one piece; above S3's least of 5 MiB.
 PART_BYTES = 16 * 2**20
+#: Bytes of the longest part: what is lost at most when a worker is killed. 10,000 of them hold 625 GiB.
+LONGEST_PART = 64 * 2**20
+#: So many parts a file has about, where the limits allow: each costs a round trip, and a row.
+_PARTS = 8
 #: One fetch that takes longer than this is given up; what came of it stays.
 _FETCH_LIMIT = timedelta(hours=1)
 #: A film may be so much longer or shorter than the provider says, in seconds and as a part of it.
@@ -215,7 +218,7 @@ class Copier:
         assert at.upload_id is not None
         body: Body
         with _of(source):
-            body, length = source.take(PART_BYTES)
+            body, length = source.take(_part_bytes(source.length))
             try:
                 etag = self.bucket.put_part(at.key, at.upload_id, len(at.etags) + 1, body, length)
             except UploadGone:  # a lifecycle rule ended it: its parts are lost
@@ -267,27 +270,29 @@ class Copier:
 
     def _prove(self, job: Job, output: Output, key: str, size: int) -> tuple[MediaFacts, str | None]:
         with self.bucket.open(key, size) as file:
-            facts = self._facts(output, file, size)
-            if output.kind != "video" or not self.posters:
-                return facts, None
-            file.seek(0)
-            picture = poster(file)
+            facts, picture = self._facts(output, file, size)
+        self._agree(output, facts)
+        if picture is None:
+            return facts, None
         poster_key = keys.poster_key(key)
         metadata = {**_metadata(job, output), "reelhook-sha256": sha256(picture).hexdigest()}
         filename = keys.download_name(job, poster_key)
         self.bucket.put(poster_key, picture, content_type="image/jpeg", filename=filename, metadata=metadata)
         return facts, poster_key
 
-    def _facts(self, output: Output, file: Any, size: int) -> MediaFacts:
-        if output.kind == "image":
-            if size > _LARGEST_IMAGE:
-                raise NotMedia("is too large for a picture")
-            return probe_image(file.read())
-        facts = probe(file)
+    def _facts(self, output: Output, file: Any, size: int) -> tuple[MediaFacts, bytes | None]:
+        if output.kind == "video" and self.posters:
+            return probe_film(file)
+        if output.kind != "image":
+            return probe(file), None
+        if size > _LARGEST_IMAGE:
+            raise NotMedia("is too large for a picture")
+        return probe_image(file.read()), None
+
+    def _agree(self, output: Output, facts: MediaFacts) -> None:
         said = float(output.duration) if output.duration else None
         if said and facts.duration and abs(said - facts.duration) > max(_DURATION_SLACK[0], said * _DURATION_SLACK[1]):
             raise NotMedia(f"lasts {facts.duration} s, and the provider says {output.duration} s")
-        return facts
 
 
 class _of:  # noqa: N801 - reads as a word in `with _of(source):`
@@ -302,6 +307,13 @@ class _of:  # noqa: N801 - reads as a word in `with _of(source):`
     def __exit__(self, kind: object, fault: object, trace: object) -> None:
         if isinstance(fault, StoreError) and self._source.fault:
             raise self._source.fault
+
+
+def _part_bytes(length: int | None) -> int:
+    """Bytes of each part of a file of `length`, but for its last: some stores want them equal, also after a resume."""
+    if length is None:
+        return PART_BYTES  # held in memory
+    return min(max(-(-length // _PARTS), PART_BYTES), LONGEST_PART)
 
 
 def _content_type(output: Output) -> str:

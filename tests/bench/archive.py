@@ -66,7 +66,9 @@ def run() -> None:
             "100 x 5 MiB, 40 ms": load("small", 100, far),
         }
         costs = {name: _measure(case) for name, case in cases.items()}
-    _show(costs)
+        served.files["big"] = film_of(body, 2 * 2**30)
+        huge = _once("proven", load("big", 1, near))
+    _show(costs, huge)
 
 
 @contextmanager
@@ -100,7 +102,7 @@ def _median(costs: list[Cost]) -> Cost:
     return Cost(of("seconds"), of("cpu"), of("rss_growth"))
 
 
-def _show(costs: dict[str, dict[str, Cost]]) -> None:
+def _show(costs: dict[str, dict[str, Cost]], huge: Cost) -> None:
     table = Table("case", "way", "vs floor", "", "CPU vs floor", "RSS growth MiB", title="throughput")
     for case, ways in costs.items():
         floor = ways["floor"]
@@ -109,7 +111,7 @@ def _show(costs: dict[str, dict[str, Cost]]) -> None:
             cpu, bar = f"{cost.cpu / floor.cpu:.2f}", "█" * round(ratio * 10)
             table.add_row(case, way, f"{ratio:.2f}", bar, cpu, f"{cost.rss_growth:.0f}")
     Console().print(table)
-    ratios = _ratios(costs)
+    ratios = {**_ratios(costs), "rss_growth_mib_of_2_gib": round(huge.rss_growth, 1)}
     for name, value in ratios.items():
         print(f"{name}={value}")
     if "rclone" not in costs["1 x 200 MiB"]:

@@ -115,6 +115,8 @@ class World:
         """Play a scenario in here: faults of the last one are gone, and a caller watches the door all the time."""
         self.heal()
         self.await_door()
+        # A limit that an earlier storm of 1303 taught is unlearned over minutes: its slowness is not this scenario's.
+        self.rows("delete from accounts returning name")
         logs = self.deployment.state.glob("logs/*.log")
         self.run = Run(
             name,

@@ -32,6 +32,7 @@ ALL = {"video-0.mp4", "video-0.poster.jpg", "manifest.json"}
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts as small as S3 allows, so that a small film has several."""
     monkeypatch.setattr(copying, "PART_BYTES", 5 * 2**20)
+    monkeypatch.setattr(copying, "LONGEST_PART", 5 * 2**20)
 
 
 @pytest.fixture
@@ -231,7 +232,7 @@ class Killed(BaseException):
 
 
 class Dying:
-    """Stands before `target` and dies at its n-th call: before it when n is even, after it when n is odd."""
+    """Stands before `target` and dies after its n-th call, before anybody hears what came of it."""
 
     def __init__(self, target: Any, calls: Iterator[int], at: int) -> None:
         self._target, self._calls, self._at = target, calls, at
@@ -244,8 +245,6 @@ class Dying:
             return value
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            if next(self._calls) == self._at:
-                raise Killed
             answer = value(*args, **kwargs)
             if next(self._calls) == self._at:
                 raise Killed
@@ -256,7 +255,7 @@ class Dying:
 
 @pytest.mark.parametrize("size", [0, 5 * 2**20 + 1000])
 def test_a_worker_may_be_killed_at_every_step(place: Any, size: int) -> None:
-    """P2, P7: before and after each call to the rows or to the bucket, death costs time and nothing else."""
+    """P2, P7: after each call to the rows or to the bucket, death costs time and nothing else."""
     file = film_of(FILM, size) if size else File.of(FILM)
     with place(file) as (made, _):
         for at in count():
@@ -274,5 +273,4 @@ def test_a_worker_may_be_killed_at_every_step(place: Any, size: int) -> None:
                 proven(made, file)
             else:
                 break
-        assert at > 30
-        assert 2 * at > len(file.asked)
+        assert at > 15

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from infra.media import BoxWalk, NotMedia, poster, probe, probe_image
+from infra.media import BoxWalk, NotMedia, probe, probe_film, probe_image
 
 
 def film(*, seconds: int = 1, faststart: bool = True) -> bytes:
@@ -89,7 +89,7 @@ def test_a_cut_film_does_not_probe() -> None:
 @given(st.binary(max_size=500))
 def test_noise_is_no_media(body: bytes) -> None:
     """Any bytes give facts or the documented error, in all three probes."""
-    for look in (lambda: probe(BytesIO(body)), lambda: poster(BytesIO(body)), lambda: probe_image(body)):
+    for look in (lambda: probe(BytesIO(body)), lambda: probe_film(BytesIO(body)), lambda: probe_image(body)):
         try:
             look()
         except NotMedia:
@@ -98,6 +98,6 @@ def test_noise_is_no_media(body: bytes) -> None:
 
 def test_a_poster_is_a_jpeg_of_the_first_frame() -> None:
     """The poster has the film's shape and is a picture that decodes."""
-    facts = probe_image(poster(BytesIO(FILM)))
+    facts = probe_image(probe_film(BytesIO(FILM))[1])
 
     assert ("jpeg", 320, 180) == (facts.container, facts.width, facts.height)
