@@ -128,4 +128,6 @@ def test_old_uploads_that_no_row_knows_are_ended(made: Yard, engine: Engine) -> 
         tidy(transfers=Transfers(engine), bucket=made.bucket, clock=later, prefix="kling/")
         left.append([pending.key for pending in made.bucket.pending()])
 
+    for pending in made.bucket.pending():
+        made.bucket.abort(pending.key, pending.upload_id)
     assert [["kling/lost.mp4", "others/theirs.mp4"], ["others/theirs.mp4"]] == left

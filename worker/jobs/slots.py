@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 #: After a refusal for want of a slot, one more is tried each time that this much has passed.
-UNLEARN = timedelta(minutes=5)
+UNLEARN = timedelta(seconds=30)
 #: How often one job may try whether a stopped account still is.
 PROBE = timedelta(seconds=60)
 

@@ -25,8 +25,8 @@ log = logger(__name__)
 
 _GONE = 410
 _CELERY = "celery://"
-#: Above the longest attempt, so that a delivery is in one pair of hands.
-_LEASE = timedelta(seconds=90)
+#: A delivery is in one pair of hands for as long as an attempt may take, and this.
+_MARGIN = timedelta(seconds=15)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Ways:
 
 def announce(delivery_id: str, *, store: Repository, outbox: Outbox, ways: Ways, clock: Clock) -> None:
     """Make one attempt at a delivery that is due. Does nothing for one that isn't, or has ended."""
-    delivery = outbox.claim(delivery_id, clock(), _LEASE)
+    delivery = outbox.claim(delivery_id, clock(), timedelta(seconds=ways.seconds) + _MARGIN)
     if delivery is None:
         return
     job = store.get(delivery.job_id)
