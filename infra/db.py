@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from typing import Any, TypeVar
 
 import psycopg
@@ -9,6 +10,7 @@ from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DisconnectionError
 
 from infra.settings import Settings
 
@@ -22,8 +24,8 @@ _Answer = TypeVar("_Answer")
 _LOCAL_HOSTS = {None, "", "127.0.0.1", "localhost", "::1"}
 
 
-def make_engine(settings: Settings, *, application: str) -> Engine:
-    """An engine whose connections check that they are alive, and bound how long a statement may take.
+def make_engine(settings: Settings, *, application: str, connections: int | None = None) -> Engine:
+    """An engine of at most so many connections, DATABASE_POOL_SIZE unless said, which bound what a statement may take.
 
     `application` shows in pg_stat_activity. To be made after fork: two processes on one socket corrupt both.
     """
@@ -32,11 +34,10 @@ def make_engine(settings: Settings, *, application: str) -> Engine:
         url = url.update_query_dict({"sslmode": "require"})
     engine = create_engine(
         url,
-        pool_size=settings.database_pool_size,
-        max_overflow=settings.database_pool_size,
+        pool_size=connections or settings.database_pool_size,
+        max_overflow=0,
         pool_timeout=5,
         pool_recycle=300,
-        pool_pre_ping=True,
         connect_args={
             "application_name": application,
             "connect_timeout": 5,
@@ -44,6 +45,7 @@ def make_engine(settings: Settings, *, application: str) -> Engine:
         },
     )
     event.listen(engine, "do_connect", _connect)
+    event.listen(engine, "checkout", _still_there)
     return engine
 
 
@@ -63,3 +65,11 @@ class _Bounded(psycopg.Connection[Any]):
 
 def _connect(_dialect: Any, _record: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> _Bounded:
     return _Bounded.connect(*arguments, **options)
+
+
+def _still_there(connection: psycopg.Connection[Any], _record: Any, _proxy: Any) -> None:
+    """Nothing comes on an idle connection but the server's farewell. To look costs nothing, to ask it a round trip."""
+    idle = select.poll()
+    idle.register(connection.fileno(), select.POLLIN)
+    if idle.poll(0):
+        raise DisconnectionError("the server hung up")

@@ -27,7 +27,8 @@ def make_celery(settings: Settings, name: str = "reelhook") -> Celery:
     """A Celery app without results, chords or priorities: rows hold all that."""
     app = Celery(name, broker=settings.broker_url, set_as_current=False)
     options: dict[str, object] = {}
-    if settings.broker_url.startswith("redis"):
+    on_redis = settings.broker_url.startswith("redis")
+    if on_redis:
         options = {
             "visibility_timeout": VISIBILITY_SECONDS,
             "unacked_restore_interval": 10,
@@ -38,6 +39,7 @@ def make_celery(settings: Settings, name: str = "reelhook") -> Celery:
             "health_check_interval": 15,
         }
     app.conf.update(
+        broker_transport="infra.redis_transport:Transport" if on_redis else None,
         broker_transport_options=options,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
@@ -51,9 +53,10 @@ def make_celery(settings: Settings, name: str = "reelhook") -> Celery:
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
-        worker_enable_remote_control=True,
+        # It holds four connections of a plan that may have twenty; rows and logs say what a worker does.
+        worker_enable_remote_control=False,
         worker_soft_shutdown_timeout=max(settings.shutdown_grace_seconds - 8, 2),
-        worker_cancel_long_running_tasks_on_connection_loss=not settings.broker_url.startswith("redis"),
+        worker_cancel_long_running_tasks_on_connection_loss=not on_redis,
         task_time_limit=VISIBILITY_SECONDS - 60,
         enable_utc=True,
     )

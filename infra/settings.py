@@ -125,7 +125,8 @@ class Settings(BaseModel):
     database_url: Annotated[str, AfterValidator(_database_url)] = Field(
         repr=False, validation_alias=AliasChoices("DATABASE_URL", "POSTGRESQL_ADDON_URI", "SCALINGO_POSTGRESQL_URL")
     )
-    #: Connections one process keeps open at most; small, because a small plan has 20 in all.
+    #: Connections that one web process keeps open at most, small because a small plan has 20 in all. A child of the
+    #: worker has one, as it does one task at a time.
     database_pool_size: int = Field(2, ge=1, le=50, validation_alias="DATABASE_POOL_SIZE")
 
     # --- the hint -----------------------------------------------------------------------------------------------
@@ -250,6 +251,9 @@ class Settings(BaseModel):
     sweep_seconds: float = Field(3, gt=0, le=300, validation_alias="SWEEP_SECONDS")
     #: Days that payloads, callbacks and timelines of ended jobs are kept. Ids and proven files stay for ever.
     retention_days: int = Field(30, ge=1, le=3650, validation_alias="RETENTION_DAYS")
+    #: Web processes and children of the worker, as the Procfile starts them; `reelhook doctor` counts by these.
+    web_concurrency: int = Field(2, ge=1, validation_alias="WEB_CONCURRENCY")
+    worker_concurrency: int = Field(4, ge=1, validation_alias="WORKER_CONCURRENCY")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", validation_alias="LOG_LEVEL")
 
 

@@ -18,6 +18,7 @@ from rich.table import Table
 from infra.http import Http, HttpError
 from infra.object_store import ObjectStore, StoreError
 from infra.settings import BadSettings, Settings, load
+from webhook import budget
 
 #: What the codes of a store mean to the person who set it up. Source: the S3 API reference, "Error responses".
 _WORDS = MappingProxyType(
@@ -39,6 +40,7 @@ _WORDS = MappingProxyType(
     }
 )
 _CHECKSUM_CODES = frozenset({"XAmzContentSHA256Mismatch", "MalformedTrailerError", "InvalidDigest", "BadDigest"})
+_SIGNS = MappingProxyType({True: "ok", False: "FAULT", None: "note"})
 _PART = 5 * 2**20
 _BODY = b"reelhook doctor"
 
@@ -157,19 +159,22 @@ def _lifecycle(store: ObjectStore) -> Finding:
     return Finding(name, good=None, words="none ends unfinished uploads; `reelhook doctor --lifecycle` prints one")
 
 
-def budget(settings: Settings) -> str:
-    """How many connections the processes keep, at most."""
-    pool = settings.database_pool_size
-    return (
-        f"Connections: PostgreSQL {pool} for each web process and each worker child; Redis 6 for each worker, 2 for "
-        "each of its children, 2 for beat, 2 for each web process. A deployment may double all of it for a while."
-    )
+def _connections(settings: Settings) -> int:
+    """Show who holds connections and whether the servers allow that; how many faults that is."""
+    table = Table("process", "how many", "PostgreSQL each", "broker each", title="connections")
+    for one in budget.holders(settings):
+        table.add_row(one.name, str(one.count), str(one.postgres), str(one.broker))
+    Console().print(table)
+    rooms = budget.rooms(settings)
+    for room in rooms:
+        click.echo(f"{_SIGNS[room.good]}  {room.server}: {room.words}")
+    return sum(room.good is False for room in rooms)
 
 
 @click.command("doctor")
 @click.option("--lifecycle", is_flag=True, help="Print the lifecycle configuration that the bucket should have.")
 def doctor(*, lifecycle: bool) -> None:
-    """Write, read, presign, list and delete in the real bucket, and say what is wrong. Exits 1 if anything is."""
+    """Try the real bucket, count connections against what the servers allow, say what is wrong. Exits 1 if so."""
     if lifecycle:
         click.echo(json.dumps({"Rules": [dict(LIFECYCLE_RULE)]}, indent=2))
         return
@@ -178,10 +183,10 @@ def doctor(*, lifecycle: bool) -> None:
     except BadSettings as fault:
         raise click.ClickException(str(fault)) from None
     table = Table("bucket", "", "", title=f"{settings.s3_bucket} at {settings.s3_endpoint_url or 'AWS'}")
-    signs, faults = {True: "ok", False: "FAULT", None: "note"}, 0
+    faults = 0
     for finding in examine(settings, Http()):
         faults += finding.good is False
-        table.add_row(finding.tried, signs[finding.good], finding.words)
+        table.add_row(finding.tried, _SIGNS[finding.good], finding.words)
     Console().print(table)
-    click.echo(budget(settings))
+    faults += _connections(settings)
     sys.exit(1 if faults else 0)

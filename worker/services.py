@@ -67,8 +67,8 @@ class Services:
 
     @cached_property
     def engine(self) -> Engine:
-        """The connections of this process."""
-        return make_engine(self.settings, application="reelhook-worker")
+        """The connection of this process, which does one task at a time."""
+        return make_engine(self.settings, application="reelhook-worker", connections=1)
 
     @cached_property
     def store(self) -> Repository:

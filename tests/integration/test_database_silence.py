@@ -42,3 +42,17 @@ def test_a_silent_database_is_given_up_in_time(
     with engine.connect() as connection:
         assert 3 == connection.execute(text("select 3")).scalar_one()
     engine.dispose()
+
+
+def test_a_connection_that_the_server_ended_is_not_used_again(settings: Settings) -> None:
+    """P5: a restarted server costs no request: its farewell is seen before the next statement leaves."""
+    engine, other = (db.make_engine(settings, application="tests", connections=1) for _ in range(2))
+    with engine.connect() as connection:
+        pid = connection.execute(text("select pg_backend_pid()")).scalar_one()
+    with other.connect() as connection:
+        connection.execute(text("select pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+
+    with engine.connect() as connection:
+        assert pid != connection.execute(text("select pg_backend_pid()")).scalar_one()
+    for one in (engine, other):
+        one.dispose()

@@ -1,0 +1,41 @@
+"""Celery's way to Redis, with one pool of connections a channel where kombu keeps two.
+
+kombu gives each channel one pool for what waits (BRPOP) and one for what does not, and builds a client anew for each
+command. A process that only sends then holds two connections where one does, on plans that have twenty; and the
+client costs more than the command. Here a channel has one pool, and one client for all that does not wait.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu.transport import redis
+
+
+class Channel(redis.Channel):
+    """A channel whose commands go over the connections that it has."""
+
+    _commands: Any = None
+
+    @property
+    def pool(self) -> Any:
+        """The one pool."""
+        return self.async_pool
+
+    def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: FBT001, FBT002 - kombu's signature
+        if asynchronous:  # it keeps a connection to itself while it waits for messages
+            return super()._create_client(asynchronous=True)  # type: ignore[misc]  # the stubs leave it out
+        if self._commands is None:
+            self._commands = super()._create_client()  # type: ignore[misc]  # as above
+        return self._commands
+
+    def _disconnect_pools(self) -> None:
+        # After a fork, too: a client made before holds a pool that is gone.
+        self._commands = None
+        super()._disconnect_pools()  # type: ignore[misc]  # as above
+
+
+class Transport(redis.Transport):
+    """kombu's own, with our channels. Celery takes it by name: `infra.redis_transport:Transport`."""
+
+    Channel = Channel
