@@ -132,11 +132,15 @@ def accounts_list() -> None:
 @accounts.command("resume")
 @click.argument("name")
 def accounts_resume(name: str) -> None:
-    """Let the account called NAME go on; what waits for it is due at once."""
-    resumed = Accounts(Context().engine).resume(name, now())
-    if not resumed:
-        raise click.ClickException(f"nothing of {name} is stopped")
-    click.echo(f"{', '.join(resumed)} may go on")
+    """Let the account called NAME go on, with all the slots that its URL says; what waits for it is due at once."""
+    known, moment = Accounts(Context().engine), now()
+    resumed, forgotten = known.resume(name, moment), known.forget_limits(name, moment)
+    if not resumed and not forgotten:
+        raise click.ClickException(f"nothing of {name} is stopped, and none of its slots were unlearned")
+    for pack in resumed:
+        click.echo(f"{pack} may go on")
+    for pack in forgotten:
+        click.echo(f"{pack} has its configured slots again")
 
 
 @main.command("callbacks")

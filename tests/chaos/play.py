@@ -36,8 +36,14 @@ class Played:
     def line(self) -> str:
         """In one line."""
         verdict = f"[red]{len(self.broken)} broken[/red]" if self.broken else "[green]kept[/green]"
-        after = f", recovered in {max(self.recovery):.1f} s at worst" if self.recovery else ""
-        return f"{self.name:<30} {self.jobs:>3} jobs {self.kills:>3} kills {self.seconds:>4.0f} s  {verdict}{after}"
+        median, worst = self.to_recover
+        after = f"recovered in {median} s, {worst} s at worst" if self.recovery else "nothing was open at the end"
+        return f"{self.name:<30} {self.jobs:>4} jobs {self.kills:>3} kills {self.seconds:>4.0f} s  {verdict}  {after}"
+
+    @property
+    def to_recover(self) -> tuple[str, str]:
+        """Seconds from the end of the fault to the end of the jobs that were open then: median and worst."""
+        return (f"{statistics.median(self.recovery):.1f}", f"{max(self.recovery):.1f}") if self.recovery else ("-", "-")
 
 
 def play(world: World, name: str, scenario: Scenario, *, quick: bool = False) -> Played:
@@ -78,30 +84,33 @@ def table(played: list[Played]) -> Table:
         "jobs",
         "kills",
         "lost",
-        "created twice",
-        "files twice",
+        "duplicated creates",
+        "duplicated files",
+        "to recover s (median)",
+        "(worst)",
         "turned away",
         "slowest answer s",
-        "recovery median s",
-        "worst s",
         "PG, Redis conns",
         "took s",
     )
     for column in numbers:
         shown.add_column(column, justify="right")
     for one in played:
-        median, worst = (statistics.median(one.recovery), max(one.recovery)) if one.recovery else (0, 0)
         shown.add_row(
             one.name,
             "[red]BROKEN[/red]" if one.broken else "[green]kept[/green]",
-            *map(str, (one.jobs, one.kills, one.lost, one.creates_twice, one.files_twice, one.turned_away)),
+            *map(str, (one.jobs, one.kills, one.lost, one.creates_twice, one.files_twice)),
+            *one.to_recover,
+            str(one.turned_away),
             f"{one.slowest:.1f}",
-            f"{median:.1f}",
-            f"{worst:.1f}",
             "{} {}".format(*one.connections),
             f"{one.seconds:.0f}",
         )
     kills, jobs = sum(one.kills for one in played), sum(one.jobs for one in played)
     lost, twice = sum(one.lost for one in played), sum(one.creates_twice for one in played)
-    shown.caption = f"{lost} of {jobs} jobs lost, {twice} created twice, through {kills} deaths"
+    files = sum(one.files_twice for one in played)
+    shown.caption = (
+        f"{lost} of {jobs} jobs lost, {twice} created twice, {files} files twice, through {kills} deaths. "
+        "To recover: from the end of the fault to the receiver's word, of the jobs that were open then."
+    )
     return shown

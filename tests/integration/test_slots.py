@@ -90,7 +90,7 @@ def test_a_freed_slot_goes_to_the_caller_who_holds_the_fewest(engine: Engine) ->
 
 
 def test_a_refusal_for_want_of_a_slot_teaches_the_limit(engine: Engine) -> None:
-    """1303 with four others running: four are what there is, for a while."""
+    """1303 with four others running: four are what there is, for a while, or until an operator says otherwise."""
     store, accounts = Repository(engine), Accounts(engine)
     for number in range(6):
         store.accept(new(f"job{number}"), MORNING)
@@ -100,6 +100,9 @@ def test_a_refusal_for_want_of_a_slot_teaches_the_limit(engine: Engine) -> None:
 
     assert 4 == accounts.learn_limit(refused, MORNING)
     assert not begin(store, accounts, "job5", 20, seconds=1)
+    assert ["default:videos"] == accounts.forget_limits("default", MORNING)
+    assert ["job5"] == [due.job_id for due in store.claim_due(MORNING, lease=timedelta(seconds=20), limit=9)]
+    assert begin(store, accounts, "job5", 20, seconds=1)
 
 
 def test_a_stopped_account_lets_one_probe_through_at_a_time(engine: Engine) -> None:

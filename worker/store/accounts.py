@@ -5,10 +5,11 @@ A slot is not a row: it is a job that is being submitted or run. So none can lea
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine, Select, func, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -88,17 +89,20 @@ class Accounts:
 
     def resume(self, prefix: str, now: datetime) -> list[str]:
         """Let a stopped account go on, and wake what waits for it; the packs that were stopped. `prefix`: a name."""
-        matching = (accounts.c.name == prefix) | accounts.c.name.startswith(f"{prefix}:", autoescape=True)
+        going_on = {"stopped_at": None, "stopped_reason": None, "probe_at": None}
+        return self._open(_packs(prefix) & accounts.c.stopped_at.is_not(None), going_on, now)
+
+    def forget_limits(self, prefix: str, now: datetime) -> list[str]:
+        """Take the configured slots again, whatever refusals taught; the packs that had learned. `prefix`: a name."""
+        unlearned = {"learned_limit": None, "learned_at": None}
+        return self._open(_packs(prefix) & accounts.c.learned_limit.is_not(None), unlearned, now)
+
+    def _open(self, which: ColumnElement[bool], values: Mapping[str, None], now: datetime) -> list[str]:
+        """Change packs so that more is admitted, and make what waits for them due; their names."""
         with self._engine.begin() as connection:
-            resumed = list(
-                connection.execute(
-                    update(accounts)
-                    .where(matching, accounts.c.stopped_at.is_not(None))
-                    .values(stopped_at=None, stopped_reason=None, probe_at=None)
-                    .returning(accounts.c.name)
-                ).scalars()
-            )
-            for name in resumed:
+            opened = update(accounts).where(which).values(**values).returning(accounts.c.name)
+            names = list(connection.execute(opened).scalars())
+            for name in names:
                 account, _, kind = name.partition(":")
                 connection.execute(
                     update(jobs)
@@ -110,7 +114,7 @@ class Accounts:
                     )
                     .values(due_at=now)
                 )
-        return resumed
+        return names
 
     def all(self) -> list[Account]:
         """Every pack that was ever asked for, by name."""
@@ -162,6 +166,11 @@ def wake(connection: Connection, job: Job, now: datetime) -> tuple[str, ...]:
     )
     woken = update(jobs).where(jobs.c.id.in_(next_ones), jobs.c.state == State.ACCEPTED).values(due_at=now)
     return tuple(connection.execute(woken.returning(jobs.c.id)).scalars())
+
+
+def _packs(prefix: str) -> ColumnElement[bool]:
+    """One pack by its name, or all of an account."""
+    return (accounts.c.name == prefix) | accounts.c.name.startswith(f"{prefix}:", autoescape=True)
 
 
 def _held(account: str, family: str) -> Select[int]:
