@@ -12,8 +12,6 @@ import av
 from av.error import FFmpegError
 from PIL import Image, UnidentifiedImageError
 
-#: Longest side of a poster in pixels.
-POSTER_SIDE = 960
 #: What Pillow raises of bytes that are no picture, or one too large to be honest.
 _NO_PICTURE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
@@ -43,12 +41,12 @@ def probe(file: IO[bytes] | Any) -> MediaFacts:
     return _probed(file)[0]
 
 
-def probe_film(file: IO[bytes] | Any) -> tuple[MediaFacts, bytes]:
-    """The same for a video, and a poster of it: its first frame is decoded anyway. Raises `NotMedia`."""
+def probe_film(file: IO[bytes] | Any) -> tuple[MediaFacts, Any]:
+    """The same for a film, which must have a picture, and its first frame, as PyAV has it. Raises `NotMedia`."""
     facts, frame = _probed(file)
     if facts.width is None:
-        raise NotMedia("gives no poster")
-    return facts, _jpeg(frame)
+        raise NotMedia("holds no picture")
+    return facts, frame
 
 
 def _probed(file: IO[bytes] | Any) -> tuple[MediaFacts, Any]:
@@ -131,15 +129,6 @@ def look_at_film(file: IO[bytes] | Any) -> MediaFacts:
             return _facts(container)
     except (FFmpegError, ValueError) as fault:
         raise NotMedia("is no film") from fault
-
-
-def _jpeg(frame: Any) -> bytes:
-    """At most `POSTER_SIDE` pixels on its longest side."""
-    image = frame.to_image()
-    image.thumbnail((POSTER_SIDE, POSTER_SIDE))
-    out = BytesIO()
-    image.save(out, "JPEG", quality=82)
-    return out.getvalue()
 
 
 class BoxWalk:

@@ -56,6 +56,7 @@ def a_job(**changes: object) -> Job:
         "caller": "default",
         "account": "default",
         "family": "videos/omni-video",
+        "model": "kling-video-o1",
         "state": State.ACCEPTED,
         "external_task_id": None,
         "callback_url": None,
@@ -103,6 +104,7 @@ def a_file(**changes: object) -> ResultFile:
         "video_codec": "h264",
         "audio_codec": None,
         "poster_key": "kling/2026/11/21/01hz/video-0.poster.jpg",
+        "sheet_key": "kling/2026/11/21/01hz/video-0.sheet.jpg",
     }
     return ResultFile(**{**values, **changes})  # type: ignore[arg-type]  # as above
 

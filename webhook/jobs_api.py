@@ -65,6 +65,7 @@ def _shown(here: Door, job: Job, files: list[ResultFile]) -> dict[str, Any]:
     return {
         "id": job.id,
         "family": job.family,
+        "model": job.model,
         "state": job.state,
         "external_task_id": job.external_task_id,
         "provider_task_id": job.provider_task_id,
@@ -80,5 +81,11 @@ def _shown(here: Door, job: Job, files: list[ResultFile]) -> dict[str, Any]:
         },
         "error": {"code": job.error_code, "message": job.error_message} if failed else None,
         "manifest_key": keys.manifest_key(here.settings.s3_key_template, job) if job.state is State.ARCHIVED else None,
-        "files": [{**asdict(file), "url": here.link(file.key)} for file in files],
+        "files": [_file(here, file) for file in files],
     }
+
+
+def _file(here: Door, file: ResultFile) -> dict[str, Any]:
+    """A file, with links to it and to its pictures that open for a while."""
+    keys_of = {"url": file.key, "poster_url": file.poster_key, "sheet_url": file.sheet_key}
+    return {**asdict(file), **{name: here.link(key) if key else None for name, key in keys_of.items()}}

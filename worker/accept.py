@@ -111,6 +111,7 @@ def _new_job(asked: Asked, accounts: list[str], verdict: Verdict) -> NewJob:
         slots=catalog.slots(asked.family, asked.body),
         idempotency_key=asked.idempotency_key,
         family=asked.family,
+        model=catalog.model(asked.family, asked.body),
         external_task_id=_external_id(asked.body),
         callback_url=_callback_url(asked.body),
         on_done=asked.on_done,

@@ -1,7 +1,8 @@
 """Carry one output of a task into the bucket, and prove it there.
 
 On the way: length, SHA-256 and CRC-32 of every byte, the boxes of an MP4 walked. Then, out of the bucket: facts, the
-first and the last frame decoded, a poster. A part is sent while it comes, so memory holds a piece of it at most.
+first and the last frame decoded, a poster and a contact sheet. A part is sent while it comes, so memory holds a piece
+of it at most.
 
 How far it is stands in a row before the first byte leaves and after each part. A file that was taken up by another
 worker has no running SHA-256, which can't be put in a row: it is then read back from the bucket once, and the CRC-32,
@@ -27,6 +28,7 @@ from worker.jobs.model import Job, ResultFile
 from worker.jobs.transfer import Transfer
 from worker.kling.wire import Output
 from worker.ports import Body, Bucket, Http
+from worker.previews import NAMES, Previews
 from worker.source import Progress, Source, SourceChanged, Unproven, resume_headers
 
 _BY_EXTENSION = {extension: kind for kind, extension in keys.EXTENSIONS.items()} | {"jpeg": "image/jpeg"}
@@ -38,15 +40,13 @@ PART_BYTES = 16 * 2**20
 LONGEST_PART = 64 * 2**20
 #: So many parts a file has about, where the limits allow: each costs a round trip, and a row.
 _PARTS = 8
+#: Bytes of the largest file that is held in memory before it leaves, so that its metadata can carry its SHA-256.
+HELD_BYTES = 8 * 2**20
 #: One fetch that takes longer than this is given up; what came of it stays.
 _FETCH_LIMIT = timedelta(hours=1)
 #: A film may be so much longer or shorter than the provider says, in seconds and as a part of it.
 _DURATION_SLACK = (1.0, 0.2)
 _KEPT_DIGESTS = 64
-
-
-class LeaseLost(Exception):
-    """Somebody else copies this job now."""
 
 
 class SliceOver(Exception):
@@ -73,7 +73,7 @@ class Copier:
     largest: int  #: bytes
     slowest: int = 0  #: bytes a second
     slice_seconds: float = 20.0  #: of copying in one task
-    posters: bool = True
+    previews: Previews = field(default_factory=Previews)
     #: Running hashes by upload id, with the size they stand at: the next slice often finds the same process.
     _digests: OrderedDict[str, tuple[int, Any]] = field(default_factory=OrderedDict, repr=False)
 
@@ -98,7 +98,7 @@ class Copier:
         """
         try:
             size, digest = self._arrive(job, output, begun, ledger, progress, until)
-            facts, poster_key = self._prove(job, output, (begun or self.transfer(job, output)).key, size)
+            facts, beside = self._prove(job, output, (begun or self.transfer(job, output)).key, size, progress)
         except HttpError as fault:
             raise Unproven(f"{output.kind} {output.ordinal}: {fault}") from fault
         except (NotMedia, SourceChanged) as fault:
@@ -122,7 +122,8 @@ class Copier:
             fps=facts.fps,
             video_codec=facts.video_codec,
             audio_codec=facts.audio_codec,
-            poster_key=poster_key,
+            poster_key=beside.get("poster"),
+            sheet_key=beside.get("sheet"),
         )
 
     def _begin_anew(self, transfer: Transfer, ledger: Ledger) -> None:
@@ -131,8 +132,9 @@ class Copier:
         ledger.drop(transfer)
 
     def clear(self, transfer: Transfer) -> None:
-        """Leave nothing of a file that was not proven: no object, and no upload of it."""
-        self.bucket.delete(transfer.key)
+        """Leave nothing of a file that was not proven: no object, no picture of it, and no upload."""
+        for key in (transfer.key, *(keys.beside(transfer.key, name) for name in NAMES)):
+            self.bucket.delete(key)
         self._abort(transfer.key)
 
     def _abort(self, key: str) -> None:
@@ -190,8 +192,12 @@ class Copier:
 
     def _send_whole(self, job: Job, output: Output, at: Transfer, source: Source) -> Transfer:
         body, length = source.take(PART_BYTES)
-        with _of(source):
-            self.bucket.put_stream(at.key, body, length, **_label(job, output, at.key))
+        if length <= HELD_BYTES:
+            held = b"".join(iter(body.read, b""))
+            self.bucket.put(at.key, held, **_label(job, output, at.key, source.digest.hexdigest()))
+        else:
+            with _of(source):
+                self.bucket.put_stream(at.key, body, length, **_label(job, output, at.key))
         return replace(at, size=length, crc32=source.crc32, sha256=source.digest.hexdigest(), whole=True)
 
     def _send_parts(
@@ -268,31 +274,24 @@ class Copier:
             raise NotMedia("is not in the bucket as it was sent")
         return digest.hexdigest()
 
-    def _prove(self, job: Job, output: Output, key: str, size: int) -> tuple[MediaFacts, str | None]:
+    def _prove(
+        self, job: Job, output: Output, key: str, size: int, progress: Progress
+    ) -> tuple[MediaFacts, dict[str, str]]:
+        """The facts of the file, and the keys of what now lies beside it, by name."""
+        beside: dict[str, str] = {}
         with self.bucket.open(key, size) as file:
-            facts, picture = self._facts(output, file, size)
-        self._agree(output, facts)
-        if picture is None:
-            return facts, None
-        poster_key = keys.poster_key(key)
-        metadata = {**_metadata(job, output), "reelhook-sha256": sha256(picture).hexdigest()}
-        filename = keys.download_name(job, poster_key)
-        self.bucket.put(poster_key, picture, content_type="image/jpeg", filename=filename, metadata=metadata)
-        return facts, poster_key
+            facts, first = _facts(output, file, size)
+            _agree(output, facts)
+            if output.kind == "video":
+                for name, picture in self.previews.of(file, facts, first, lambda: progress(size, size)):
+                    beside[name] = self._put_beside(job, output, keys.beside(key, name), picture)
+        return facts, beside
 
-    def _facts(self, output: Output, file: Any, size: int) -> tuple[MediaFacts, bytes | None]:
-        if output.kind == "video" and self.posters:
-            return probe_film(file)
-        if output.kind != "image":
-            return probe(file), None
-        if size > _LARGEST_IMAGE:
-            raise NotMedia("is too large for a picture")
-        return probe_image(file.read()), None
-
-    def _agree(self, output: Output, facts: MediaFacts) -> None:
-        said = float(output.duration) if output.duration else None
-        if said and facts.duration and abs(said - facts.duration) > max(_DURATION_SLACK[0], said * _DURATION_SLACK[1]):
-            raise NotMedia(f"lasts {facts.duration} s, and the provider says {output.duration} s")
+    def _put_beside(self, job: Job, output: Output, key: str, picture: bytes) -> str:
+        metadata = _metadata(job, output, sha256(picture).hexdigest())
+        filename = keys.download_name(job, key)
+        self.bucket.put(key, picture, content_type="image/jpeg", filename=filename, metadata=metadata)
+        return key
 
 
 class _of:  # noqa: N801 - reads as a word in `with _of(source):`
@@ -309,6 +308,23 @@ class _of:  # noqa: N801 - reads as a word in `with _of(source):`
             raise self._source.fault
 
 
+def _facts(output: Output, file: Any, size: int) -> tuple[MediaFacts, Any]:
+    """What the file is, and a film's first frame."""
+    if output.kind == "video":
+        return probe_film(file)
+    if output.kind != "image":
+        return probe(file), None
+    if size > _LARGEST_IMAGE:
+        raise NotMedia("is too large for a picture")
+    return probe_image(file.read()), None
+
+
+def _agree(output: Output, facts: MediaFacts) -> None:
+    said = float(output.duration) if output.duration else None
+    if said and facts.duration and abs(said - facts.duration) > max(_DURATION_SLACK[0], said * _DURATION_SLACK[1]):
+        raise NotMedia(f"lasts {facts.duration} s, and the provider says {output.duration} s")
+
+
 def _part_bytes(length: int | None) -> int:
     """Bytes of each part of a file of `length`, but for its last: some stores want them equal, also after a resume."""
     if length is None:
@@ -323,21 +339,24 @@ def _content_type(output: Output) -> str:
     return guess if guess.startswith(f"{output.kind}/") else _DEFAULT.get(output.kind, "application/octet-stream")
 
 
-def _label(job: Job, output: Output, key: str) -> dict[str, Any]:
+def _label(job: Job, output: Output, key: str, digest: str | None = None) -> dict[str, Any]:
     return {
         "content_type": _content_type(output),
         "filename": keys.download_name(job, key),
-        "metadata": _metadata(job, output),
+        "metadata": _metadata(job, output, digest),
     }
 
 
-def _metadata(job: Job, output: Output) -> dict[str, str]:
-    """What an object says of itself. Not its SHA-256: that is known after the last byte, metadata are sent before the
-    first, and to add them is to write the object twice. The row and the manifest have it.
+def _metadata(job: Job, output: Output, digest: str | None = None) -> dict[str, str]:
+    """What an object says of itself. Metadata are sent before the first byte, a SHA-256 is known after the last: a
+    file that is not held in memory goes without. The row and the manifest have it.
     """
-    return {
-        "reelhook-job": job.id,
-        "reelhook-task": keys.safe(job.provider_task_id or ""),
-        "reelhook-output": keys.safe(output.id or ""),
-        "reelhook-family": keys.safe(job.family.replace("/", "-")),
+    said = {
+        "job": job.id,
+        "task": job.provider_task_id,
+        "model": job.model,
+        "family": job.family.replace("/", "-"),
+        "output": output.id,
+        "sha256": digest,
     }
+    return {f"reelhook-{name}": keys.safe(value) for name, value in said.items() if value}

@@ -21,6 +21,7 @@ from worker.copier import Copier
 from worker.inputs import Inputs
 from worker.kling.errors import BadAccountUrl
 from worker.kling.gateways import Account, parse_account
+from worker.previews import Previews
 from worker.provider import Provider
 from worker.store.accounts import Accounts
 from worker.store.aside import Aside
@@ -144,7 +145,7 @@ class Services:
             largest=self.settings.max_result_bytes,
             slowest=self.settings.fetch_slowest,
             slice_seconds=max(self.settings.shutdown_grace_seconds - _MARGIN_SECONDS, 1),
-            posters=self.settings.posters,
+            previews=Previews(self.settings.posters, self.settings.contact_sheets),
         )
 
     @property

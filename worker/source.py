@@ -20,6 +20,10 @@ Progress = Callable[[int, int | None], None]
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
+class LeaseLost(Exception):
+    """Somebody else copies this job now."""
+
+
 class Unproven(Exception):
     """A result could not be fetched, or its bytes are not what they claim to be. Worth a fresh link."""
 

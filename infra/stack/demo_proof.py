@@ -87,6 +87,9 @@ def _prove_file(file: dict[str, Any], expected: Expected, s3: S3Client, bucket: 
     with Image.open(BytesIO(_object(s3, bucket, file["poster_key"]))) as poster:
         poster.load()
         _near(f"ratio of the poster of {key}", seen.width / seen.height, poster.width / poster.height, _RATIO_OFF)
+    with Image.open(BytesIO(_object(s3, bucket, file["sheet_key"]))) as sheet:
+        sheet.load()
+        _near(f"ratio of the contact sheet of {key}", seen.width / seen.height, sheet.width / sheet.height, _RATIO_OFF)
     return Proven(key, seen, file["url"])
 
 

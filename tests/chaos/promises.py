@@ -105,7 +105,8 @@ def files_once_and_proven(world: World, facts: Facts, _ends: frozenset[State]) -
     for file in facts.files:
         files[file["job_id"]].append(file)
     for job, row in facts.jobs.items():
-        wanted = {key for file in files[job] for key in (file["key"], file["poster_key"]) if key}
+        names = ("key", "poster_key", "sheet_key")
+        wanted = {file[name] for file in files[job] for name in names if file[name]}
         there = {key for key in by_job.get(job, ()) if not key.endswith("/manifest.json")}
         archived = row["state"] == State.ARCHIVED
         if there != wanted or (archived and not (files[job] and len(by_job[job]) == len(wanted) + 1)):

@@ -145,7 +145,7 @@ def test_a_worker_killed_while_it_copies_costs_time_only(up: Running) -> None:
 
     assert up.emulator("GET", "state")["creates"][job_id] == 1
     listed = up.client().list_objects_v2(Bucket=up.access.servers.s3_bucket)["Contents"]
-    assert 3 == len([item for item in listed if job_id in item["Key"]])
+    assert 4 == len([item for item in listed if job_id in item["Key"]])
     assert not up.client().list_multipart_uploads(Bucket=up.access.servers.s3_bucket).get("Uploads")
 
 

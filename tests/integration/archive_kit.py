@@ -41,6 +41,22 @@ def film(seconds: int = 1) -> bytes:
         return Path(out.name).read_bytes()
 
 
+def song() -> bytes:
+    """A real MP4 with sound and no picture."""
+    with NamedTemporaryFile(suffix=".mp4") as out, av.open(out.name, "w") as made:
+        stream = made.add_stream("aac", rate=48000)
+        frame = av.AudioFrame(format="fltp", layout="stereo", samples=1024)
+        frame.sample_rate = 48000
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        for number in range(40):
+            frame.pts = number * 1024
+            made.mux(stream.encode(frame))
+        made.mux(stream.encode())
+        made.close()
+        return Path(out.name).read_bytes()
+
+
 @dataclass
 class FakeProvider:
     """A provider that says whatever `outputs` are now, as often as it is asked."""
@@ -133,9 +149,11 @@ def yard(settings: Settings, engine: Engine, outputs: Sequence[Output], **change
 
 def copying_job(made: Yard) -> None:
     """A job with the yard's id, its task done."""
-    new = NewJob(made.job_id, "default", "default", "videos/omni-video", None, None, b"f", b"{}")
+    new = NewJob(
+        made.job_id, "default", "default", "videos/omni-video", None, None, b"f", b"{}", model="kling-video-o1"
+    )
     job, _, _ = made.store.accept(new, MORNING)
     for event in (Event.SUBMIT_BEGUN, Event.SUBMIT_TAKEN, Event.TASK_SUCCEEDED):
-        moved = made.store.move(job, event, MORNING)
+        moved = made.store.move(job, event, MORNING, changes={"provider_task_id": "t1"})
         assert moved is not None
         job = moved.job

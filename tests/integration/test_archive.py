@@ -16,16 +16,17 @@ from sqlalchemy import Engine
 
 from infra.object_store import ObjectStore
 from infra.settings import Settings
-from tests.integration.archive_kit import Yard, copying_job, film, video, yard
+from tests.integration.archive_kit import Yard, copying_job, film, song, video, yard
 from tests.origin import File, Origin, film_of, origin
 from tests.proxy import FaultProxy
 from worker import copier as copying
-from worker import messages
+from worker import messages, previews
 from worker.jobs.model import State
+from worker.previews import Previews
 from worker.store.repository import Repository
 
 FILM = film()
-ALL = {"video-0.mp4", "video-0.poster.jpg", "manifest.json"}
+ALL = {"video-0.mp4", "video-0.poster.jpg", "video-0.sheet.jpg", "manifest.json"}
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +86,8 @@ def test_objects_say_what_they_are(place: Any) -> None:
         assert "video/mp4" == answer.headers["Content-Type"]
         assert 'inline; filename="01job-video-0.mp4"' == answer.headers["Content-Disposition"]
         assert "private, max-age=31536000, immutable" == answer.headers["Cache-Control"]
-        assert "01job" == answer.headers["x-amz-meta-reelhook-job"]
+        said = {name: answer.headers.get(f"x-amz-meta-reelhook-{name}") for name in ("job", "task", "model", "sha256")}
+        assert {"job": "01job", "task": "t1", "model": "kling-video-o1", "sha256": sha256_of(File.of(FILM))} == said
         assert requests.get(link.partition("?")[0], timeout=10).status_code in {400, 403}
 
 
@@ -184,6 +186,35 @@ def test_a_dead_link_is_asked_for_anew(place: Any, changes: dict[str, Any]) -> N
         proven(made, good)
 
 
+@pytest.mark.parametrize("name", ["poster", "contact_sheet"])
+def test_a_film_without_pictures_is_archived_all_the_same(
+    place: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A picture that can't be made is left out; the other one, the film and its manifest are there."""
+
+    def fails(*_: object) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr(previews, name, fails)
+    with place(File.of(FILM)) as (made, _):
+        assert State.ARCHIVED is made.work()
+
+        lost = {"poster": "video-0.poster.jpg", "contact_sheet": "video-0.sheet.jpg"}[name]
+        assert (ALL - {lost}, 0, 0) == made.left()
+        assert [name == "poster", name != "poster"] == [
+            made.files[0].poster_key is None,
+            made.files[0].sheet_key is None,
+        ]
+
+
+def test_sound_without_a_picture_is_no_video(place: Any) -> None:
+    """An MP4 that only sounds is not what was asked for, pictures wanted or not."""
+    with place(File.of(song()), previews=Previews(posters=False, sheets=False)) as (made, _):
+        assert State.FAILED is made.until_end()
+
+        assert (set(), 0, 0) == made.left()
+
+
 def test_a_film_that_lasts_otherwise_than_said_is_not_it(place: Any) -> None:
     """One second where the provider says ten: some other file came."""
     with place(File.of(FILM)) as (made, _):
@@ -193,9 +224,9 @@ def test_a_film_that_lasts_otherwise_than_said_is_not_it(place: Any) -> None:
         assert (set(), 0, 0) == made.left()
 
 
-def test_posters_can_be_left_out(place: Any) -> None:
-    """With POSTERS off there is the film and its manifest."""
-    with place(File.of(FILM), posters=False) as (made, _):
+def test_pictures_can_be_left_out(place: Any) -> None:
+    """With POSTERS and CONTACT_SHEETS off there is the film and its manifest."""
+    with place(File.of(FILM), previews=Previews(posters=False, sheets=False)) as (made, _):
         made.work()
 
         assert ({"video-0.mp4", "manifest.json"}, 0, 0) == made.left()

@@ -50,8 +50,10 @@ def proven(home: House, job_id: str) -> dict[str, object]:
         assert (file["size"], file["sha256"]) == (len(body), hashlib.sha256(body).hexdigest())
         facts = probe(BytesIO(body))
         assert (file["width"], file["height"], file["duration"]) == (facts.width, facts.height, facts.duration)
-        picture = bucket.read(file["poster_key"], 0, 2**20)
-        assert probe_image(picture).container == "jpeg"
+        for picture in ("poster", "sheet"):
+            shown_there = requests.get(file[f"{picture}_url"], timeout=30).content
+            assert shown_there == bucket.read(file[f"{picture}_key"], 0, 2**20)
+            assert probe_image(shown_there).container == "jpeg"
     manifest = json.loads(bucket.read(shown["manifest_key"], 0, 2**20))
     assert [file["sha256"] for file in shown["files"]] == [file["sha256"] for file in manifest["files"]]
     assert home.uploads() == 0
@@ -191,7 +193,7 @@ def test_every_message_may_come_twice(home: House, app: Receiver) -> None:
     assert [State.ARCHIVED] == home.until_end(job_id)
     assert home.creates()[job_id] == 1
     assert 1 == len(app.bodies)
-    assert 3 == len([key for key in home.objects() if job_id in key])
+    assert 4 == len([key for key in home.objects() if job_id in key])
 
 
 def test_a_receiver_that_fails_is_told_again_with_the_same_id(home: House, app: Receiver) -> None:

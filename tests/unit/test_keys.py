@@ -35,5 +35,6 @@ def test_files_of_a_job_stand_beside_each_other() -> None:
 
     folder = "kling/2026/11/21/01hzzzzzzzzzzzzzzzzzzzzzzz"
     assert video == f"{folder}/video-0.mp4"
-    assert keys.poster_key(video) == f"{folder}/video-0.poster.jpg"
+    assert keys.beside(video, "poster") == f"{folder}/video-0.poster.jpg"
+    assert keys.beside(video, "sheet") == f"{folder}/video-0.sheet.jpg"
     assert keys.manifest_key(DEFAULT, a_job()) == f"{folder}/manifest.json"

@@ -94,10 +94,3 @@ def test_noise_is_no_media(body: bytes) -> None:
             look()
         except NotMedia:
             continue
-
-
-def test_a_poster_is_a_jpeg_of_the_first_frame() -> None:
-    """The poster has the film's shape and is a picture that decodes."""
-    facts = probe_image(probe_film(BytesIO(FILM))[1])
-
-    assert ("jpeg", 320, 180) == (facts.container, facts.width, facts.height)

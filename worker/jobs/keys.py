@@ -37,9 +37,9 @@ def file_key(template: str, job: Job, *, kind: str, variant: str, ordinal: int, 
     )
 
 
-def poster_key(key: str) -> str:
-    """The key of the poster beside the file under `key`."""
-    return key.rpartition(".")[0] + ".poster.jpg"
+def beside(key: str, name: str) -> str:
+    """The key of a picture of the film under `key`: `name` is `poster` or `sheet`."""
+    return f"{key.rpartition('.')[0]}.{name}.jpg"
 
 
 def manifest_key(template: str, job: Job) -> str:

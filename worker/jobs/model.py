@@ -32,6 +32,7 @@ class Job:
     caller: str  #: name of the API key that asked
     account: str  #: name of the provider account that it is for
     family: str  #: the provider's path below /v1, such as videos/omni-video
+    model: str | None  #: the provider's model, as named or by its default; None where the family has none
     state: State
     external_task_id: str | None  #: the caller's own, unique among the caller's jobs
     fallbacks: str  #: accounts that may take it when the first can't, in order, separated by commas
@@ -78,3 +79,4 @@ class ResultFile:
     video_codec: str | None
     audio_codec: str | None
     poster_key: str | None
+    sheet_key: str | None  #: of the contact sheet

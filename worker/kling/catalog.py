@@ -27,6 +27,7 @@ class Family:
     frames: bool = False  #: whether its images may be first and end frames
 
 
+_LONGEST_MODEL = 100
 _T2V = ("kling-v1", "kling-v1-6", "kling-v2-master", "kling-v2-1-master", "kling-v2-5-turbo", "kling-v2-6", "kling-v3")
 _I2V = (
     "kling-v1", "kling-v1-5", "kling-v1-6", "kling-v2-master", "kling-v2-1", "kling-v2-1-master", "kling-v2-5-turbo",
@@ -90,6 +91,14 @@ def expected_seconds(path: str, body: Mapping[str, Any]) -> float:
         duration = int(duration)
     length = duration if isinstance(duration, int) and 0 < duration < 100 else 5
     return row.seconds * max(1, length / 5) if row.kind == "video" else row.seconds
+
+
+def model(path: str, body: Mapping[str, Any]) -> str | None:
+    """The model that a request names, or the family's default; None where the family has none."""
+    named = body.get("model_name")
+    if isinstance(named, str) and 0 < len(named) <= _LONGEST_MODEL and named.isprintable():
+        return named
+    return next(iter(FAMILIES[path].models), None)
 
 
 @dataclass(frozen=True, slots=True)

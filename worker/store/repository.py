@@ -45,6 +45,7 @@ class NewJob:
     slots: int = 1
     expected_units: str | None = None
     list_price: str | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Repository:
                     caller=new.caller,
                     account=new.account,
                     family=new.family,
+                    model=new.model,
                     expected_units=new.expected_units,
                     list_price=new.list_price,
                     state=State.ACCEPTED,

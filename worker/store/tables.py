@@ -44,6 +44,7 @@ jobs = Table(
     Column("caller", Text, nullable=False),
     Column("account", Text, nullable=False),
     Column("family", Text, nullable=False),
+    Column("model", Text),
     Column("state", Text, nullable=False),
     Column("external_task_id", Text),
     Column("callback_url", Text),
@@ -161,6 +162,7 @@ files = Table(
     Column("video_codec", Text),
     Column("audio_codec", Text),
     Column("poster_key", Text),
+    Column("sheet_key", Text),
     Column("stored_at", _MOMENT, nullable=False),
     UniqueConstraint("bucket", "key"),
 )

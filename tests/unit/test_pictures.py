@@ -1,0 +1,72 @@
+from io import BytesIO
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import av
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from infra import pictures
+from infra.media import NotMedia, probe_film
+from infra.pictures import contact_sheet, poster
+
+
+def film(frames: int, *, size: tuple[int, int] = (320, 180)) -> bytes:
+    """A real MP4 at 24 frames a second that grows lighter from black to white, a key frame each half second."""
+    with NamedTemporaryFile(suffix=".mp4") as out, av.open(out.name, "w") as made:
+        stream = made.add_stream("libx264", rate=24, options={"preset": "ultrafast", "g": "12"})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for number in range(frames):
+            image = Image.new("L", size, number * 255 // max(frames - 1, 1)).convert("RGB")
+            made.mux(stream.encode(av.VideoFrame.from_image(image)))  # type: ignore[no-untyped-call]  # PyAV's
+        made.mux(stream.encode())
+        made.close()
+        return Path(out.name).read_bytes()
+
+
+def sheet_of(body: bytes) -> Image.Image:
+    """Its contact sheet."""
+    facts, _ = probe_film(BytesIO(body))
+    return Image.open(BytesIO(contact_sheet(BytesIO(body), facts)))
+
+
+def lightness(sheet: Image.Image) -> list[int]:
+    """Of the middle of each picture, in order."""
+    grey, step = sheet.convert("L"), (sheet.width / 3, sheet.height / 3)
+    places = [(column, row) for row in range(3) for column in range(3)]
+    return [int(str(grey.getpixel((int((x + 0.5) * step[0]), int((y + 0.5) * step[1]))))) for x, y in places]
+
+
+def test_a_poster_is_a_jpeg_of_the_first_frame() -> None:
+    """The poster has the film's shape, at most 960 pixels a side, and is a picture that decodes."""
+    body = film(3, size=(1280, 720))
+    picture = Image.open(BytesIO(poster(probe_film(BytesIO(body))[1])))
+
+    assert ("JPEG", (960, 540)) == (picture.format, picture.size)
+
+
+@pytest.mark.parametrize("few", [750, 10])
+def test_a_contact_sheet_shows_nine_moments_in_order(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+    """From the beginning to the end, evenly spread, whether every frame is decoded or key frames only."""
+    monkeypatch.setattr(pictures, "_FEW_FRAMES", few)
+    shown = lightness(sheet_of(film(240)))
+
+    assert all(abs(light - (number + 0.5) / 9 * 255) < 20 for number, light in enumerate(shown)), shown
+
+
+def test_a_film_of_one_frame_has_a_contact_sheet() -> None:
+    """Fewer frames than pictures: the last one fills the rest."""
+    assert (968, 548) == sheet_of(film(1)).size
+
+
+@given(st.binary(max_size=300))
+def test_noise_has_no_contact_sheet(body: bytes) -> None:
+    """Whatever the bytes are, there is a sheet or the one documented error."""
+    facts, _ = probe_film(BytesIO(FILM))
+    with pytest.raises(NotMedia):
+        contact_sheet(BytesIO(body), facts)
+
+
+FILM = film(2)
