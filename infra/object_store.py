@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -16,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError as TransportError
 
 from infra.settings import Settings
+from infra.stores import Dialect, dialect
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -241,18 +241,23 @@ class ObjectReader(RawIOBase):
 
 
 def _client(session: Any, settings: Settings, endpoint: str | None, *, attempts: int = 4) -> S3Client:
+    known = dialect(endpoint)
+    checksums: Any = known.checksums if settings.s3_checksums == "auto" else settings.s3_checksums
     client: S3Client = session.client(
         "s3",
         endpoint_url=endpoint,
         region_name=settings.s3_region,
         aws_access_key_id=settings.s3_access_key_id.get_secret_value(),
         aws_secret_access_key=settings.s3_secret_access_key.get_secret_value(),
+        aws_session_token=settings.s3_session_token.get_secret_value() if settings.s3_session_token else None,
         config=Config(
             signature_version="s3v4",  # without it some regions presign by the old scheme
             # A signed payload is read twice: once to be hashed, once to be sent. Bodies here pass by once.
-            s3={"addressing_style": settings.s3_addressing_style, "payload_signing_enabled": False},
-            request_checksum_calculation=_checksums(settings, endpoint),
-            response_checksum_validation=_checksums(settings, endpoint),
+            s3={"addressing_style": _addressing(settings, known), "payload_signing_enabled": False},
+            request_checksum_calculation=checksums,
+            response_checksum_validation=checksums,
+            # AWS_ENDPOINT_URL may be there for another store than ours.
+            ignore_configured_endpoint_urls=True,  # type: ignore[call-arg]  # the stubs don't know it yet
             connect_timeout=5,
             read_timeout=60,
             retries={"mode": "standard", "total_max_attempts": attempts},
@@ -264,12 +269,10 @@ def _client(session: Any, settings: Settings, endpoint: str | None, *, attempts:
     return client
 
 
-def _checksums(settings: Settings, endpoint: str | None) -> Any:
-    if settings.s3_checksums != "auto":
-        return settings.s3_checksums
-    on_aws = endpoint is None or (urlsplit(endpoint).hostname or "").endswith(".amazonaws.com")
-    # Newer checksum trailers read as bad credentials on several compatible stores.
-    return "when_supported" if on_aws else "when_required"
+def _addressing(settings: Settings, known: Dialect) -> Any:
+    style = known.addressing if settings.s3_addressing_style == "auto" else settings.s3_addressing_style
+    # No certificate holds for a host that has a bucket with dots in front of it.
+    return "path" if style == "virtual" and "." in settings.s3_bucket else style
 
 
 def _without_expect(request: Any, **_: Any) -> None:

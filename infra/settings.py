@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import os
-import re
 import string
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -24,7 +23,10 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
 )
+
+from infra import stores
 
 Network = IPv4Network | IPv6Network
 
@@ -91,6 +93,12 @@ def _key_template(value: str) -> str:
     return value
 
 
+def _with_kms(value: str, info: ValidationInfo) -> str:
+    if info.data.get("s3_sse") != "aws:kms":
+        raise ValueError("names a key that only S3_SSE=aws:kms uses: set that too, or leave this out")
+    return value
+
+
 def _networks(value: object) -> object:
     if isinstance(value, str):
         return tuple(ip_network(item.strip()) for item in value.split(",") if item.strip())
@@ -139,46 +147,31 @@ class Settings(BaseModel):
     )
 
     # --- the bucket ---------------------------------------------------------------------------------------------
-    s3_bucket: str = Field(
-        min_length=3, validation_alias=AliasChoices("S3_BUCKET", "BUCKETEER_BUCKET_NAME", "BUCKET_NAME")
-    )
-    s3_access_key_id: SecretStr = Field(
-        validation_alias=AliasChoices(
-            "S3_ACCESS_KEY_ID",
-            "BUCKETEER_AWS_ACCESS_KEY_ID",
-            "CLOUDCUBE_ACCESS_KEY_ID",
-            "CELLAR_ADDON_KEY_ID",
-            "AWS_ACCESS_KEY_ID",
-        )
-    )
-    s3_secret_access_key: SecretStr = Field(
-        validation_alias=AliasChoices(
-            "S3_SECRET_ACCESS_KEY",
-            "BUCKETEER_AWS_SECRET_ACCESS_KEY",
-            "CLOUDCUBE_SECRET_ACCESS_KEY",
-            "CELLAR_ADDON_KEY_SECRET",
-            "AWS_SECRET_ACCESS_KEY",
-        )
-    )
+    # Platforms have names of their own for most of these; `infra.stores` knows them.
+    s3_bucket: str = Field(min_length=3, validation_alias="S3_BUCKET")
+    s3_access_key_id: SecretStr = Field(validation_alias="S3_ACCESS_KEY_ID")
+    s3_secret_access_key: SecretStr = Field(validation_alias="S3_SECRET_ACCESS_KEY")
+    #: What goes with a key that is lent for a while only.
+    s3_session_token: SecretStr | None = Field(None, validation_alias="S3_SESSION_TOKEN")
     #: Unset means AWS itself.
-    s3_endpoint_url: Annotated[str, AfterValidator(_http_url)] | None = Field(
-        None, validation_alias=AliasChoices("S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
-    )
+    s3_endpoint_url: Annotated[str, AfterValidator(_http_url)] | None = Field(None, validation_alias="S3_ENDPOINT_URL")
     #: The address that links are made for, where readers reach the store by another name than we do.
     s3_public_endpoint_url: Annotated[str, AfterValidator(_http_url)] | None = Field(
         None, validation_alias="S3_PUBLIC_ENDPOINT_URL"
     )
-    s3_region: str = Field(
-        "us-east-1", validation_alias=AliasChoices("S3_REGION", "BUCKETEER_AWS_REGION", "AWS_REGION")
-    )
-    #: `path` for most S3-compatible stores, `virtual` for AWS, `auto` leaves it to the client.
+    #: What signatures are made for. Taken from the endpoint where its name says it; R2 and Tigris want `auto`.
+    s3_region: str = Field("us-east-1", validation_alias="S3_REGION")
+    #: Whether the bucket's name is a step of the path or part of the host: `auto` is what the store is known to want,
+    #: `virtual` for AWS, Spaces and Tigris, `path` for others.
     s3_addressing_style: Literal["auto", "path", "virtual"] = Field("auto", validation_alias="S3_ADDRESSING_STYLE")
-    #: Whether requests carry the newer checksums: `auto` is AWS itself only, as other stores often refuse them.
+    #: Whether requests carry the newer checksums: `auto` is AWS itself only, as B2 and others refuse them.
     s3_checksums: Literal["auto", "when_supported", "when_required"] = Field("auto", validation_alias="S3_CHECKSUMS")
     #: Encryption that is asked for with each object. Unset: what the bucket does by itself.
     s3_sse: Literal["AES256", "aws:kms"] | None = Field(None, validation_alias="S3_SSE")
     #: The KMS key, with `S3_SSE=aws:kms`.
-    s3_sse_kms_key_id: str | None = Field(None, validation_alias="S3_SSE_KMS_KEY_ID")
+    s3_sse_kms_key_id: Annotated[str, AfterValidator(_with_kms)] | None = Field(
+        None, validation_alias="S3_SSE_KMS_KEY_ID"
+    )
     #: Such as STANDARD_IA or INTELLIGENT_TIERING. Unset: the bucket's own.
     s3_storage_class: str | None = Field(None, validation_alias="S3_STORAGE_CLASS")
     #: A file under its key never changes, so whoever may read it may keep it; links are private, hence caches too.
@@ -280,33 +273,15 @@ def _gathered(values: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in there.items()
         if name.startswith(_ACCOUNT_PREFIX)
     }
-    return {**_of_the_store(there), **there, "KLING_URL_*": named}
+    values = {**stores.resolve(there), **there, "KLING_URL_*": named}
+    if prefix := values.pop("S3_KEY_PREFIX", None):
+        values["S3_KEY_TEMPLATE"] = _below(prefix, values.get("S3_KEY_TEMPLATE", _KEY_TEMPLATE))
+    return values
 
 
-def _of_the_store(there: Mapping[str, Any]) -> dict[str, Any]:
-    """What platforms say of their store in another form than ours."""
-    said: dict[str, Any] = {}
-    if host := there.get("CELLAR_ADDON_HOST"):
-        said["S3_ENDPOINT_URL"] = f"https://{host}"
-    if cube := there.get("CLOUDCUBE_URL"):
-        # https://cloud-cube-eu.s3.amazonaws.com/CUBE: the host names the bucket, the path a prefix that keys must have.
-        parts = urlsplit(str(cube))
-        prefix = parts.path.strip("/").replace("{", "{{").replace("}", "}}")
-        said["S3_BUCKET"] = (parts.hostname or "").partition(".s3")[0]
-        said["S3_KEY_TEMPLATE"] = f"{prefix}/{_KEY_TEMPLATE}"
-    endpoint = there.get("S3_ENDPOINT_URL") or there.get("AWS_ENDPOINT_URL_S3") or said.get("S3_ENDPOINT_URL")
-    region = _region_of(urlsplit(str(endpoint)).hostname or "") if endpoint else None
-    if region and not {"AWS_REGION", "BUCKETEER_AWS_REGION"} & there.keys():
-        said["S3_REGION"] = region
-    return said
-
-
-def _region_of(host: str) -> str | None:
-    """The region that a store's host name says, where the store checks it."""
-    if host.endswith(".r2.cloudflarestorage.com"):
-        return "auto"
-    match = re.fullmatch(r"s3[.-]([a-z0-9-]+)\.(?:amazonaws|backblazeb2|wasabisys)\.com", host)
-    return match[1] if match else None
+def _below(prefix: str, template: str) -> str:
+    """`template` inside the only folder that the store's key may write to."""
+    return template if template.startswith(f"{prefix}/") else f"{prefix}/{template}"
 
 
 def _line(error: Mapping[str, Any]) -> str:
@@ -314,7 +289,7 @@ def _line(error: Mapping[str, Any]) -> str:
     location = str(error["loc"][0])
     names = next((known for known in map(_names, Settings.model_fields) if location in known), [location])
     if error["type"] == "missing":
-        others = names[2:]
+        others = names[2:] or stores.others(names[1])
         return f"{names[1]}: is missing" + (f" ({', '.join(others)} would do too)" if others else "")
     if location == "KLING_URL_*" and len(error["loc"]) > 1:
         return f"{_ACCOUNT_PREFIX}{str(error['loc'][1]).upper()}: {str(error['msg']).removeprefix('Value error, ')}"

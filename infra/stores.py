@@ -1,0 +1,199 @@
+"""Which S3-compatible store this is: what each platform calls its credentials, and how each store is to be spoken to.
+
+Sources: Heroku Dev Center (Bucketeer, Cloudcube), Clever Cloud "Cellar", Fly "Tigris", Cloudflare R2 "S3 API
+compatibility", Backblaze "S3-Compatible API", DigitalOcean "Spaces with AWS SDKs", rclone "S3" (environment variables).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+
+Variables = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A place that hands out a store, and the variables that it sets. The first name that is there counts."""
+
+    name: str
+    key: tuple[str, ...]  #: the variables of the access key: one of them says that the store is this platform's
+    secret: tuple[str, ...]
+    bucket: tuple[str, ...] = ()
+    endpoint: tuple[str, ...] = ()
+    region: tuple[str, ...] = ()
+    token: tuple[str, ...] = ()
+    also: Callable[[Variables], Mapping[str, str]] = lambda _: MappingProxyType({})  #: what it says in another form
+
+    def said(self, there: Variables) -> dict[str, Any]:
+        """Its variables by our names."""
+        ours = {
+            "S3_ACCESS_KEY_ID": self.key,
+            "S3_SECRET_ACCESS_KEY": self.secret,
+            "S3_SESSION_TOKEN": self.token,
+            "S3_BUCKET": self.bucket,
+            "S3_ENDPOINT_URL": self.endpoint,
+            "S3_REGION": self.region,
+        }
+        found = ((name, next((there[one] for one in names if one in there), None)) for name, names in ours.items())
+        return {**{name: value for name, value in found if value is not None}, **self.also(there)}
+
+
+def _host(url: str) -> str:
+    """Empty where `url` is none; that is said elsewhere, with all other faults."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _cellar(there: Variables) -> Mapping[str, str]:
+    host = there.get("CELLAR_ADDON_HOST")
+    return {"S3_ENDPOINT_URL": f"https://{host}"} if host else {}
+
+
+def _cube(there: Variables) -> Mapping[str, str]:
+    """https://cloud-cube-eu.s3.amazonaws.com/CUBE: the host names the bucket, the path a prefix that keys must have."""
+    url = str(there.get("CLOUDCUBE_URL", ""))
+    host = re.fullmatch(r"(?P<bucket>.+?)\.s3(?:[.-](?P<region>[a-z0-9-]+))?\.amazonaws\.com", _host(url))
+    if host is None:
+        return {}
+    prefix = urlsplit(url).path.strip("/").replace("{", "{{").replace("}", "}}")
+    # Cloudcube's two regions are told by the bucket's name only.
+    region = host["region"] or ("eu-west-1" if "-eu" in host["bucket"] else "us-east-1")
+    return {"S3_BUCKET": host["bucket"], "S3_KEY_PREFIX": prefix, "S3_REGION": region}
+
+
+def _r2(there: Variables) -> Mapping[str, str]:
+    account = there.get("R2_ACCOUNT_ID")
+    known = "R2_ENDPOINT" in there or "R2_ENDPOINT_URL" in there
+    return {"S3_ENDPOINT_URL": f"https://{account}.r2.cloudflarestorage.com"} if account and not known else {}
+
+
+#: In the order in which they are looked for: an add-on's own names before those that anything on AWS may set.
+PLATFORMS = (
+    Platform(
+        "Bucketeer",
+        key=("BUCKETEER_AWS_ACCESS_KEY_ID",),
+        secret=("BUCKETEER_AWS_SECRET_ACCESS_KEY",),
+        bucket=("BUCKETEER_BUCKET_NAME",),
+        region=("BUCKETEER_AWS_REGION",),
+    ),
+    Platform(
+        "Cloudcube",
+        key=("CLOUDCUBE_ACCESS_KEY_ID",),
+        secret=("CLOUDCUBE_SECRET_ACCESS_KEY",),
+        also=_cube,
+    ),
+    Platform(
+        "Cellar",
+        key=("CELLAR_ADDON_KEY_ID",),
+        secret=("CELLAR_ADDON_KEY_SECRET",),
+        bucket=("CELLAR_ADDON_BUCKET", "CELLAR_BUCKET"),
+        also=_cellar,
+    ),
+    Platform(
+        "R2",
+        key=("R2_ACCESS_KEY_ID",),
+        secret=("R2_SECRET_ACCESS_KEY",),
+        bucket=("R2_BUCKET", "R2_BUCKET_NAME"),
+        endpoint=("R2_ENDPOINT", "R2_ENDPOINT_URL"),
+        also=_r2,
+    ),
+    Platform(
+        "B2",
+        key=("B2_APPLICATION_KEY_ID", "B2_KEY_ID"),
+        secret=("B2_APPLICATION_KEY",),
+        bucket=("B2_BUCKET", "B2_BUCKET_NAME"),
+        endpoint=("B2_ENDPOINT", "B2_ENDPOINT_URL"),
+        region=("B2_REGION",),
+    ),
+    Platform(
+        "Spaces",
+        key=("SPACES_ACCESS_KEY_ID", "SPACES_KEY"),
+        secret=("SPACES_SECRET_ACCESS_KEY", "SPACES_SECRET"),
+        bucket=("SPACES_BUCKET", "SPACES_NAME"),
+        endpoint=("SPACES_ENDPOINT", "SPACES_ENDPOINT_URL"),
+        region=("SPACES_REGION",),
+    ),
+    Platform(
+        "rclone",
+        key=("RCLONE_S3_ACCESS_KEY_ID",),
+        secret=("RCLONE_S3_SECRET_ACCESS_KEY",),
+        endpoint=("RCLONE_S3_ENDPOINT",),
+        region=("RCLONE_S3_REGION",),
+        token=("RCLONE_S3_SESSION_TOKEN",),
+    ),
+    Platform(  # AWS itself, Tigris on Fly, Neon, moto: they all use AWS's names
+        "AWS",
+        key=("AWS_ACCESS_KEY_ID",),
+        secret=("AWS_SECRET_ACCESS_KEY",),
+        bucket=("BUCKET_NAME", "AWS_S3_BUCKET", "AWS_BUCKET", "AWS_STORAGE_BUCKET_NAME"),
+        endpoint=("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        region=("AWS_REGION", "AWS_DEFAULT_REGION"),
+        token=("AWS_SESSION_TOKEN",),
+    ),
+)
+
+
+def resolve(there: Variables) -> dict[str, Any]:
+    """What one platform says of its store, by our names. Two platforms are never mixed: keys of one don't open the
+    other. What is set by our own names goes before; with an access key of that kind no platform is asked at all.
+    """
+    platform = next((one for one in PLATFORMS if any(name in there for name in one.key)), None)
+    said = {} if platform is None or "S3_ACCESS_KEY_ID" in there else platform.said(there)
+    if "://" not in (endpoint := str(said.get("S3_ENDPOINT_URL", "://"))):
+        said["S3_ENDPOINT_URL"] = f"https://{endpoint}"
+    known = dialect(there.get("S3_ENDPOINT_URL") or said.get("S3_ENDPOINT_URL"))
+    if known.region:  # the host's own word: a machine on AWS may have a region of its own beside it
+        said["S3_REGION"] = known.region
+    elif known.name == "AWS" and (nearby := there.get("AWS_REGION") or there.get("AWS_DEFAULT_REGION")):
+        said.setdefault("S3_REGION", nearby)
+    return said
+
+
+def others(name: str) -> list[str]:
+    """Variables of platforms that stand for our `name`, for a message about what is missing."""
+    field = {"S3_BUCKET": "bucket", "S3_ACCESS_KEY_ID": "key", "S3_SECRET_ACCESS_KEY": "secret"}.get(name)
+    return [variable for one in PLATFORMS for variable in getattr(one, field)] if field else []
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a store wants to be spoken to, where nobody says otherwise."""
+
+    name: str
+    region: str | None = None  #: that it checks signatures against; None: the one that is set
+    addressing: str = "path"  #: whether its buckets are names of hosts, or steps of a path
+    checksums: str = "when_required"  #: newer checksum trailers read as bad credentials on several stores
+
+
+_AWS = Dialect("AWS", addressing="virtual", checksums="when_supported")
+#: By the name of its host: a store. A region that the pattern finds is the store's.
+_HOSTS = (
+    (r"s3(?:-fips)?(?:\.dualstack)?(?:[.-](?P<region>[a-z0-9-]+))?\.amazonaws\.com(?:\.cn)?", _AWS),
+    (r".+\.vpce\.amazonaws\.com", Dialect("AWS", addressing="auto", checksums="when_supported")),
+    (r".+\.r2\.cloudflarestorage\.com", Dialect("R2", region="auto")),
+    (r"s3\.(?P<region>[a-z0-9-]+)\.backblazeb2\.com", Dialect("B2")),
+    # Its newer buckets are reached by a host of their own only.
+    (r"(?:fly\.storage\.tigris\.dev|t3\.storage\.dev|t3\.storageapi\.dev)", Dialect("Tigris", "auto", "virtual")),
+    (r"(?P<region>[a-z0-9]+)\.digitaloceanspaces\.com", Dialect("Spaces", addressing="virtual")),
+    (r"cellar-[a-z0-9-]+\.services\.clever-cloud\.com", Dialect("Cellar")),
+    (r"s3\.(?P<region>[a-z0-9-]+)\.wasabisys\.com", Dialect("Wasabi")),
+    (r"s3\.(?P<region>[a-z0-9-]+)\.scw\.cloud", Dialect("Scaleway")),
+)  # fmt: skip
+
+
+def dialect(endpoint: object) -> Dialect:
+    """How the store at `endpoint` wants to be spoken to; None is AWS itself. An unknown one gets the oldest ways."""
+    if not endpoint:
+        return _AWS
+    host = _host(str(endpoint))
+    for pattern, known in _HOSTS:
+        if match := re.fullmatch(pattern, host):
+            return replace(known, region=known.region or match.groupdict().get("region"))
+    return Dialect("S3-compatible")
