@@ -59,6 +59,8 @@ def a_job(**changes: object) -> Job:
         "model": "kling-video-o1",
         "state": State.ACCEPTED,
         "external_task_id": None,
+        "depth": 0,
+        "awaited": False,
         "callback_url": None,
         "on_done": None,
         "fallbacks": "",

@@ -105,7 +105,9 @@ class House:
         s, clock, (task, _, args) = self.services, self.clock, message
         rows: Any = {"store": s.store, "queue": self.queue, "clock": clock}
         verbs: dict[str, Callable[..., None]] = {
-            messages.SUBMIT: lambda job: submit(job, accounts=s.accounts, provider=s.provider, **rows),
+            messages.SUBMIT: lambda job: submit(
+                job, accounts=s.accounts, provider=s.provider, pipelines=s.pipelines, **rows
+            ),
             messages.FOLLOW_UP: lambda job: follow_up(job, accounts=s.accounts, provider=s.provider, **rows),
             messages.ARCHIVE: lambda job: archive(job, provider=s.provider, copier=s.copier, **rows),
             messages.ANNOUNCE: lambda delivery: announce(

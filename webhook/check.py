@@ -13,6 +13,7 @@ from rich.text import Text
 
 from webhook.bodies import BadBody, parse_object
 from worker.inputs import Inputs
+from worker.jobs.references import without
 from worker.kling.evaluate import RULES, Verdict, evaluate
 from worker.kling.rule import Fault
 
@@ -21,7 +22,7 @@ def judge(family: str, body: bytes, *, gateway: str, edition: str | None, strict
     """The verdict on the request in `body`, whatever bytes it is. Raises what `evaluate` raises for unknown names."""
     by = partial(evaluate, family, gateway=gateway, edition=edition, strict=strict)
     try:
-        request = parse_object(body)
+        request = without(parse_object(body))
     except BadBody as problem:
         fault = Fault("body", "R003", f"{len(body)} bytes", str(problem), "DOC Ce")
         return by({})._replace(faults=(fault,), warnings=())

@@ -13,6 +13,7 @@ from webhook.problems import KlingProblem, Problem
 from webhook.wiring import Door, door
 from worker import messages
 from worker.jobs import keys
+from worker.jobs.chain import overall
 from worker.jobs.machine import Event
 from worker.jobs.model import Job, ResultFile, State
 
@@ -81,6 +82,7 @@ def _shown(here: Door, job: Job, files: list[ResultFile]) -> dict[str, Any]:
         },
         "error": {"code": job.error_code, "message": job.error_message} if failed else None,
         "manifest_key": keys.manifest_key(here.settings.s3_key_template, job) if job.state is State.ARCHIVED else None,
+        **_chain(here, job),
         "files": [_file(here, file) for file in files],
     }
 
@@ -89,3 +91,18 @@ def _file(here: Door, file: ResultFile) -> dict[str, Any]:
     """A file, with links to it and to its pictures that open for a while."""
     keys_of = {"url": file.key, "poster_url": file.poster_key, "sheet_url": file.sheet_key}
     return {**asdict(file), **{name: here.link(key) if key else None for name, key in keys_of.items()}}
+
+
+def _chain(here: Door, job: Job) -> dict[str, Any]:
+    """The jobs that it stands on and that stand on it, and all of them as one; nothing where it stands alone."""
+    if not job.depth and not job.awaited:
+        return {}
+    after, then = here.store.chains.neighbours(job.id)
+    members = here.store.chains.members(job.id)
+    shown = [
+        {"id": one.id, "external_task_id": one.external_task_id, "family": one.family, "state": one.state}
+        for one in members
+    ]
+    states = [one.state for one in members]
+    chain = {"state": overall(states), "archived": states.count(State.ARCHIVED), "of": len(states), "jobs": shown}
+    return {"after": after, "then": then, "chain": chain}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -15,10 +15,13 @@ from infra.http import is_http_url
 from infra.log import logger
 from worker.inputs import Inputs
 from worker.jobs.model import Job
+from worker.jobs.references import BadReference, without
 from worker.kling import catalog
 from worker.kling.evaluate import Verdict, evaluate
 from worker.kling.gateways import Account
+from worker.pipelines import Pipelines, after, named
 from worker.ports import Clock
+from worker.store.chains import EarlierEnded
 from worker.store.repository import NewJob, Repository
 
 log = logger(__name__)
@@ -73,10 +76,11 @@ class Acceptor:
             raise Refused(f"the account must be one of {', '.join(self.accounts)}, found {unknown[0][:40]!r}")
         if asked.check not in CHECKS:
             raise Refused(f"the check must be one of {', '.join(CHECKS)}, found {asked.check[:40]!r}")
-        # A request that may go to several accounts has to suit each of them.
-        verdict = [self._checked(asked, name) for name in reversed(names)][-1]
-        new = _new_job(asked, names, verdict)
-        job, fingerprint, is_new = self.store.accept(new, self.clock())
+        try:
+            new, verdict = self._new(asked, names)
+            job, fingerprint, is_new = self.store.accept(new, self.clock())
+        except (BadReference, EarlierEnded) as fault:
+            raise Refused(str(fault)) from None
         if fingerprint != new.fingerprint:
             if new.external_task_id and job.external_task_id == new.external_task_id:
                 used = f"external_task_id {new.external_task_id!r} was used before with another request"
@@ -87,10 +91,31 @@ class Acceptor:
             log.info("job.accepted", job=job.id, family=job.family, account=job.account, warnings=warnings)
         return job, is_new
 
+    def _new(self, asked: Asked, names: list[str]) -> tuple[NewJob, Verdict]:
+        """The job as it would be stored, and what the rules say of it."""
+        what = named(asked.family, asked.body)
+        external = _external_id(asked.body)
+        # A request that comes again is the job that it was, whatever has become of those that it stands on.
+        if what is None or self.store.known(asked.caller, external, asked.idempotency_key):
+            verdict = self._suits(asked, names)
+            return _new_job(asked, names, verdict, external), verdict
+        pipelines = Pipelines(self.store, self.inputs, self.accounts, self.edition)
+        jobs = pipelines.found(asked.caller, what)
+        names = pipelines.accounts_for(what, jobs, names, chosen=asked.account != DEFAULT_ACCOUNT)
+        verdict = self._suits(asked, names)
+        judged = asked.check != "off"
+        if judged and (faults := pipelines.faults(what, jobs, verdict, self.clock())):
+            raise Refused("; ".join(faults))
+        return replace(_new_job(asked, names, verdict, external), after=after(jobs, judged=judged)), verdict
+
+    def _suits(self, asked: Asked, names: list[str]) -> Verdict:
+        """The first account's verdict. A request that may go to several accounts has to suit each of them."""
+        return [self._checked(asked, name) for name in reversed(names)][-1]
+
     def _checked(self, asked: Asked, account: str) -> Verdict:
         gateway = self.accounts[account].gateway
         strict = asked.check == "strict"
-        verdict = evaluate(asked.family, asked.body, gateway=gateway, edition=self.edition, strict=strict)
+        verdict = evaluate(asked.family, without(asked.body), gateway=gateway, edition=self.edition, strict=strict)
         if asked.check == "off":
             return verdict
         faults = verdict.faults or self.inputs.faults(asked.family, verdict.request, edition=verdict.edition)
@@ -100,7 +125,7 @@ class Acceptor:
         return verdict
 
 
-def _new_job(asked: Asked, accounts: list[str], verdict: Verdict) -> NewJob:
+def _new_job(asked: Asked, accounts: list[str], verdict: Verdict, external: str | None) -> NewJob:
     canonical = json.dumps([asked.account, asked.family, asked.body], sort_keys=True, separators=(",", ":"))
     cost = verdict.cost
     return NewJob(
@@ -112,7 +137,7 @@ def _new_job(asked: Asked, accounts: list[str], verdict: Verdict) -> NewJob:
         idempotency_key=asked.idempotency_key,
         family=asked.family,
         model=catalog.model(asked.family, asked.body),
-        external_task_id=_external_id(asked.body),
+        external_task_id=external,
         callback_url=_callback_url(asked.body),
         on_done=asked.on_done,
         fingerprint=sha256(canonical.encode()).digest(),

@@ -58,7 +58,9 @@ def _request(*args: Any, **kwargs: Any) -> None:
 @app.task(name=messages.SUBMIT)
 def _submit(job_id: str) -> None:
     s = services()
-    submit(job_id, store=s.store, accounts=s.accounts, provider=s.provider, queue=s.queue, clock=now)
+    submit(
+        job_id, store=s.store, accounts=s.accounts, provider=s.provider, pipelines=s.pipelines, queue=s.queue, clock=now
+    )
 
 
 @app.task(name=messages.FOLLOW_UP)

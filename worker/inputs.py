@@ -13,6 +13,8 @@ from typing import IO, Any
 from infra.http import Http, HttpError
 from infra.media import NotMedia, look_at_film, look_at_image
 from infra.object_store import ObjectStore, StoreError
+from worker.jobs.model import ResultFile
+from worker.kling.evaluate import Verdict
 from worker.kling.media import ImageFacts, Place, VideoFacts, decode, image_faults, is_base64, media_of, video_faults
 from worker.kling.rule import Fault
 
@@ -34,6 +36,28 @@ class Inputs:
         judge = _Judge(family, edition, request)
         places = [place for place in media_of(family, request) if place.kind in _LARGEST]
         return [fault for place in places for fault in self._of(place, judge)]
+
+    def faults_of_file(self, place: Place, file: ResultFile, verdict: Verdict | None) -> list[Fault]:
+        """The same of a proven result, or of its poster: what it is was read then. Raises `StoreError`.
+
+        `verdict` on the request says by which limits; where there is none, it only has to be there.
+        """
+        assert self.bucket is not None, "results lie in one"
+        if file.bucket != self.bucket.bucket:
+            return [_fault(place, f"lies in bucket {file.bucket}, and Reelhook has the keys of {self.bucket.bucket}")]
+        stored = self.bucket.head(place.value)
+        if stored is None:
+            return [_fault(place, f"is no longer in the bucket, where it was {place.value}")]
+        if verdict is None:
+            return []
+        sides = file.width or 0, file.height or 0
+        if place.kind == "image":
+            kind = "jpeg" if place.value == file.poster_key else file.container or ""
+            return list(image_faults(verdict.family, place.field, ImageFacts(kind, stored.size, *sides)))
+        if place.kind == "video":
+            film = VideoFacts(file.container or "", stored.size, *sides, file.duration or 0, file.fps or 0)
+            return list(_Judge(verdict.family, verdict.edition, verdict.request).facts(place, film))
+        return []
 
     def _of(self, place: Place, judge: _Judge) -> Iterator[Fault]:
         if is_base64(place):
@@ -105,7 +129,13 @@ class _Judge:
         except NotMedia:
             yield from video_faults(self.family, place.field, VideoFacts("", size))
             return
-        facts = VideoFacts(seen.container, size, seen.width or 0, seen.height or 0, seen.duration or 0, seen.fps or 0)
+        yield from self.facts(
+            place,
+            VideoFacts(seen.container, size, seen.width or 0, seen.height or 0, seen.duration or 0, seen.fps or 0),
+        )
+
+    def facts(self, place: Place, facts: VideoFacts) -> Iterator[Fault]:
+        """What a film's facts are judged to be."""
         yield from video_faults(
             self.family,
             place.field,

@@ -14,6 +14,7 @@ from worker.jobs.tokens import callback_token
 from worker.kling import catalog, wire
 from worker.kling.errors import CredentialsRefused
 from worker.kling.gateways import Account
+from worker.kling.strings import mapped
 from worker.ports import Answer, Http
 
 
@@ -81,21 +82,9 @@ def _read(answer: Answer) -> wire.Task:
     return wire.read_task(answer.status, answer.headers, answer.body)
 
 
-#: Fields whose text is the user's own: an address in it is not ours to replace.
-_WORDS = frozenset({"prompt", "negative_prompt", "text", "sound_effect_prompt", "bgm_prompt"})
-
-
 def with_links(body: Mapping[str, Any], link: Callable[[str], str]) -> dict[str, Any]:
     """`body` with every `s3://` reference made a link; references live as long as the job, links only a while."""
-
-    def linked(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {name: item if name in _WORDS else linked(item) for name, item in value.items()}
-        if isinstance(value, list):
-            return [linked(item) for item in value]
-        return link(value) if isinstance(value, str) and value.startswith("s3://") else value
-
-    return {name: value if name in _WORDS else linked(value) for name, value in body.items()}
+    return mapped(body, lambda value: link(value) if value.startswith("s3://") else value)
 
 
 def decode(request: bytes) -> dict[str, Any]:

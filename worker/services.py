@@ -21,6 +21,7 @@ from worker.copier import Copier
 from worker.inputs import Inputs
 from worker.kling.errors import BadAccountUrl
 from worker.kling.gateways import Account, parse_account
+from worker.pipelines import Pipelines
 from worker.previews import Previews
 from worker.provider import Provider
 from worker.store.accounts import Accounts
@@ -134,6 +135,11 @@ class Services:
         """What makes a request that came by a message a job, or refuses it."""
         inputs = Inputs(self.bucket, self.guarded if self.settings.probe_urls else None)
         return Acceptor(self.store, accounts(self.settings), inputs, self.settings.kling_edition, now)
+
+    @cached_property
+    def pipelines(self) -> Pipelines:
+        """What takes jobs on that waited for others."""
+        return Pipelines(self.store, self.acceptor.inputs, self.acceptor.accounts, self.settings.kling_edition)
 
     @cached_property
     def copier(self) -> Copier:

@@ -27,10 +27,12 @@ from infra.http import NoAnswer, NotSent
 from tests.fakes import FakeClock, FakeQueue
 from tests.unit.test_machine import RANK
 from worker import messages
+from worker.inputs import Inputs
 from worker.jobs.machine import Event
 from worker.jobs.model import ENDS, Job, State
 from worker.kling.answers import Task, TaskStatus
 from worker.kling.errors import ConcurrencyExceeded, InvalidParameter, ResourceMissing, ServerError
+from worker.pipelines import Pipelines
 from worker.store.accounts import Accounts
 from worker.store.inbox import Inbox
 from worker.store.outbox import Outbox
@@ -190,8 +192,9 @@ class Life(RuleBasedStateMachine):
         task, _, args = message
         rows: Any = {"store": self.store, "queue": self.queue, "clock": self.clock}
         asked: Any = {"accounts": self.accounts, "provider": self.provider}
+        pipelines = Pipelines(self.store, Inputs(None, None), {}, None)
         verbs: dict[str, Callable[[str], None]] = {
-            messages.SUBMIT: lambda job: submit(job, **rows, **asked),
+            messages.SUBMIT: lambda job: submit(job, pipelines=pipelines, **rows, **asked),
             messages.FOLLOW_UP: lambda job: follow_up(job, **rows, **asked),
             messages.ARCHIVE: self.archived,
             messages.ANNOUNCE: lambda _: None,

@@ -16,6 +16,8 @@ from worker.jobs.model import State
 class Event(StrEnum):
     """What happened, in the past tense."""
 
+    INPUTS_READY = "inputs_ready"  #: every job that it waits for is archived, and what they made will do
+    INPUTS_LOST = "inputs_lost"  #: one of them ended otherwise, or what it made won't do
     SUBMIT_BEGUN = "submit_begun"  #: the intent is in the row, the request may leave
     SUBMIT_TAKEN = "submit_taken"  #: the provider answered with a task, or a look-up found one
     SUBMIT_DEFERRED = "submit_deferred"  #: surely not created: no slot, no connection, or a look-up that says so
@@ -49,6 +51,9 @@ _S, _E = State, Event
 
 TABLE = MappingProxyType(
     {
+        (_S.WAITING, _E.INPUTS_READY): Move(_S.ACCEPTED, Step.SUBMIT),
+        (_S.WAITING, _E.INPUTS_LOST): Move(_S.FAILED, Step.ANNOUNCE),
+        (_S.WAITING, _E.CANCEL_ASKED): Move(_S.CANCELLED, Step.ANNOUNCE),
         (_S.ACCEPTED, _E.SUBMIT_BEGUN): Move(_S.SUBMITTING, Step.FOLLOW_UP),
         # A create that was thought absent and shows itself after all is adopted, never asked for again.
         (_S.ACCEPTED, _E.SUBMIT_TAKEN): Move(_S.RUNNING, Step.FOLLOW_UP),
@@ -70,6 +75,7 @@ TABLE = MappingProxyType(
 #: What a job that lies in a state wants done when it is due.
 DUE_STEP = MappingProxyType(
     {
+        State.WAITING: Step.SUBMIT,
         State.ACCEPTED: Step.SUBMIT,
         State.SUBMITTING: Step.FOLLOW_UP,
         State.RUNNING: Step.FOLLOW_UP,

@@ -19,9 +19,18 @@ _LONGEST_TEXT = 4096
 
 
 def manifest(
-    job: Job, request: Mapping[str, Any], answer: Mapping[str, Any], files: Sequence[ResultFile], now: datetime
+    job: Job,
+    request: Mapping[str, Any],
+    answer: Mapping[str, Any],
+    files: Sequence[ResultFile],
+    now: datetime,
+    *,
+    after: Mapping[str, str],
 ) -> bytes:
-    """The document, as indented UTF-8 JSON. Media in the request become their hash, links lose their query."""
+    """The document, as indented UTF-8 JSON. Media in the request become their hash, links lose their query.
+
+    `after`: ids of the jobs that it stands on, by what its request calls them.
+    """
     document = {
         "manifest_version": 1,
         "job": {
@@ -32,6 +41,7 @@ def manifest(
             "created_at": job.created_at.isoformat(),
             "submitted_at": job.submitted_at.isoformat() if job.submitted_at else None,
             "archived_at": now.isoformat(),
+            "after": dict(after),
         },
         "request": _plain(request),
         "provider": {"task_id": job.provider_task_id, "units": job.units, "answer": _plain(answer)},

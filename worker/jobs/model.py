@@ -10,6 +10,7 @@ from enum import StrEnum
 class State(StrEnum):
     """Where a job stands. The last five are ends: nothing leaves them."""
 
+    WAITING = "waiting"  #: checked and stored; begins when the jobs that it names are archived
     ACCEPTED = "accepted"  #: checked and stored; nobody was asked yet
     SUBMITTING = "submitting"  #: the provider is being asked, or was, and the outcome is not known
     RUNNING = "running"  #: the provider has a task and works on it
@@ -37,6 +38,8 @@ class Job:
     external_task_id: str | None  #: the caller's own, unique among the caller's jobs
     fallbacks: str  #: accounts that may take it when the first can't, in order, separated by commas
     slots: int  #: of the account, while the provider works on it
+    depth: int  #: the longest line of earlier jobs that it stands on; 0 where it stands alone
+    awaited: bool  #: whether a later job waits, or waited, for it
     callback_url: str | None  #: where the caller wants to be told
     on_done: str | None  #: a Celery task to send then, as celery://QUEUE/TASK
     provider_task_id: str | None

@@ -12,6 +12,7 @@ from typing import Any
 from worker.jobs.model import Job, ResultFile, State
 
 _STATUS = {
+    State.WAITING: "submitted",
     State.ACCEPTED: "submitted",
     State.SUBMITTING: "submitted",
     State.RUNNING: "processing",

@@ -59,6 +59,46 @@ _PLACES: Mapping[str, tuple[_Spot, ...]] = MappingProxyType(
 )
 
 
+#: family -> its fields that take the id of an earlier task's result. Source: spec section 2.6.
+_IDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "videos/video-extend": {"video_id": "video_id"},
+        "videos/lip-sync": {"input.video_id": "video_id", "input.audio_id": "audio_id"},
+        "videos/advanced-lip-sync": {"face_choose.audio_id": "audio_id"},
+        "videos/avatar/image2video": {"audio_id": "audio_id"},
+        "audio/video-to-audio": {"video_id": "video_id"},
+    }
+)
+#: What is named by an id, not by a file.
+ID_KINDS = frozenset({"video_id", "audio_id"})
+_EXTENDED_FAMILIES = frozenset({"videos/text2video", "videos/image2video", "videos/video-extend"})
+_EXTENDED_MODELS = ("kling-v1", "kling-v1-5", "kling-v1-6")
+_INDEX = re.compile(r"\[\d+\]")
+_KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        family: {".".join(filter(None, spot[:3])): spot.kind for spot in _PLACES.get(family, ())}
+        | dict(_IDS.get(family, {}))
+        for family in {*_PLACES, *_IDS}
+    }
+)
+
+
+def kind_at(family: str, field: str) -> str | None:
+    """What a field such as `image_list[0].image_url` takes: image, video, audio, video_id or audio_id, or none."""
+    return _KINDS.get(family, {}).get(_INDEX.sub("", field))
+
+
+def id_unfit(family: str, made_by: str, model: str | None) -> str | None:
+    """Why a family won't take the id of a result that another made with `model`, if it has one."""
+    if family != "videos/video-extend":
+        return None
+    if made_by not in _EXTENDED_FAMILIES:
+        return f"is of {made_by}; extended are results of {', '.join(sorted(_EXTENDED_FAMILIES))}"
+    if model and model not in _EXTENDED_MODELS:
+        return f"is made with {model}; extended are results of {', '.join(_EXTENDED_MODELS)}"
+    return None
+
+
 #: family -> its fields that name media, or hold what does.
 MEDIA_FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {family: tuple({spot.holder or spot.field: None for spot in spots}) for family, spots in _PLACES.items()}

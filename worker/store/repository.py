@@ -11,19 +11,20 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Select, and_, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from ulid import ULID
 
 from worker.jobs.machine import DUE_STEP, Event, Step, move
 from worker.jobs.model import ENDS, Job, ResultFile, State
 from worker.store.accounts import HOLDING, wake
+from worker.store.chains import After, Chains, join, wake_later
+from worker.store.rows import JOB_COLUMNS, job_of
 from worker.store.tables import callbacks, deliveries, events, files, jobs, payloads, transfers
 from worker.store.transfers import Transfers
 
 #: How providers call the end of a task in a callback.
 _ENDED_WORDS = ("succeed", "succeeded", "failed")
-_JOB_COLUMNS = [jobs.c[field.name] for field in fields(Job)]
 _FILE_COLUMNS = [files.c[field.name] for field in fields(ResultFile)]
 
 
@@ -46,6 +47,7 @@ class NewJob:
     expected_units: str | None = None
     list_price: str | None = None
     model: str | None = None
+    after: After | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Moved:
     job: Job
     step: Step | None
     deliveries: tuple[str, ...] = ()
-    woken: tuple[str, ...] = ()  #: jobs that waited for the slots it gave back
+    woken: tuple[str, ...] = ()  #: jobs that waited for the slots it gave back, or for its end
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,16 @@ class Repository:
         self._engine = engine
         #: The files that are under way.
         self.transfers = Transfers(engine)
+        #: Which jobs stand on which.
+        self.chains = Chains(engine)
 
     # --- accepting ----------------------------------------------------------------------------------------------
     def accept(self, new: NewJob, now: datetime) -> tuple[Job, bytes, bool]:
         """Store a job, due at once. With an external id that the caller used before: the job that has it.
 
-        Returns the job, the fingerprint of the request it was made from, and whether it is new.
+        Returns the job, the fingerprint of the request it was made from, and whether it is new. Raises `EarlierEnded`.
         """
+        state = State.WAITING if new.after else State.ACCEPTED
         with self._engine.begin() as connection:
             row = connection.execute(
                 upsert(jobs)
@@ -91,7 +96,8 @@ class Repository:
                     model=new.model,
                     expected_units=new.expected_units,
                     list_price=new.list_price,
-                    state=State.ACCEPTED,
+                    state=state,
+                    depth=new.after.depth if new.after else 0,
                     external_task_id=new.external_task_id,
                     callback_url=new.callback_url,
                     on_done=new.on_done,
@@ -104,36 +110,32 @@ class Repository:
                     due_at=now,
                 )
                 .on_conflict_do_nothing()
-                .returning(*_JOB_COLUMNS)
+                .returning(*JOB_COLUMNS)
             ).one_or_none()
             if row is not None:
                 connection.execute(insert(payloads).values(job_id=new.id, request=new.request))
-                _record(connection, new.id, "job.accepted", now, {"family": new.family})
-                return _job(row), new.fingerprint, True
-            older = connection.execute(
-                select(*_JOB_COLUMNS, jobs.c.fingerprint).where(
-                    jobs.c.caller == new.caller,
-                    or_(
-                        *(
-                            column == value
-                            for column, value in (
-                                (jobs.c.external_task_id, new.external_task_id),
-                                (jobs.c.idempotency_key, new.idempotency_key),
-                            )
-                            if value is not None
-                        )
-                    ),
-                )
-            ).first()
+                after = dict(new.after.ids) if new.after else None
+                _record(connection, new.id, f"job.{state}", now, {"family": new.family, "after": after})
+                if new.after:
+                    join(connection, new.id, new.after)
+                return job_of(row), new.fingerprint, True
+            older = connection.execute(_same(new.caller, new.external_task_id, new.idempotency_key)).first()
             assert older is not None, "the conflict was with a job of the same caller"
-            return _job(older), older.fingerprint, False
+            return job_of(older), older.fingerprint, False
 
     # --- reading ------------------------------------------------------------------------------------------------
     def get(self, job_id: str) -> Job | None:
         """The job with this id."""
         with self._engine.begin() as connection:
-            row = connection.execute(select(*_JOB_COLUMNS).where(jobs.c.id == job_id)).one_or_none()
-        return _job(row) if row else None
+            row = connection.execute(select(*JOB_COLUMNS).where(jobs.c.id == job_id)).one_or_none()
+        return job_of(row) if row else None
+
+    def known(self, caller: str, external_task_id: str | None, idempotency_key: str | None) -> bool:
+        """Whether a caller has a job of either name already."""
+        if external_task_id is None and idempotency_key is None:
+            return False
+        with self._engine.begin() as connection:
+            return connection.execute(_same(caller, external_task_id, idempotency_key)).first() is not None
 
     def find(self, caller: str, name: str, family: str | None = None) -> Job | None:
         """A caller's job by our id or by the caller's own."""
@@ -141,22 +143,22 @@ class Repository:
         if family is not None:
             wanted = and_(wanted, jobs.c.family == family)
         # Somebody may have used one of our ids as an external one: ours wins.
-        query = select(*_JOB_COLUMNS).where(wanted).order_by((jobs.c.id == name).desc()).limit(1)
+        query = select(*JOB_COLUMNS).where(wanted).order_by((jobs.c.id == name).desc()).limit(1)
         with self._engine.begin() as connection:
             row = connection.execute(query).one_or_none()
-        return _job(row) if row else None
+        return job_of(row) if row else None
 
     def page(self, caller: str, family: str, *, limit: int, offset: int) -> list[Job]:
         """A page of a caller's jobs of one family, newest first."""
         query = (
-            select(*_JOB_COLUMNS)
+            select(*JOB_COLUMNS)
             .where(jobs.c.caller == caller, jobs.c.family == family)
             .order_by(jobs.c.created_at.desc(), jobs.c.id.desc())
             .limit(limit)
             .offset(offset)
         )
         with self._engine.begin() as connection:
-            return [_job(row) for row in connection.execute(query)]
+            return [job_of(row) for row in connection.execute(query)]
 
     def request(self, job_id: str) -> bytes | None:
         """The request as it came; None once it has expired."""
@@ -245,11 +247,11 @@ class Repository:
                 update(jobs)
                 .where(jobs.c.id == job.id, jobs.c.version == job.version)
                 .values(**values)
-                .returning(*_JOB_COLUMNS)
+                .returning(*JOB_COLUMNS)
             ).one_or_none()
             if row is None:
                 return None
-            moved = _job(row)
+            moved = job_of(row)
             if answer is not None:
                 connection.execute(update(payloads).where(payloads.c.job_id == job.id).values(answer=answer))
             data = {"event": event, "code": moved.error_code, "message": moved.error_message, **(note or {})}
@@ -257,6 +259,8 @@ class Repository:
             told = _tell(connection, moved, event_id, now) if ended else ()
             freed = job.state in HOLDING and led.state not in {*HOLDING, State.ACCEPTED}
             woken = wake(connection, moved, now) if freed else ()
+            if ended:
+                woken += wake_later(connection, moved, now)
         return Moved(moved, led.step, told, woken)
 
     def postpone(self, job: Job, due_at: datetime, *, answer: bytes | None = None, **changes: Any) -> bool:
@@ -298,9 +302,9 @@ class Repository:
                     or_(jobs.c.lease_until.is_(None), jobs.c.lease_until <= now, jobs.c.lease_owner == owner),
                 )
                 .values(lease_owner=owner, lease_until=until, due_at=until)
-                .returning(*_JOB_COLUMNS)
+                .returning(*JOB_COLUMNS)
             ).one_or_none()
-        return _job(row) if row else None
+        return job_of(row) if row else None
 
     def progress(
         self, job_id: str, owner: str, now: datetime, length: timedelta, *, copied: int, total: int | None
@@ -348,12 +352,11 @@ class Repository:
 _FILE_NAMES = [field.name for field in fields(ResultFile)]
 
 
-def _job(row: Row[*tuple[Any, ...]]) -> Job:
-    values = {name: row._mapping[name] for name in _JOB_NAMES}  # noqa: SLF001 - public in SQLAlchemy, but for its name
-    return Job(**{**values, "state": State(values["state"])})
-
-
-_JOB_NAMES = [field.name for field in fields(Job)]
+def _same(caller: str, external_task_id: str | None, idempotency_key: str | None) -> Select[tuple[Any, ...]]:
+    """The caller's job of either name."""
+    names = ((jobs.c.external_task_id, external_task_id), (jobs.c.idempotency_key, idempotency_key))
+    either = or_(*(column == value for column, value in names if value is not None))
+    return select(*JOB_COLUMNS, jobs.c.fingerprint).where(jobs.c.caller == caller, either)
 
 
 def _storable(values: Mapping[str, Any]) -> dict[str, Any]:

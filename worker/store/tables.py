@@ -56,6 +56,10 @@ jobs = Table(
     Column("fallbacks", Text, nullable=False, server_default=text("''")),
     #: How many of the account's slots it takes while the provider works: 1, or the number of images.
     Column("slots", Integer, nullable=False, server_default=text("1")),
+    #: The longest line of earlier jobs that it stands on.
+    _count("depth"),
+    #: Whether a later job waits, or waited, for it: most ends have nobody to look for.
+    Column("awaited", Boolean, nullable=False, server_default=text("false")),
     #: SHA-256 of the request, so that the same id with another body is an error.
     Column("fingerprint", LargeBinary, nullable=False),
     Column("provider_task_id", Text),
@@ -93,6 +97,19 @@ Index(
     postgresql_where=jobs.c.state.in_(["submitting", "running"]),
 )
 Index("ix_jobs_waiting", jobs.c.account, jobs.c.created_at, postgresql_where=jobs.c.state == "accepted")
+
+#: Which jobs stand on which: made with the later job, and never changed.
+dependencies = Table(
+    "dependencies",
+    metadata,
+    Column("job_id", Text, ForeignKey("jobs.id"), primary_key=True),
+    #: What its request calls the earlier one: our id or the caller's.
+    Column("name", Text, primary_key=True),
+    Column("after_id", Text, ForeignKey("jobs.id"), nullable=False),
+    #: Whether what the earlier one made is held to the provider's rules before it is sent.
+    Column("judged", Boolean, nullable=False),
+)
+Index("ix_dependencies_after_id", dependencies.c.after_id)
 
 #: What is learned of the provider's accounts: their credentials and limits are settings.
 accounts = Table(

@@ -149,7 +149,8 @@ def _finish(
     job: Job, task: Task, files: list[ResultFile], *, store: Repository, copier: Copier, clock: Clock
 ) -> Moved | None:
     request = store.request(job.id)
-    body = manifest(job, decode(request) if request else {}, task.raw, files, clock())
+    after = {one.name: one.job.id for one in store.chains.earlier(job.id)} if job.depth else {}
+    body = manifest(job, decode(request) if request else {}, task.raw, files, clock(), after=after)
     key = keys.manifest_key(copier.key_template, job)
     metadata = {"reelhook-job": job.id, "reelhook-sha256": sha256(body).hexdigest()}
     name = keys.download_name(job, key)

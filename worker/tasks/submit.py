@@ -13,10 +13,11 @@ from infra.http import HttpError, NotSent
 from infra.log import logger
 from worker import messages
 from worker.jobs import retry, slots
-from worker.jobs.machine import Event
+from worker.jobs.machine import Event, Step
 from worker.jobs.model import Job, State
 from worker.kling.errors import ConcurrencyExceeded, KlingError, ResourceMissing, Retry
 from worker.kling.wire import Task
+from worker.pipelines import Pipelines
 from worker.ports import Clock, Queue
 from worker.provider import Provider, decode
 from worker.store.accounts import Accounts, NotAdmitted
@@ -31,10 +32,22 @@ _VANISHED_SECONDS = 5
 
 
 def submit(
-    job_id: str, *, store: Repository, accounts: Accounts, provider: Provider, queue: Queue, clock: Clock
+    job_id: str,
+    *,
+    store: Repository,
+    accounts: Accounts,
+    provider: Provider,
+    pipelines: Pipelines,
+    queue: Queue,
+    clock: Clock,
 ) -> None:
-    """Submit an accepted job. Does nothing for a job in any other state."""
+    """Submit an accepted job, or one that waits for others no longer. Does nothing for a job in any other state."""
     job = store.get(job_id)
+    if job is not None and job.state is State.WAITING:
+        settled = pipelines.settle(job, clock())
+        if settled and settled.step is not Step.SUBMIT:
+            messages.send(queue, _next(settled))
+        job = settled.job if settled else None
     if job is None or job.state is not State.ACCEPTED:
         return
     if (
@@ -48,7 +61,8 @@ def submit(
         return
     request = store.request(job_id)
     assert request is not None, "payloads of open jobs do not expire"
-    moved = _create(begun.job, decode(request), store=store, accounts=accounts, provider=provider, clock=clock)
+    body = pipelines.bound(begun.job, decode(request))
+    moved = _create(begun.job, body, store=store, accounts=accounts, provider=provider, clock=clock)
     messages.send(queue, _next(moved))
 
 
