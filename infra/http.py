@@ -11,10 +11,11 @@ second request was sent; creating a video is not a request to guess about.
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -100,6 +101,22 @@ class Guard:
             return "plain http is not allowed"
         return None if port in self._ports else f"port {port} is not allowed"
 
+    def refusal_of(self, url: str) -> str | None:
+        """Why `url` must not be used, as far as can be known before a connection is made; None when it may be."""
+        if not is_http_url(url):
+            return "must be an absolute http:// or https:// URL"
+        parts = urlsplit(url)
+        if "@" in parts.netloc:
+            return "must not hold credentials"
+        tls = parts.scheme == "https"
+        port = parts.port or (443 if tls else 80)
+        try:
+            found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            return "names a host that can't be resolved"
+        peers = [ip_address(str(where[4][0]).partition("%")[0]) for where in found]
+        return next((reason for peer in peers if (reason := self.refusal(peer, port, tls=tls))), None)
+
 
 class Http:
     """Calls with a deadline. With a guard, each connection is judged after it is made and before a byte is sent."""
@@ -116,10 +133,15 @@ class Http:
         *,
         seconds: float,
         limit: int = 2**22,
+        cut: bool = False,
     ) -> Answer:
-        """One call, no redirect followed. `seconds` bounds all of it, `limit` the answer's body in bytes."""
+        """One call, no redirect followed. `seconds` bounds all of it, `limit` the answer's body in bytes.
+
+        `cut`: only the status matters, so a body that is longer, breaks off or takes too long is cut there.
+        """
         with self._open(method, url, headers, body, seconds=seconds, redirects=0) as stream:
-            return Answer(stream.status, stream.headers, _collect(stream.chunks, limit))
+            collect = _beginning if cut else _collect
+            return Answer(stream.status, stream.headers, collect(stream.chunks, limit))
 
     @contextmanager
     def stream(self, url: str, headers: Mapping[str, str], *, seconds: float, slowest: float = 0) -> Iterator[Stream]:
@@ -227,6 +249,16 @@ def _collect(chunks: Iterator[bytes], limit: int) -> bytes:
         if len(body) > limit:
             raise NoAnswer(f"the answer is longer than {limit} bytes")
     return bytes(body)
+
+
+def _beginning(chunks: Iterator[bytes], limit: int) -> bytes:
+    body = bytearray()
+    with suppress(NoAnswer):
+        for chunk in chunks:
+            body += chunk
+            if len(body) >= limit:
+                break
+    return bytes(body[:limit])
 
 
 def _sorted(fault: Exception, url: str) -> HttpError:

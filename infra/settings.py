@@ -237,6 +237,10 @@ class Settings(BaseModel):
     contact_sheets: bool = Field(default=True, validation_alias="CONTACT_SHEETS")
     #: Largest result file in bytes.
     max_result_bytes: int = Field(4 * 2**30, ge=2**20, validation_alias="MAX_RESULT_BYTES")
+    #: Deliveries that one worker process makes at once, each in a thread that mostly waits.
+    delivery_threads: int = Field(64, ge=20, le=500, validation_alias="DELIVERY_THREADS")
+    #: Deliveries that a receiver which takes them quickly gets at once, from all processes together.
+    delivery_parallel: int = Field(4, ge=1, le=50, validation_alias="DELIVERY_PARALLEL")
     #: Seconds that one delivery to a receiver may take.
     delivery_timeout_seconds: float = Field(15, gt=0, le=60, validation_alias="DELIVERY_TIMEOUT_SECONDS")
 

@@ -49,6 +49,16 @@ class FakeQueue:
         return not self.down
 
 
+class OwnHands:
+    """Does the work itself, at once."""
+
+    free = 99
+
+    def give(self, work: Callable[[], None]) -> None:
+        """Do it."""
+        work()
+
+
 def a_job(**changes: object) -> Job:
     """A job that was just accepted, but for `changes`."""
     values: dict[str, object] = {

@@ -23,16 +23,17 @@ from infra.emulator import Emulator
 from infra.settings import Settings, load
 from infra.stack.servers import Addresses
 from tests.conftest import environment_for
-from tests.fakes import FakeQueue
+from tests.fakes import FakeQueue, OwnHands
 from webhook.app import create_app
 from webhook.wiring import Door
 from worker import messages
 from worker.jobs.model import ENDS, Job, State
 from worker.kling.wire import Task
+from worker.ports import Hands
 from worker.provider import Provider
 from worker.services import Services
 from worker.store.tables import deliveries
-from worker.tasks.announce import Ways, announce
+from worker.tasks.announce import Announcer, Ways
 from worker.tasks.archive import archive
 from worker.tasks.follow_up import follow_up
 from worker.tasks.submit import submit
@@ -110,16 +111,15 @@ class House:
             ),
             messages.FOLLOW_UP: lambda job: follow_up(job, accounts=s.accounts, provider=s.provider, **rows),
             messages.ARCHIVE: lambda job: archive(job, provider=s.provider, copier=s.copier, **rows),
-            messages.ANNOUNCE: lambda delivery: announce(
-                delivery, store=s.store, outbox=s.outbox, ways=self.ways(), clock=clock
-            ),
+            messages.ANNOUNCE: self.announcer().announce,
         }
         verbs[task](*args)
 
-    def ways(self) -> Ways:
-        """How receivers are reached."""
-        secret = self.settings.secret_key.get_secret_value().encode()
-        return Ways(self.services.guarded, self.queue, self.services.link, secret, 5)
+    def announcer(self, hands: Hands | None = None) -> Announcer:
+        """What tells receivers; in the test's own thread unless there are other hands."""
+        s, secret = self.services, self.settings.secret_key.get_secret_value().encode()
+        ways = Ways(s.guarded, self.queue, hands or OwnHands(), s.link, secret, 5)
+        return Announcer(s.store, s.outbox, s.subscriptions, s.attention, ways, self.clock)
 
     def drain(self) -> None:
         """Do the work of every message, and of those that follow from it."""
@@ -153,7 +153,8 @@ class House:
 
     def timeline(self, job_id: str) -> list[str]:
         """What happened to a job."""
-        return [event["type"].removeprefix("job.") for event in self.services.store.timeline(job_id)]
+        steps = [event["type"].removeprefix("job.") for event in self.services.store.timeline(job_id)]
+        return [step for step in steps if step in {*State}]
 
     def untold(self) -> int:
         """How many deliveries wait."""

@@ -6,6 +6,7 @@ Source of codes and statuses: Kling's error reference.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask import Flask, Response, jsonify, request
@@ -36,11 +37,12 @@ class KlingProblem(Exception):
 class Problem(Exception):
     """An error of our own routes (RFC 9457)."""
 
-    def __init__(self, status: int, title: str, detail: str = "") -> None:
+    def __init__(self, status: int, title: str, detail: str = "", *, errors: Sequence[Mapping[str, str]] = ()) -> None:
         super().__init__(title)
         self.status = status
         self.title = title
         self.detail = detail
+        self.errors = errors  #: each fault with `field`, `rule` and `fix`
 
 
 def envelope(data: Any, *, code: int = 0, message: str = "SUCCEED", status: int = 200) -> tuple[Response, int]:
@@ -66,11 +68,15 @@ def speaks_kling() -> bool:
     return request.path.startswith(("/v1/", "/kling/", "/account/"))
 
 
-def _say(status: int, code: int, title: str, detail: str = "") -> tuple[Response, int]:
+def _say(
+    status: int, code: int, title: str, detail: str = "", errors: Sequence[Mapping[str, str]] = ()
+) -> tuple[Response, int]:
     if speaks_kling():
         message = f"{title}: {detail}" if detail else title
         return envelope(None, code=code, message=message, status=status)
-    body = {"type": "about:blank", "title": title, "status": status, **({"detail": detail} if detail else {})}
+    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status}
+    body |= {"detail": detail} if detail else {}
+    body |= {"errors": list(errors)} if errors else {}
     answer = jsonify(body)
     answer.content_type = "application/problem+json"
     return answer, status
@@ -85,7 +91,7 @@ def _refused(fault: Refused) -> tuple[Response, int]:
 
 
 def _problem(fault: Problem) -> tuple[Response, int]:
-    return _say(fault.status, 1200, fault.title, fault.detail)
+    return _say(fault.status, 1200, fault.title, fault.detail, fault.errors)
 
 
 def _bad_body(fault: BadBody) -> tuple[Response, int]:

@@ -24,6 +24,7 @@ from worker.services import accounts, key_of, now
 from worker.store.inbox import Inbox
 from worker.store.keys import ApiKeys
 from worker.store.repository import Repository
+from worker.store.subscriptions import Subscriptions
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,16 @@ class Door:
         return ApiKeys(self.engine, self.secret)
 
     @cached_property
+    def subscriptions(self) -> Subscriptions:
+        """The rows of subscriptions."""
+        return Subscriptions(self.engine, self.secret)
+
+    @cached_property
+    def guard(self) -> Guard:
+        """Where receivers may be."""
+        return Guard(self.settings.guard_allow_cidrs, self.settings.guard_ports)
+
+    @cached_property
     def queue(self) -> BackgroundQueue:
         """Messages leave behind the request's back: no caller waits for a broker."""
         return BackgroundQueue(Queue(make_celery(self.settings, "reelhook-web")))
@@ -70,7 +81,7 @@ class Door:
     @cached_property
     def acceptor(self) -> Acceptor:
         """What makes a request a job, or refuses it."""
-        guarded = Http(Guard(self.settings.guard_allow_cidrs))
+        guarded = Http(self.guard)
         inputs = Inputs(self.bucket, guarded if self.settings.probe_urls else None)
         return Acceptor(self.store, self.accounts, inputs, self.settings.kling_edition, self.clock)
 

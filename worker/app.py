@@ -17,8 +17,9 @@ from infra.queue import make_celery
 from infra.settings import BadSettings, load
 from worker import messages
 from worker.services import PerProcess, accounts, now
-from worker.tasks.announce import Ways, announce
+from worker.tasks.announce import Announcer, Ways
 from worker.tasks.archive import archive
+from worker.tasks.attend import attend
 from worker.tasks.expire import expire
 from worker.tasks.follow_up import follow_up
 from worker.tasks.request import request
@@ -44,6 +45,7 @@ app.conf.beat_schedule = {
         "schedule": settings.sweep_seconds,
         "options": {"queue": "sweep", "expires": max(settings.sweep_seconds * 3, 10)},
     },
+    "attend": {"task": messages.ATTEND, "schedule": 60, "options": {"queue": "sweep", "expires": 60}},
     "expire": {"task": messages.EXPIRE, "schedule": 3600, "options": {"queue": "sweep", "expires": 1800}},
 }
 services = PerProcess(settings, app)
@@ -78,10 +80,9 @@ def _archive(job_id: str) -> None:
 @app.task(name=messages.ANNOUNCE)
 def _announce(delivery_id: str) -> None:
     s = services()
-    ways = Ways(
-        s.guarded, s.queue, s.link, settings.secret_key.get_secret_value().encode(), settings.delivery_timeout_seconds
-    )
-    announce(delivery_id, store=s.store, outbox=s.outbox, ways=ways, clock=now)
+    secret = settings.secret_key.get_secret_value().encode()
+    ways = Ways(s.guarded, s.queue, s.hands, s.link, secret, settings.delivery_timeout_seconds)
+    Announcer(s.store, s.outbox, s.subscriptions, s.attention, ways, now).announce(delivery_id)
 
 
 @app.task(name=messages.SWEEP)
@@ -90,10 +91,16 @@ def _sweep() -> None:
     sweep(store=s.store, outbox=s.outbox, queue=s.queue, clock=now)
 
 
+@app.task(name=messages.ATTEND)
+def _attend() -> None:
+    s = services()
+    attend(attention=s.attention, queue=s.queue, clock=now)
+
+
 @app.task(name=messages.EXPIRE)
 def _expire() -> None:
     s = services()
-    expire(retention=s.retention, days=settings.retention_days, clock=now)
+    expire(retention=s.retention, attention=s.attention, days=settings.retention_days, clock=now)
     prefix = settings.s3_key_template.partition("{")[0]
     tidy(transfers=s.store.transfers, bucket=s.bucket, clock=now, prefix=prefix)
 

@@ -28,6 +28,7 @@ FOLLOW_UP = "reelhook.job.follow_up.v1"  #: (job id)
 ARCHIVE = "reelhook.job.archive.v1"  #: (job id)
 ANNOUNCE = "reelhook.delivery.announce.v1"  #: (delivery id)
 SWEEP = "reelhook.sweep.v1"  #: no arguments
+ATTEND = "reelhook.attend.v1"  #: no arguments
 EXPIRE = "reelhook.expire.v1"  #: no arguments
 
 #: Each kind of work has its own queue, so that a platform can give it its own processes.

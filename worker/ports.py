@@ -18,6 +18,17 @@ class Queue(Protocol):
         """Whether the message was taken."""
 
 
+class Hands(Protocol):
+    """Do work beside us."""
+
+    @property
+    def free(self) -> int:
+        """How many have nothing to do."""
+
+    def give(self, work: Callable[[], None]) -> None:
+        """Have `work` done."""
+
+
 class Answer(Protocol):
     """A whole HTTP answer."""
 
@@ -54,9 +65,17 @@ class Http(Protocol):
     """Calls out of the house. Errors: `infra.http.HttpError` and below."""
 
     def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, seconds: float, limit: int = ...
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        seconds: float,
+        limit: int = ...,
+        cut: bool = ...,
     ) -> Answer:
-        """One call, no redirect followed."""
+        """One call, no redirect followed. `cut`: a body that is too long or breaks off is no fault."""
 
     def stream(
         self, url: str, headers: Mapping[str, str], *, seconds: float, slowest: float = ...

@@ -12,6 +12,7 @@ from celery import Celery
 from sqlalchemy import Engine
 
 from infra.db import make_engine
+from infra.hands import Hands
 from infra.http import Guard, Http
 from infra.object_store import ObjectStore
 from infra.queue import Queue
@@ -26,10 +27,12 @@ from worker.previews import Previews
 from worker.provider import Provider
 from worker.store.accounts import Accounts
 from worker.store.aside import Aside
+from worker.store.attention import Attention
 from worker.store.keys import ApiKeys
 from worker.store.outbox import Outbox
 from worker.store.repository import Repository
 from worker.store.retention import Retention
+from worker.store.subscriptions import Subscriptions
 
 
 def key_of(reference: str) -> str:
@@ -90,7 +93,22 @@ class Services:
     @cached_property
     def outbox(self) -> Outbox:
         """The rows of deliveries."""
-        return Outbox(self.engine)
+        return Outbox(self.engine, self.settings.delivery_parallel)
+
+    @cached_property
+    def subscriptions(self) -> Subscriptions:
+        """The rows of subscriptions."""
+        return Subscriptions(self.engine, self.settings.secret_key.get_secret_value().encode())
+
+    @cached_property
+    def attention(self) -> Attention:
+        """Jobs that want a person."""
+        return Attention(self.engine)
+
+    @cached_property
+    def hands(self) -> Hands:
+        """Threads for deliveries."""
+        return Hands(self.settings.delivery_threads)
 
     @cached_property
     def keys(self) -> ApiKeys:

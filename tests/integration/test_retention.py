@@ -12,6 +12,7 @@ from tests.fakes import MORNING, FakeClock
 from worker.jobs.machine import Event
 from worker.jobs.model import State
 from worker.store import retention as module
+from worker.store.attention import Attention
 from worker.store.inbox import Inbox
 from worker.store.repository import NewJob, Repository
 from worker.store.retention import Retention
@@ -49,7 +50,7 @@ def test_what_ended_long_ago_expires_in_batches_and_its_id_stays(
         led(store, f"old{number}", *RUN, Event.TASK_FAILED)
     led(store, "open", *RUN)
     Inbox(engine).put("old0", b"{}", verdict="understood", status=None, now=MORNING)
-    expire(retention=Retention(engine), days=DAYS, clock=clock)
+    expire(retention=Retention(engine), attention=Attention(engine), days=DAYS, clock=clock)
 
     with engine.connect() as connection:
         left = [
@@ -65,7 +66,7 @@ def test_what_is_young_stays(engine: Engine) -> None:
     """A day before its time nothing goes."""
     store, clock = Repository(engine), FakeClock(MORNING + timedelta(days=DAYS - 1))
     led(store, "young", *RUN, Event.TASK_FAILED)
-    expire(retention=Retention(engine), days=DAYS, clock=clock)
+    expire(retention=Retention(engine), attention=Attention(engine), days=DAYS, clock=clock)
 
     assert store.request("young") is not None
 
@@ -78,7 +79,7 @@ def test_results_that_will_soon_be_deleted_are_an_alarm(engine: Engine) -> None:
     assert job is not None
     store.postpone(job, clock() + timedelta(days=1))
     with capture_logs() as logs:
-        expire(retention=Retention(engine), days=DAYS, clock=clock)
+        expire(retention=Retention(engine), attention=Attention(engine), days=DAYS, clock=clock)
 
     assert [["risky"]] == [line["jobs"] for line in logs if line["event"] == "retention.at_risk"]
     assert ["risky"] == [one.job_id for one in store.claim_due(clock(), lease=timedelta(seconds=1), limit=5)]

@@ -12,7 +12,7 @@ from worker.jobs.model import Job, State
 from worker.store.inbox import Inbox
 from worker.store.keys import ApiKeys
 from worker.store.migrate import is_current, migrate
-from worker.store.outbox import Outbox
+from worker.store.outbox import Attempt, Outbox
 from worker.store.repository import NewJob, Repository
 from worker.store.tables import api_keys, callbacks, events, jobs, metadata
 
@@ -221,13 +221,13 @@ def test_a_delivery_is_in_one_pair_of_hands(engine: Engine) -> None:
     claims = [one for one in race(*(lambda: outbox.claim(delivery_id, clock(), LEASE) for _ in range(5))) if one]
 
     assert [1] == [claim.attempts for claim in claims]
-    outbox.missed(claims[0], clock() + timedelta(seconds=5), status=500, error="HTTP 500")
+    outbox.missed(claims[0], Attempt(clock(), 0.1, 500, "", "HTTP 500"), clock() + timedelta(seconds=5))
     assert outbox.claim(delivery_id, clock(), LEASE) is None
     clock.advance(5)
     again = outbox.claim(delivery_id, clock(), LEASE)
     assert again is not None
     assert (delivery_id, 2) == (again.id, again.attempts)
-    outbox.delivered(again, clock(), 200)
+    outbox.delivered(again, Attempt(clock(), 0.1, 200))
     assert [] == outbox.due(clock() + timedelta(days=9), 10)
 
 

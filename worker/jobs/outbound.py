@@ -6,9 +6,11 @@ Source of the shape: Kling's reference, "query task (single)" and "callback prot
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from worker.jobs import events
 from worker.jobs.model import Job, ResultFile, State
 
 _STATUS = {
@@ -19,6 +21,25 @@ _STATUS = {
     State.COPYING: "processing",
     State.ARCHIVED: "succeed",
 }
+
+_STATE_OF = {events.inner(state): state for state in State}
+#: What is told of a file beside its links.
+_FILE_FACTS = (
+    "kind",
+    "variant",
+    "ordinal",
+    "bucket",
+    "key",
+    "size",
+    "sha256",
+    "content_type",
+    "duration",
+    "width",
+    "height",
+    "fps",
+    "video_codec",
+    "audio_codec",
+)
 
 Link = Callable[[str], str]
 
@@ -51,24 +72,72 @@ def task(job: Job, files: Sequence[ResultFile], link: Link) -> dict[str, Any]:
     return shown
 
 
-def callback(job: Job, files: Sequence[ResultFile], link: Link) -> dict[str, Any]:
-    """The body of a callback: Kling's flat payload, with links into the caller's own bucket."""
-    return task(job, files, link)
+@dataclass(frozen=True)
+class Occurred:
+    """An event of a job's timeline, as it is told."""
+
+    type: str  #: in the timeline, such as job.archived
+    sequence: int  #: place among the job's events, from 1
+    at: datetime
+    data: Mapping[str, Any]
 
 
-def event(job: Job, files: Sequence[ResultFile], link: Link, now: datetime) -> dict[str, Any]:
-    """The same as an event: `{type, timestamp, data}`, the type naming our own state."""
-    return _event(f"video.{job.state}", {"state": job.state, **task(job, files, link)}, now)
+def as_of(job: Job, occurred: Occurred) -> Job:
+    """The job as it was then: an event that is told late must not tell what came after it."""
+    state = _STATE_OF.get(occurred.type)
+    if state is None or state is job.state:
+        return job
+    return replace(job, state=state, updated_at=occurred.at, error_code=None, error_message=None, units=None)
+
+
+def callback(job: Job, files: Sequence[ResultFile], link: Link, occurred: Occurred) -> dict[str, Any]:
+    """The body of a callback: Kling's flat payload with links into the bucket, and what is ours under `reelhook`."""
+    then = as_of(job, occurred)
+    return {**task(then, files, link), "reelhook": _ours(then, files, link, occurred)}
+
+
+def event(job: Job, files: Sequence[ResultFile], link: Link, occurred: Occurred) -> dict[str, Any]:
+    """The same in an envelope of Standard Webhooks: `{type, timestamp, data}`."""
+    then = as_of(job, occurred)
+    return _event(
+        events.told_as(occurred.type), {**_ours(then, files, link, occurred), **task(then, files, link)}, occurred.at
+    )
 
 
 def refusal(external_task_id: object, code: int, message: str, now: datetime) -> dict[str, Any]:
     """The event of a request that never became a job."""
     data = {"task_info": {"external_task_id": external_task_id}, "code": code, "message": message}
-    return _event("video.refused", data, now)
+    return _event(events.REFUSED.type, data, now)
 
 
-def _event(kind: str, data: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    return {"type": kind, "timestamp": now.isoformat(), "data": dict(data)}
+def trial(subscription_id: str, now: datetime) -> dict[str, Any]:
+    """The event that shows that a subscription's way is open."""
+    return _event(events.TEST.type, {"subscription": subscription_id}, now)
+
+
+def _event(kind: str, data: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+    return {"type": kind, "timestamp": at.isoformat(), "data": dict(data)}
+
+
+def _ours(job: Job, files: Sequence[ResultFile], link: Link, occurred: Occurred) -> dict[str, Any]:
+    """What Kling's payload has no words for."""
+    failed = job.error_code or job.error_message
+    shown: dict[str, Any] = {
+        "state": job.state,
+        "sequence": occurred.sequence,
+        "family": job.family,
+        "account": job.account,
+        "error": {"code": job.error_code, "message": job.error_message} if failed else None,
+        "files": [_file(one, link) for one in files] if job.state is State.ARCHIVED else [],
+    }
+    if reason := occurred.data.get("reason"):
+        shown |= {"reason": reason, "message": occurred.data.get("message")}
+    return shown
+
+
+def _file(file: ResultFile, link: Link) -> dict[str, Any]:
+    poster = {"poster_url": link(file.poster_key), "poster_key": file.poster_key} if file.poster_key else {}
+    return {**{name: getattr(file, name) for name in _FILE_FACTS}, "url": link(file.key), **poster}
 
 
 def status_message(job: Job) -> str:

@@ -22,6 +22,8 @@ SUBMISSIONS = 3
 ARCHIVE_AGAIN = (2, 5, 15, 60, 300, 900, 3600, 21600, 86400)
 #: Seconds between attempts of a delivery. Source: the Standard Webhooks specification's own schedule, about 75 hours.
 DELIVER_AGAIN = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+#: After which a delivery is given up though a receiver that rests left its schedule unused.
+DELIVER_HOURS = 96
 #: A `Retry-After` from outside counts up to this many seconds.
 LONGEST_RETRY_AFTER = 3600
 #: So many answers "no such task" in a row mean that the provider lost a task that it had.
@@ -38,6 +40,14 @@ def after(schedule: tuple[int, ...], attempts: int, now: datetime, *, endless: b
         return None
     seconds = schedule[min(max(attempts, 1), len(schedule)) - 1]
     return now + timedelta(seconds=vary(seconds))
+
+
+def deliver_again(tries: int, begun_at: datetime, now: datetime, wait: float) -> datetime | None:
+    """When a delivery is tried again, not before `wait` seconds; None when it is given up."""
+    again = after(DELIVER_AGAIN, tries, now)
+    if again is None or now - begun_at > timedelta(hours=DELIVER_HOURS):
+        return None
+    return max(again, now + timedelta(seconds=wait))
 
 
 def poll_again(since: datetime, expected: datetime | None, now: datetime) -> datetime:

@@ -13,14 +13,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, and_, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
-from ulid import ULID
 
+from worker.jobs.events import ATTENTION, REASONS, STATES, inner
 from worker.jobs.machine import DUE_STEP, Event, Step, move
 from worker.jobs.model import ENDS, Job, ResultFile, State
 from worker.store.accounts import HOLDING, wake
 from worker.store.chains import After, Chains, join, wake_later
 from worker.store.rows import JOB_COLUMNS, job_of
-from worker.store.tables import callbacks, deliveries, events, files, jobs, payloads, transfers
+from worker.store.tables import callbacks, events, files, jobs, payloads, transfers
+from worker.store.telling import Note, keep, tell
 from worker.store.transfers import Transfers
 
 #: How providers call the end of a task in a callback.
@@ -114,11 +115,12 @@ class Repository:
             ).one_or_none()
             if row is not None:
                 connection.execute(insert(payloads).values(job_id=new.id, request=new.request))
+                job = job_of(row)
                 after = dict(new.after.ids) if new.after else None
-                _record(connection, new.id, f"job.{state}", now, {"family": new.family, "after": after})
+                tell(connection, job, Note(inner(job.state), {"family": new.family, "after": after}), now)
                 if new.after:
                     join(connection, new.id, new.after)
-                return job_of(row), new.fingerprint, True
+                return job, new.fingerprint, True
             older = connection.execute(_same(new.caller, new.external_task_id, new.idempotency_key)).first()
             assert older is not None, "the conflict was with a job of the same caller"
             return job_of(older), older.fingerprint, False
@@ -255,8 +257,7 @@ class Repository:
             if answer is not None:
                 connection.execute(update(payloads).where(payloads.c.job_id == job.id).values(answer=answer))
             data = {"event": event, "code": moved.error_code, "message": moved.error_message, **(note or {})}
-            event_id = _record(connection, job.id, f"job.{led.state}", now, data)
-            told = _tell(connection, moved, event_id, now) if ended else ()
+            told = _noted(connection, moved, data, now)
             freed = job.state in HOLDING and led.state not in {*HOLDING, State.ACCEPTED}
             woken = wake(connection, moved, now) if freed else ()
             if ended:
@@ -367,30 +368,14 @@ def _storable(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _record(connection: Connection, job_id: str, kind: str, now: datetime, data: Mapping[str, Any]) -> int:
-    """Append to the timeline. The job's row is locked by the caller, so the number can't be taken twice."""
-    last = select(func.coalesce(func.max(events.c.sequence), 0) + 1).where(events.c.job_id == job_id).scalar_subquery()
-    event_id: int = connection.execute(
-        insert(events)
-        .values(job_id=job_id, sequence=last, type=kind, at=now, data={k: v for k, v in data.items() if v is not None})
-        .returning(events.c.id)
-    ).scalar_one()
-    return event_id
-
-
-def _tell(connection: Connection, job: Job, event_id: int, now: datetime) -> tuple[str, ...]:
-    rows = [
-        {
-            "id": f"msg_{ULID()}".lower(),
-            "event_id": event_id,
-            "job_id": job.id,
-            "url": url,
-            "state": "pending",
-            "due_at": now,
-        }
-        for url in (job.callback_url, job.on_done)
-        if url
-    ]
-    if rows:
-        connection.execute(insert(deliveries), rows)
-    return tuple(str(row["id"]) for row in rows)
+def _noted(connection: Connection, job: Job, data: Mapping[str, Any], now: datetime) -> tuple[str, ...]:
+    """Write down where a job came to; the deliveries that can leave. That it is accepted again is told to nobody."""
+    note = Note(inner(job.state), data)
+    if job.state not in STATES or job.state is State.ACCEPTED:
+        keep(connection, job.id, note, now)
+        return ()
+    told = tell(connection, job, note, now)
+    if job.state is State.UNKNOWN:
+        reason = {"reason": "unknown", "message": REASONS["unknown"]}
+        told += tell(connection, job, Note(ATTENTION.type, reason), now)
+    return told

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import CursorResult, Engine, delete, select, update
+from sqlalchemy import ColumnElement, Connection, CursorResult, Engine, delete, select, update
 
 from worker.jobs.model import ENDS, State
-from worker.store.tables import callbacks, deliveries, events, jobs, payloads, set_aside
+from worker.store.tables import attempts, callbacks, deliveries, events, jobs, payloads, set_aside
 
 #: Rows of one transaction.
 BATCH = 500
@@ -30,6 +30,10 @@ class Retention:
             gone += self._remove(batch)
         with self._engine.begin() as connection:
             gone += _count(connection.execute(delete(set_aside).where(set_aside.c.at < before)))
+            old = events.c.job_id.is_(None) & (events.c.at < before)
+            trials = select(deliveries.c.id).join(events, events.c.id == deliveries.c.event_id).where(old)
+            gone += _forget(connection, deliveries.c.id.in_(trials))
+            gone += _count(connection.execute(delete(events).where(old)))
         return gone
 
     def at_risk(self, since: datetime) -> list[tuple[str, datetime]]:
@@ -61,14 +65,20 @@ class Retention:
 
     def _remove(self, job_ids: list[str]) -> int:
         with self._engine.begin() as connection:
-            told = deliveries.c.job_id.in_(job_ids)
+            told = _forget(connection, deliveries.c.job_id.in_(job_ids))
             rows = [
                 connection.execute(delete(payloads).where(payloads.c.job_id.in_(job_ids))),
                 connection.execute(delete(callbacks).where(callbacks.c.job_id.in_(job_ids))),
-                connection.execute(delete(deliveries).where(told)),
                 connection.execute(delete(events).where(events.c.job_id.in_(job_ids))),
             ]
-        return sum(map(_count, rows))
+        return told + sum(map(_count, rows))
+
+
+def _forget(connection: Connection, which: ColumnElement[bool]) -> int:
+    """Deliveries and what became of each attempt."""
+    ids = select(deliveries.c.id).where(which)
+    gone = _count(connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(ids))))
+    return gone + _count(connection.execute(delete(deliveries).where(which)))
 
 
 def _count(result: CursorResult[tuple[()]]) -> int:

@@ -1,6 +1,7 @@
-"""Tell a receiver what became of a job: Kling's own payload, links into the bucket, signed as Standard Webhooks.
+"""Tell a receiver what became of a job, signed as Standard Webhooks, or send the task that another app named.
 
-The body is made at each attempt, so its links are fresh; the `webhook-id` stays, so a receiver can tell repetitions.
+The task only claims: a thread makes the attempt, so a receiver that is slow or dead keeps no worker from others. The
+body is made at each attempt, so its links are fresh; the `webhook-id` stays, so a receiver can tell repetitions.
 """
 
 from __future__ import annotations
@@ -8,25 +9,36 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
+from time import monotonic
 from typing import Any
-
-from standardwebhooks.webhooks import Webhook
 
 from infra.http import Blocked, HttpError
 from infra.log import logger
-from worker.jobs import outbound, retry
+from worker import messages
+from worker.jobs import circuit, events, outbound, retry, signing
 from worker.jobs.tokens import signing_secret
-from worker.ports import Clock, Http, Queue
-from worker.store.outbox import Delivery, Outbox
+from worker.ports import Answer, Clock, Hands, Http, Queue
+from worker.store.attention import Attention
+from worker.store.outbox import Attempt, Delivery, Outbox
 from worker.store.repository import Repository
+from worker.store.subscriptions import Subscription, Subscriptions
+from worker.store.telling import SUBSCRIPTION
 
 log = logger(__name__)
 
 _GONE = 410
+#: Statuses below 500 that say something of the receiver, not of what it was sent.
+_BUSY = frozenset({408, 429})
 _CELERY = "celery://"
 #: A delivery is in one pair of hands for as long as an attempt may take, and this.
 _MARGIN = timedelta(seconds=15)
+#: Bytes of an answer that are kept.
+_KEPT = 1024
+#: So many hands are left for receivers that are known to be quick: the others never have them all.
+_RESERVED = 16
+#: Seconds after which a thread that goes from delivery to delivery lets others have its hand.
+_ROUND_SECONDS = 20
 
 
 @dataclass(frozen=True)
@@ -35,76 +47,159 @@ class Ways:
 
     http: Http  #: guarded
     queue: Queue
+    hands: Hands
     link: Callable[[str], str]  #: makes a key into a URL that opens
     secret: bytes  #: the app's; each caller's signing secret is derived from it
     seconds: float  #: that one attempt may take
 
 
-def announce(delivery_id: str, *, store: Repository, outbox: Outbox, ways: Ways, clock: Clock) -> None:
-    """Make one attempt at a delivery that is due. Does nothing for one that isn't, or has ended."""
-    delivery = outbox.claim(delivery_id, clock(), timedelta(seconds=ways.seconds) + _MARGIN)
-    if delivery is None:
-        return
-    job = store.get(delivery.job_id)
-    assert job is not None, "deliveries refer to jobs"
-    files = store.files([job.id])[job.id]
-    if delivery.url.startswith(_CELERY):
-        _send(delivery, outbound.event(job, files, ways.link, clock()), outbox=outbox, queue=ways.queue, now=clock())
-        return
-    body = json.dumps(outbound.callback(job, files, ways.link), ensure_ascii=False)
-    headers = _headers(signing_secret(ways.secret, job.caller), delivery.id, body, clock())
-    _post(delivery, headers, body.encode(), outbox=outbox, ways=ways, clock=clock)
+@dataclass(frozen=True)
+class Announcer:
+    """The rows and ways that deliveries need."""
 
+    store: Repository
+    outbox: Outbox
+    subscriptions: Subscriptions
+    attention: Attention
+    ways: Ways
+    clock: Clock
 
-def _post(
-    delivery: Delivery, headers: dict[str, str], body: bytes, *, outbox: Outbox, ways: Ways, clock: Clock
-) -> None:
-    try:
-        answer = ways.http.send("POST", delivery.url, headers, body, seconds=ways.seconds, limit=2**16)
-    except HttpError as fault:
-        _missed(delivery, None, str(fault), outbox=outbox, now=clock(), final=isinstance(fault, Blocked))
-        return
-    if 200 <= answer.status < 300:
-        outbox.delivered(delivery, clock(), answer.status)
+    def announce(self, delivery_id: str) -> None:
+        """Begin what is due at the receiver of this delivery. Does nothing when that is nothing, or may not be."""
+        free = self.ways.hands.free
+        if free == 0:
+            return
+        delivery = self.outbox.claim(delivery_id, self.clock(), self._lease, proven=free <= _RESERVED)
+        if delivery is not None:
+            self.ways.hands.give(lambda: self._carry(delivery))
+
+    def _carry(self, delivery: Delivery) -> None:
+        """Attempt a delivery, and then the next ones of a receiver that takes them."""
+        until = monotonic() + _ROUND_SECONDS
+        at_hand: Delivery | None = delivery
+        while at_hand is not None and self._attempt(at_hand) and monotonic() < until:
+            at_hand = self.outbox.next(at_hand, self.clock(), self._lease)
+
+    def _attempt(self, delivery: Delivery) -> bool:
+        """Whether the receiver took it."""
+        if delivery.url.startswith(_CELERY):
+            return self._send(delivery)
+        if not delivery.url.startswith(SUBSCRIPTION):
+            job, body = self._body(delivery, outbound.callback)
+            return self._post(delivery, delivery.url, body, [signing_secret(self.ways.secret, job.caller)])
+        subscription = self.subscriptions.get(delivery.url.removeprefix(SUBSCRIPTION))
+        if subscription is None:
+            self.outbox.drop(delivery, "the subscription was deleted")
+            return True
+        trial = delivery.occurred.type == events.TEST.type
+        if subscription.disabled_at and not trial and self.subscriptions.hold(subscription.id, delivery.id):
+            return True
+        body = (
+            outbound.trial(subscription.id, delivery.occurred.at) if trial else self._body(delivery, outbound.event)[1]
+        )
+        keys = self.subscriptions.keys(subscription.id, self.clock())
+        return self._post(delivery, subscription.url, body, keys, subscription)
+
+    def _body(self, delivery: Delivery, form: Callable[..., dict[str, Any]]) -> tuple[Any, dict[str, Any]]:
+        assert delivery.job_id is not None, "only test events belong to no job"
+        job = self.store.get(delivery.job_id)
+        assert job is not None, "deliveries refer to jobs"
+        files = self.store.files([job.id])[job.id]
+        return job, form(job, files, self.ways.link, delivery.occurred)
+
+    def _post(
+        self,
+        delivery: Delivery,
+        url: str,
+        body: dict[str, Any],
+        keys: list[str],
+        subscription: Subscription | None = None,
+    ) -> bool:
+        text, now, began = json.dumps(body, ensure_ascii=False), self.clock(), monotonic()
+        headers = {
+            "Content-Type": "application/json; charset=utf-8",
+            "User-Agent": "Reelhook",
+            "reelhook-event": events.told_as(delivery.occurred.type),
+            "reelhook-sequence": str(delivery.occurred.sequence),
+            **signing.headers(keys, delivery.id, now, text),
+        }
+        try:
+            answer = self.ways.http.send(
+                "POST", url, headers, text.encode(), seconds=self.ways.seconds, limit=_KEPT, cut=True
+            )
+        except HttpError as fault:
+            attempt = Attempt(now, monotonic() - began, error=str(fault))
+            self._missed(delivery, attempt, subscription, final=isinstance(fault, Blocked))
+            return False
+        error = None if 200 <= answer.status < 300 else f"HTTP {answer.status}"
+        attempt = Attempt(now, monotonic() - began, answer.status, _first(answer), error)
+        if error is None:
+            self._delivered(delivery, attempt)
+            return True
+        wait = retry.retry_after(answer.headers.get("Retry-After"))
+        self._missed(delivery, attempt, subscription, wait=wait, final=answer.status == _GONE)
+        return False
+
+    def _send(self, delivery: Delivery) -> bool:
+        """Hand the event to the task that the asking app named."""
+        event = self._body(delivery, outbound.event)[1]
+        queue_name, _, task = delivery.url.removeprefix(_CELERY).partition("/")
+        now, began = self.clock(), monotonic()
+        taken = self.ways.queue.send(task, queue_name, (event,))
+        error = None if taken else "the broker did not take the message"
+        attempt = Attempt(now, monotonic() - began, error=error)
+        if taken:
+            self._delivered(delivery, attempt)
+        else:
+            self._missed(delivery, attempt, None)
+        return taken
+
+    def _delivered(self, delivery: Delivery, attempt: Attempt) -> None:
+        self.outbox.delivered(delivery, attempt)
         log.info("delivery.delivered", job=delivery.job_id, delivery=delivery.id, attempt=delivery.attempts)
-        return
-    wait = retry.retry_after(answer.headers.get("Retry-After"))
-    final = answer.status == _GONE
-    _missed(delivery, answer.status, f"HTTP {answer.status}", outbox=outbox, now=clock(), wait=wait, final=final)
+
+    def _missed(
+        self,
+        delivery: Delivery,
+        attempt: Attempt,
+        subscription: Subscription | None,
+        *,
+        wait: float = 0,
+        final: bool = False,
+    ) -> None:
+        now = self.clock()
+        trial = delivery.occurred.type == events.TEST.type
+        again = None if final or trial else retry.deliver_again(delivery.tries, delivery.begun_at, now, wait)
+        keep = again is None and subscription is not None and not trial
+        counts = attempt.status is None or attempt.status >= 500 or attempt.status in _BUSY
+        self.outbox.missed(
+            delivery,
+            attempt,
+            now if keep else again,
+            counts=(counts or attempt.seconds >= circuit.SLOW) and not final,
+            rest=wait,
+        )
+        log.warning(
+            "delivery.missed", job=delivery.job_id, delivery=delivery.id, reason=attempt.error, given_up=again is None
+        )
+        if subscription is not None and (keep or final):
+            self._disable(delivery, subscription, f"{attempt.error} at attempt {delivery.attempts}")
+
+    def _disable(self, delivery: Delivery, subscription: Subscription, reason: str) -> None:
+        """A receiver that is gone, or took nothing for days: its events are kept, and a person is told."""
+        if not self.subscriptions.disable(subscription.id, reason, self.clock()):
+            return
+        log.error("subscription.disabled", subscription=subscription.id, reason=reason)
+        if delivery.job_id is not None:
+            message = f"subscription {subscription.id} was disabled: {reason}"
+            told = self.attention.attend(delivery.job_id, "receiver_disabled", message, self.clock())
+            messages.send(self.ways.queue, map(messages.for_delivery, told))
+
+    @property
+    def _lease(self) -> timedelta:
+        return timedelta(seconds=self.ways.seconds) + _MARGIN
 
 
-def _send(delivery: Delivery, event: dict[str, Any], *, outbox: Outbox, queue: Queue, now: datetime) -> None:
-    """Hand the event to the task that the asking app named."""
-    queue_name, _, task = delivery.url.removeprefix(_CELERY).partition("/")
-    if queue.send(task, queue_name, (event,)):
-        outbox.delivered(delivery, now, 0)
-        log.info("delivery.delivered", job=delivery.job_id, delivery=delivery.id, attempt=delivery.attempts)
-    else:
-        _missed(delivery, None, "the broker did not take the message", outbox=outbox, now=now)
-
-
-def _headers(secret: str, delivery_id: str, body: str, now: datetime) -> dict[str, str]:
-    return {
-        "Content-Type": "application/json; charset=utf-8",
-        "User-Agent": "Reelhook",
-        "webhook-id": delivery_id,
-        "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": Webhook(secret).sign(delivery_id, now, body),
-    }
-
-
-def _missed(
-    delivery: Delivery,
-    status: int | None,
-    error: str,
-    *,
-    outbox: Outbox,
-    now: datetime,
-    wait: float = 0,
-    final: bool = False,
-) -> None:
-    again = None if final else retry.after(retry.DELIVER_AGAIN, delivery.attempts, now)
-    if again is not None:
-        again = max(again, now + timedelta(seconds=wait))
-    outbox.missed(delivery, again, status=status, error=error)
-    log.warning("delivery.missed", job=delivery.job_id, delivery=delivery.id, reason=error, given_up=again is None)
+def _first(answer: Answer) -> str:
+    """The beginning of an answer, as far as a row can hold it."""
+    return answer.body[:_KEPT].decode(errors="replace").replace("\0", "")

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from infra.log import logger
 from worker.ports import Clock
+from worker.store.attention import Attention
 from worker.store.retention import Retention
 
 log = logger(__name__)
@@ -16,7 +17,7 @@ DELETED_DAYS = 30
 ALARM_DAYS = 3
 
 
-def expire(*, retention: Retention, days: int, clock: Clock) -> None:
+def expire(*, retention: Retention, attention: Attention, days: int, clock: Clock) -> None:
     """Remove what belongs to jobs that ended more than `days` ago; hasten and name results at risk."""
     now = clock()
     gone = retention.expire(now - timedelta(days=days))
@@ -26,3 +27,6 @@ def expire(*, retention: Retention, days: int, clock: Clock) -> None:
     if risky:
         log.error("retention.at_risk", jobs=[job_id for job_id, _ in risky], oldest=risky[0][1].isoformat())
         retention.hasten([job_id for job_id, _ in risky], now)
+        for job_id, submitted_at in risky:
+            message = f"Kling deletes it {DELETED_DAYS} days after {submitted_at.isoformat()}"
+            attention.attend(job_id, "result_at_risk", message, now, once=True)

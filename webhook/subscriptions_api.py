@@ -1,0 +1,196 @@
+"""Standing subscriptions: a caller's own orders to be told, made and minded."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from flask import Blueprint, jsonify
+from flask.typing import ResponseReturnValue
+from pydantic import Field, field_validator
+
+from webhook import forms
+from webhook.forms import Form
+from webhook.problems import Problem
+from webhook.wiring import Door, door
+from worker import messages
+from worker.jobs import events
+from worker.jobs.signing import Signing
+from worker.store.subscriptions import Subscription
+
+api = Blueprint("subscriptions", __name__)
+
+#: Of one caller: each hears every event, so more of them cost more at each.
+_MOST = 50
+_URL = "a public https:// URL that answers POST with 2xx, such as https://app.example/hook"
+_TYPES = "one or more of " + ", ".join([*events.TYPES, "video.*", "*"])
+
+
+class New(Form):
+    """What a new subscription is made from."""
+
+    url: str = Field(description=_URL, max_length=2000)
+    types: list[str] = Field(["*"], description=_TYPES, min_length=1, max_length=20)
+    signing: Signing = Field(Signing.V1, description="v1 (shared secret) or v1a (ed25519: you get a public key)")
+    description: str = Field("", description="at most 200 characters for your own use", max_length=200)
+
+    @field_validator("types")
+    @classmethod
+    def known(cls, value: list[str]) -> list[str]:
+        """Each of them is heard of some day."""
+        for one in value:
+            if fault := events.fault(one):
+                raise ValueError(f"{one[:60]!r} {fault}")
+        return list(dict.fromkeys(value))
+
+
+class Change(Form):
+    """What may be changed of one; what is left out stays."""
+
+    url: str | None = Field(None, description=_URL, max_length=2000)
+    types: list[str] | None = Field(None, description=_TYPES, min_length=1, max_length=20)
+    description: str | None = Field(None, description="at most 200 characters for your own use", max_length=200)
+
+    @field_validator("types")
+    @classmethod
+    def known(cls, value: list[str] | None) -> list[str] | None:
+        """As `New` has it."""
+        return value if value is None else New.known(value)
+
+
+class Rotate(Form):
+    """How a secret is replaced."""
+
+    overlap_hours: float = Field(
+        24, ge=0, le=24 * 30, description="hours for which both secrets sign, 0 to 720; 24 unless said"
+    )
+
+
+@api.get("/event-types")
+def types() -> ResponseReturnValue:
+    """What can be subscribed to, and why a job wants a person."""
+    forms.asker(door())
+    return jsonify({"types": dict(events.TYPES), "reasons": dict(events.REASONS)})
+
+
+@api.post("/subscriptions")
+def create() -> ResponseReturnValue:
+    """A new one. Its secret is shown in this answer and never again."""
+    here = door()
+    who = forms.asker(here)
+    asked = forms.body(New)
+    _check_url(here, asked.url)
+    if len(here.subscriptions.of(who)) >= _MOST:
+        raise Problem(409, "too many subscriptions", f"a key has at most {_MOST}; delete one, or change one")
+    made, secret = here.subscriptions.create(
+        who, asked.url, asked.types, asked.signing, here.clock(), description=asked.description
+    )
+    return jsonify({**_shown(made), **_secret(made, secret)}), 201
+
+
+@api.get("/subscriptions")
+def listed() -> ResponseReturnValue:
+    """The caller's own, oldest first."""
+    here = door()
+    return jsonify({"subscriptions": [_shown(one) for one in here.subscriptions.of(forms.asker(here))]})
+
+
+@api.get("/subscriptions/<name>")
+def one(name: str) -> ResponseReturnValue:
+    """One of them."""
+    here = door()
+    return jsonify(_shown(_mine(here, name)))
+
+
+@api.patch("/subscriptions/<name>")
+def change(name: str) -> ResponseReturnValue:
+    """Change where or of what it is told. What waits goes to the new URL."""
+    here = door()
+    mine = _mine(here, name)
+    asked = forms.body(Change)
+    if asked.url is not None:
+        _check_url(here, asked.url)
+    values = {field: value for field, value in asked.model_dump().items() if value is not None}
+    if values:
+        here.subscriptions.change(mine.id, **values)
+    return jsonify(_shown(_mine(here, name)))
+
+
+@api.delete("/subscriptions/<name>")
+def delete(name: str) -> ResponseReturnValue:
+    """Forget it, and what waits for it."""
+    here = door()
+    here.subscriptions.delete(_mine(here, name).id)
+    return "", 204
+
+
+@api.post("/subscriptions/<name>/disable")
+def disable(name: str) -> ResponseReturnValue:
+    """Tell it nothing for now: its events are kept."""
+    here = door()
+    here.subscriptions.disable(_mine(here, name).id, "disabled by its owner", here.clock())
+    return jsonify(_shown(_mine(here, name)))
+
+
+@api.post("/subscriptions/<name>/enable")
+def enable(name: str) -> ResponseReturnValue:
+    """Let it hear again: what was kept is sent."""
+    here = door()
+    kept = here.subscriptions.enable(_mine(here, name).id, here.clock())
+    return jsonify({**_shown(_mine(here, name)), "sent_now": kept})
+
+
+@api.post("/subscriptions/<name>/rotate")
+def rotate(name: str) -> ResponseReturnValue:
+    """A new secret, shown in this answer and never again; both sign for a while."""
+    here = door()
+    mine = _mine(here, name)
+    overlap = timedelta(hours=forms.body(Rotate).overlap_hours)
+    secret = here.subscriptions.rotate(mine.id, here.clock(), overlap)
+    mine = _mine(here, name)
+    return jsonify({**_shown(mine), **_secret(mine, secret)})
+
+
+@api.post("/subscriptions/<name>/test")
+def test(name: str) -> ResponseReturnValue:
+    """Send it a test event, once, also while it is disabled. What becomes of it shows in its delivery."""
+    here = door()
+    delivery = here.subscriptions.test(_mine(here, name), here.clock())
+    messages.send(here.queue, [messages.for_delivery(delivery)])
+    return jsonify({"delivery": delivery}), 202
+
+
+def _mine(here: Door, name: str) -> Subscription:
+    who = forms.asker(here)
+    found = None if "\0" in name else here.subscriptions.get(name, who)
+    if found is None:
+        raise Problem(404, "no such subscription", "GET /api/subscriptions lists yours")
+    return found
+
+
+def _check_url(here: Door, url: str) -> None:
+    refusal = here.guard.refusal_of(url)
+    if refusal is not None:
+        fault = {"field": "url", "rule": refusal, "fix": _URL}
+        raise Problem(400, "the request body is not right", f"url {refusal}", errors=[fault])
+
+
+def _secret(subscription: Subscription, secret: str) -> dict[str, str]:
+    """What the receiver verifies with; a private key stays with us."""
+    return {} if subscription.signing is Signing.V1A else {"secret": secret}
+
+
+def _shown(one: Subscription) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "url": one.url,
+        "types": list(one.types),
+        "description": one.description,
+        "signing": one.signing,
+        "public_key": one.public_key,
+        "enabled": one.disabled_at is None,
+        "disabled_at": one.disabled_at and one.disabled_at.isoformat(),
+        "disabled_reason": one.disabled_reason,
+        "both_secrets_until": one.old_until and one.old_until.isoformat(),
+        "created_at": one.created_at.isoformat(),
+    }

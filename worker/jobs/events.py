@@ -1,0 +1,85 @@
+"""What is told of a job: one table that names each event inside, outside, and in words.
+
+Inside, the timeline counts every step of a job as `job.STATE`. Outside, a receiver hears the steps that mean something
+to it, as `video.WORD`, whatever the job makes: a video, an image or a sound.
+"""
+
+from __future__ import annotations
+
+import re
+from types import MappingProxyType
+from typing import NamedTuple
+
+from worker.jobs.model import State
+
+
+class Told(NamedTuple):
+    """An event as receivers know it."""
+
+    type: str
+    meaning: str
+
+
+_SUBMITTED = Told("video.submitted", "checked, stored and under way; told once")
+
+#: By the state that a job came to. What is not here (submitting, copying) is a step of ours that nobody waits for.
+STATES = MappingProxyType(
+    {
+        State.WAITING: _SUBMITTED,
+        State.ACCEPTED: _SUBMITTED,
+        State.RUNNING: Told("video.running", "Kling has the task and works on it"),
+        State.ARCHIVED: Told("video.archived", "every file is in the bucket and proven"),
+        State.FAILED: Told("video.failed", "it won't be made; the reason is known"),
+        State.CANCELLED: Told("video.cancelled", "ended by somebody before Kling was asked"),
+        State.EXPIRED: Told("video.expired", "Kling never finished it, or its files were gone"),
+        State.UNKNOWN: Told("video.unknown", "whether Kling made and billed it could not be settled"),
+    }
+)
+#: Of a job that wants a person: `data.reason` says why, see `REASONS`.
+ATTENTION = Told("job.attention", "a person should look")
+#: Only ever sent to the one subscription that asks for it.
+TEST = Told("subscription.test", "somebody asked for a test event")
+#: Only to `on_done` of a message that never became a job.
+REFUSED = Told("video.refused", "the request never became a job")
+
+#: Why a job wants a person.
+REASONS = MappingProxyType(
+    {
+        "unknown": "Kling may have made and billed a task, and nobody can say",
+        "slow": "it takes far longer than others of its kind",
+        "result_at_risk": "its result is not safe yet and Kling deletes it soon",
+        "account_stopped": "the account it waits for is stopped",
+        "receiver_disabled": "a receiver was disabled; its events are kept",
+    }
+)
+
+#: What may be subscribed to.
+TYPES = MappingProxyType({told.type: told.meaning for told in (*STATES.values(), ATTENTION)})
+_PATTERN = re.compile(r"(?:[a-z]+\.)*(?:[a-z]+|\*)")
+
+
+def inner(state: State) -> str:
+    """The timeline's name for a job that came to `state`."""
+    return f"job.{state}"
+
+
+_BY_INNER = {inner(state): told.type for state, told in STATES.items()}
+
+
+def told_as(name: str) -> str:
+    """The outer type of an event by its name in the timeline."""
+    return _BY_INNER.get(name, name)
+
+
+def patterns(kind: str) -> list[str]:
+    """Everything that one may subscribe to and then hears events of type `kind`."""
+    return ["*", f"{kind.partition('.')[0]}.*", kind]
+
+
+def fault(pattern: str) -> str | None:
+    """Why nobody can subscribe to `pattern`; None when one can."""
+    if not _PATTERN.fullmatch(pattern):
+        return "must be a type such as video.archived, a group such as video.*, or * for all"
+    if not any(pattern in patterns(kind) for kind in TYPES):
+        return f"names no event; there are {', '.join(TYPES)}"
+    return None

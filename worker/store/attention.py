@@ -1,0 +1,72 @@
+"""Jobs that want a person: found by looking, and told once for each reason."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import DateTime, Engine, bindparam, select, text
+
+from worker.jobs.events import ATTENTION
+from worker.store.repository import Repository
+from worker.store.tables import events, jobs
+from worker.store.telling import Note, tell
+
+_MOMENT = DateTime(timezone=True)
+
+# Of each caller the job that has waited longest for an account that is stopped.
+_STOPPED = text(
+    """
+    select distinct on (j.caller, a.name) j.id, a.stopped_reason as message
+    from accounts a join jobs j on j.state = 'accepted' and a.name = j.account || ':' || split_part(j.family, '/', 1)
+    where a.stopped_at is not null and not exists (
+        select 1 from jobs other join events e on e.job_id = other.id
+        where other.state = 'accepted' and other.account = j.account and other.caller = j.caller
+            and e.type = 'job.attention' and e.data ->> 'reason' = 'account_stopped' and e.at >= a.stopped_at
+    )
+    order by j.caller, a.name, j.created_at
+    """
+)
+_SLOW = text(
+    """
+    select id, 'it was expected at ' || to_char(expected_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"') as message from jobs
+    where state = 'running' and expected_at < :since
+        and expected_at + 2 * (expected_at - submitted_at) < :now and not exists (
+            select 1 from events e
+            where e.job_id = jobs.id and e.type = 'job.attention' and e.data ->> 'reason' = 'slow'
+        )
+    order by expected_at limit 100
+    """
+).bindparams(bindparam("since", type_=_MOMENT), bindparam("now", type_=_MOMENT))
+
+
+class Attention:
+    """What wants a person, through one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._store = Repository(engine)
+
+    def attend(self, job_id: str, reason: str, message: str, now: datetime, *, once: bool = False) -> tuple[str, ...]:
+        """Say of a job that it wants a person; the deliveries that can leave. `once`: unless that was said before."""
+        job = self._store.get(job_id)
+        if job is None:
+            return ()
+        said = select(events.c.id).where(
+            events.c.job_id == job_id, events.c.type == ATTENTION.type, events.c.data["reason"].astext == reason
+        )
+        with self._engine.begin() as connection:
+            connection.execute(select(jobs.c.id).where(jobs.c.id == job_id).with_for_update())
+            if once and connection.execute(said.limit(1)).first():
+                return ()
+            return tell(connection, job, Note(ATTENTION.type, {"reason": reason, "message": message}), now)
+
+    def slow(self, now: datetime, grace: timedelta) -> list[tuple[str, str]]:
+        """Running jobs that take more than three times what was expected, and `grace`; each with a sentence."""
+        with self._engine.begin() as connection:
+            rows = connection.execute(_SLOW, {"since": now - grace, "now": now})
+            return [(row.id, row.message) for row in rows]
+
+    def stopped(self) -> list[tuple[str, str]]:
+        """One job of each caller who waits for a stopped account and was not told so; each with the reason."""
+        with self._engine.begin() as connection:
+            return [(row.id, row.message or "") for row in connection.execute(_STOPPED)]

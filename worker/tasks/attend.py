@@ -1,0 +1,26 @@
+"""Look for jobs that want a person, and say so once: those that take far too long, or wait for a stopped account."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from infra.log import logger
+from worker import messages
+from worker.ports import Clock, Queue
+from worker.store.attention import Attention
+
+log = logger(__name__)
+
+#: A task is late by at least so much before anybody is called.
+_GRACE = timedelta(minutes=10)
+
+
+def attend(*, attention: Attention, queue: Queue, clock: Clock) -> None:
+    """Tell of every job that wants a person and was not told of."""
+    now = clock()
+    found = [(job, "slow", message) for job, message in attention.slow(now, _GRACE)]
+    found += [(job, "account_stopped", message) for job, message in attention.stopped()]
+    for job, reason, message in found:
+        log.warning("job.attention", job=job, reason=reason, message=message)
+        told = attention.attend(job, reason, message, now)
+        messages.send(queue, map(messages.for_delivery, told))
