@@ -13,7 +13,7 @@ from tests.chaos.world import World
 WIPE = "broker"
 _CHILD = " child"
 #: Who dies, in turn.
-_TARGETS = ("worker", "web", "worker.2", "beat", "worker child", "web", "worker.2", "worker", "web", "worker.2 child")
+_TARGETS = ("worker", "web", "worker.2 child", "beat", "worker.2", "web", "worker child", "beat", "worker", "web")
 
 
 @dataclass(frozen=True)

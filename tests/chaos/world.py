@@ -78,12 +78,14 @@ class World(Truth):
         more: Mapping[str, str] | None = None,
         procfile: Path = PROJECT / "Procfile",
         formation: Mapping[str, int] | None = None,
+        proxied: bool = True,
     ) -> None:
         #: Its own values join it when the proxies listen.
         self._more = {"SWEEP_SECONDS": "2", "TMPDIR": str(folder / "tmp"), **(more or {})}
         deployment = Deployment(folder, speed=speed, fast=True, more=self._more, procfile=procfile, formation=formation)
         super().__init__(deployment, folder / "tmp")
         self.proxies: dict[str, FaultProxy] = {}
+        self._proxied = proxied  #: a proxy costs as much as the job itself, where there are thousands of jobs
         self.app: Receiver = Receiver()
         self.run = Run("start")
         self._stack = ExitStack()
@@ -97,7 +99,8 @@ class World(Truth):
         try:
             self.app = self._stack.enter_context(receiver())
             self._stack.callback(self.deployment.discard)
-            self._put_proxies_between()
+            if self._proxied:
+                self._put_proxies_between()
             self.deployment.start()
         except BaseException:
             self._stack.close()
