@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,6 +15,11 @@ from PIL import Image, UnidentifiedImageError
 
 #: What Pillow raises of bytes that are no picture, or one too large to be honest.
 _NO_PICTURE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+
+
+#: Decoders that carry on where a frame that others refer to is missing.
+_SKIPPING = frozenset({"h264", "hevc"})
+_LAST_PACKETS = 2
 
 
 class NotMedia(Exception):
@@ -86,17 +92,46 @@ def _rate(rate: Fraction | None) -> float | None:
 
 def _decode_ends(container: Any, stream: Any) -> Any:
     """The first frame, once the last one has decoded too."""
+    # Few frames are decoded: threads would cost more than they bring.
+    stream.codec_context.thread_count = 1
     first = next(container.decode(stream), None)
     if first is None:
         raise NotMedia("has no frame that decodes")
-    if stream.duration:
-        container.seek(stream.start_time + stream.duration if stream.start_time else stream.duration, stream=stream)
-    last = None
-    for last in container.decode(stream):  # noqa: B007 - only the last one counts
-        pass
-    if last is None:
-        raise NotMedia("has no last frame that decodes")
+    if not (stream.codec_context.name in _SKIPPING and _decodes_at_its_end(container, stream)):
+        _to_the_end(container, stream)
+        if not sum(1 for _ in container.decode(stream)):
+            raise NotMedia("has no last frame that decodes")
     return first
+
+
+def _decodes_at_its_end(container: Any, stream: Any) -> bool:
+    """Whether the last frames decode after their key frame, without the hundreds between that nobody looks at.
+
+    What lies between is read, so a file that was cut is noticed. False leaves the judgement to a decoder of all.
+    """
+    _to_the_end(container, stream)
+    last: deque[Any] = deque(maxlen=_LAST_PACKETS)
+    key, shown = None, 0
+    for packet in container.demux(stream):
+        if packet.is_corrupt:
+            return False
+        if packet.is_keyframe:
+            key = packet
+            last.clear()
+        elif packet.size:
+            last.append(packet)
+    try:
+        for packet in [key, *last, None] if key else ():
+            shown += len(stream.codec_context.decode(packet))
+    except FFmpegError:
+        return False
+    return shown > len(last)
+
+
+def _to_the_end(container: Any, stream: Any) -> None:
+    """Go to the last key frame."""
+    if stream.duration:
+        container.seek((stream.start_time or 0) + stream.duration, stream=stream)
 
 
 def look_at_image(body: bytes) -> MediaFacts:

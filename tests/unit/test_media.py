@@ -2,6 +2,7 @@ import struct
 from io import BytesIO
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Any
 
 import av
 import pytest
@@ -84,6 +85,31 @@ def test_a_cut_film_does_not_probe() -> None:
     """A file cut in the middle of its frames still opens; asking for its last frame tells."""
     with pytest.raises(NotMedia):
         probe(BytesIO(FILM[: len(FILM) // 2]))
+
+
+def test_a_film_with_noise_at_its_end_does_not_probe() -> None:
+    """The last frame is looked at although those between are not: bytes that are no picture are noticed."""
+    with av.open(BytesIO(FILM), "r") as container:
+        last = max(packet.pos or 0 for packet in container.demux(container.streams.video[0]) if packet.size)
+    with pytest.raises(NotMedia):
+        probe(BytesIO(FILM[:last] + bytes(range(256)) * 8 + FILM[last + 2048 :]))
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4", "libvpx-vp9", "libsvtav1"])
+def test_a_whole_film_probes_whatever_made_it(codec: str) -> None:
+    """Also with frames that refer to later ones, and with decoders that can leave none out."""
+    with NamedTemporaryFile(suffix=".mp4") as out:
+        with av.open(out.name, "w") as container:
+            stream: Any = container.add_stream(codec, rate=24)  # the stubs know only some names
+            stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+            for number in range(24):
+                image = Image.effect_noise((64, 64), 20 + number).convert("RGB")
+                frame = av.VideoFrame.from_image(image)  # type: ignore[no-untyped-call]  # as above
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        facts = probe(BytesIO(Path(out.name).read_bytes()))
+
+    assert (64, 64, 1.0) == (facts.width, facts.height, facts.duration)
 
 
 @given(st.binary(max_size=500))
