@@ -72,7 +72,7 @@ class Services:
 
     @cached_property
     def engine(self) -> Engine:
-        """The connection of this process, which does one task at a time."""
+        """The connection of this process, which does one task at a time; what its threads ask of it is short."""
         return make_engine(self.settings, application="reelhook-worker", connections=1)
 
     @cached_property

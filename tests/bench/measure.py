@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+#: Where figures are kept for other programs.
+FIGURES = Path(".reelhook/bench")
 #: Interleaved rounds. An odd number has a middle.
 ROUNDS = 15
 
@@ -39,3 +44,12 @@ def show(title: str, rows: Mapping[str, Mapping[str, float]], *, baseline: str, 
         for way, seconds in times.items():
             if way != baseline:
                 print(f"{case} {way} {ratio}={seconds / times[baseline]:.2f}")
+
+
+def write(name: str, ratios: Mapping[str, float | None], figures: Mapping[str, Any]) -> None:
+    """Keep what a benchmark measured, by its name; the ratios are printed too."""
+    for ratio, value in ratios.items():
+        print(f"{ratio}={value}")
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    said = {"name": name, "ratios": dict(ratios), "figures": dict(figures)}
+    (FIGURES / f"{name}.json").write_text(json.dumps(said, indent=2) + "\n")

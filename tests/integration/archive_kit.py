@@ -105,7 +105,8 @@ class Yard:
 
     def restarted(self, **changes: Any) -> Yard:
         """Another worker's view of the same rows: nothing in memory is shared."""
-        return replace(self, copier=replace(self.copier, **changes))
+        copier = replace(self.copier, _digests=type(self.copier._digests)(), **changes)
+        return replace(self, copier=copier)
 
     @property
     def state(self) -> State:
