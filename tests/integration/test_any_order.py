@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, select, text
 
 from infra.http import NoAnswer, NotSent
 from tests.fakes import FakeClock, FakeQueue
@@ -34,14 +34,18 @@ from worker.kling.answers import Task, TaskStatus
 from worker.kling.errors import ConcurrencyExceeded, InvalidParameter, ResourceMissing, ServerError
 from worker.pipelines import Pipelines
 from worker.store.accounts import Accounts
+from worker.store.chains import After
 from worker.store.inbox import Inbox
 from worker.store.outbox import Outbox
 from worker.store.repository import NewJob, Repository
-from worker.store.tables import metadata
+from worker.store.tables import jobs, metadata
 from worker.tasks.follow_up import follow_up
 from worker.tasks.submit import submit
 from worker.tasks.sweep import sweep
 
+NAMES = "abcde"
+#: Which stand on which.
+EDGES = (("a", "d"), ("b", "d"), ("d", "e"))
 SPOILT = ("refused", "full", "unsent", "dropped", "lost", "error", "died before", "died after", None)
 
 
@@ -116,7 +120,7 @@ class FakeProvider:
 
 
 class Life(RuleBasedStateMachine):
-    """Three jobs and everything that can happen to them."""
+    """Three jobs, two that stand on them, and everything that can happen to them."""
 
     engine: Engine
 
@@ -132,11 +136,15 @@ class Life(RuleBasedStateMachine):
 
     @initialize()
     def accept(self) -> None:
-        """Three jobs for two slots."""
-        for name in ("a", "b", "c"):
-            new = NewJob(name, "default", "default", "videos/omni-video", None, "https://app/hook", b"f", b"{}")
+        """Three jobs for two slots, one that waits for two of them, and one that waits for that one."""
+        stands = {"a": (), "b": (), "c": (), "d": ("a", "b"), "e": ("d",)}
+        for depth, (name, earlier) in zip((0, 0, 0, 1, 2), stands.items(), strict=True):
+            after = After({one: one for one in earlier}, depth) if earlier else None
+            new = NewJob(
+                name, "default", "default", "videos/omni-video", None, "https://app/hook", b"f", b"{}", after=after
+            )
             self.store.accept(new, self.clock())
-            self.seen[name] = [State.ACCEPTED]
+            self.seen[name] = [State.WAITING if earlier else State.ACCEPTED]
 
     @rule(
         how=st.sampled_from(
@@ -167,19 +175,19 @@ class Life(RuleBasedStateMachine):
         """Time passes."""
         self.clock.advance(seconds)
 
-    @rule(name=st.sampled_from("abc"), status=st.sampled_from([TaskStatus.SUCCEEDED, TaskStatus.FAILED]))
+    @rule(name=st.sampled_from(NAMES), status=st.sampled_from([TaskStatus.SUCCEEDED, TaskStatus.FAILED]))
     def ended_there(self, name: str, status: TaskStatus) -> None:
         """The provider ends a task that it has."""
         if self.provider.tasks.get(name) is TaskStatus.PROCESSING:
             self.provider.tasks[name] = status
 
-    @rule(name=st.sampled_from("abc"), word=st.sampled_from(["processing", "succeed", "failed"]))
+    @rule(name=st.sampled_from(NAMES), word=st.sampled_from(["processing", "succeed", "failed"]))
     def called_back(self, name: str, word: str) -> None:
         """A callback comes: true or forged, early, late or again."""
         self.inbox.put(name, word.encode(), verdict="understood", status=word, now=self.clock())
         messages.send(self.queue, [messages.Message(messages.FOLLOW_UP, "follow_up", (name,))])
 
-    @rule(name=st.sampled_from("abc"))
+    @rule(name=st.sampled_from(NAMES))
     def cancelled(self, name: str) -> None:
         """Somebody asks for the end of a job that was not submitted."""
         job = self.store.get(name)
@@ -215,29 +223,42 @@ class Life(RuleBasedStateMachine):
         """P4: the provider is never asked for a task that it has."""
         assert 0 == self.provider.duplicates
 
+    def states(self) -> dict[str, State]:
+        """Where each job stands."""
+        with self.engine.connect() as connection:
+            return {row.id: State(row.state) for row in connection.execute(select(jobs.c.id, jobs.c.state))}
+
     @invariant()
     def no_state_goes_back(self) -> None:
         """P3: a job goes forward only, but for a create that was surely absent; an end is never left."""
-        for name, seen in self.seen.items():
-            job = self.store.get(name)
-            assert job is not None
-            if job.state is not seen[-1]:
+        for name, state in self.states().items():
+            seen = self.seen[name]
+            if state is not seen[-1]:
                 assert seen[-1] not in ENDS
-                assert RANK[job.state] > RANK[seen[-1]] or job.state is State.ACCEPTED
-                seen.append(job.state)
+                assert RANK[state] > RANK[seen[-1]] or state is State.ACCEPTED
+                seen.append(state)
+
+    @invariant()
+    def nothing_begins_before_what_it_stands_on(self) -> None:
+        """A job that stands on others is never asked for before they are archived, and never after one went wrong."""
+        states = self.states()
+        for first, later in EDGES:
+            if states and states[first] is not State.ARCHIVED:
+                assert states[later] in {State.WAITING, State.FAILED, State.CANCELLED}
+                assert later not in self.provider.creates
 
     @invariant()
     def ends_are_told_once(self) -> None:
         """P3: one delivery for each end, none before."""
         with self.engine.connect() as connection:
             told = connection.execute(text("select count(*) from deliveries")).scalar_one()
-        assert sum(job.state in ENDS for job in map(self.store.get, self.seen) if job) == told
+        assert sum(state in ENDS for state in self.states().values()) == told
 
     def teardown(self) -> None:
         """P1: once nothing goes wrong any more, every job ends."""
         self.provider.spoilt = None
         for _ in range(400):
-            if all(job and job.state in ENDS for job in map(self.store.get, self.seen)):
+            if set(self.states().values()) <= ENDS:
                 return
             for name, status in self.provider.tasks.items():
                 if status is TaskStatus.PROCESSING:

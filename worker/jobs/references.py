@@ -86,7 +86,7 @@ def unfit(reference: Reference, *, wanted: str, made: str, outputs: int) -> str 
     if needs != made:
         return f"has no {reference.part}, it makes {made}s"
     if gives != wanted:
-        return f"is a job's {gives}, and this field takes a job's {wanted}"
+        return f"would give {gives} here, and the field takes {wanted}"
     most = (outputs if outputs > 1 else _MOST_IMAGES) if made == "image" else 1
     return None if reference.ordinal < most else f"names output {reference.ordinal}, and the job makes {most}, from 0"
 
