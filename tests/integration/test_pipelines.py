@@ -267,7 +267,7 @@ def test_a_file_that_is_gone_fails_the_job(home: House) -> None:
     refused = home.post({"image": f"reelhook://{first}/files/0", "prompt": "x"}, I2V).json()
 
     assert "image: is no longer in the bucket" in refused["message"]
-    assert [State.FAILED] == home.until_end(second)
+    assert [State.FAILED] == home.until_end(second, hurry=2)
     assert "is no longer in the bucket" in shown(home, second)["error"]["message"]
     assert second not in home.creates()
 
