@@ -78,6 +78,8 @@ class House:
     services: Services
     emulator: Emulator
     queue: FakeQueue
+    application: Flask
+    variables: Mapping[str, str]  #: its environment
     clock: TestClock = field(default_factory=TestClock)
 
     # --- as a caller --------------------------------------------------------------------------------------------
@@ -205,7 +207,7 @@ def house(addresses: Addresses, engine: Engine, emulator: Emulator, **variables:
     key = values["REELHOOK_API_KEY"]
     door.keys.ensure("default", key, datetime.now(UTC))
     try:
-        yield House(settings.public_url, key, settings, services, emulator, queue)
+        yield House(settings.public_url, key, settings, services, emulator, queue, application, values)
     finally:
         server.shutdown()
         thread.join(10)

@@ -9,7 +9,7 @@ from flask import Flask, Response, g, request
 
 from infra import log
 from infra.settings import BadSettings, Settings, load
-from webhook import callbacks, health, jobs_api, kling_api, pass_through, problems, subscriptions_api
+from webhook import auth, callbacks, health, jobs_api, kling_api, pass_through, problems, subscriptions_api
 from webhook.wiring import DoorPerProcess
 from worker.services import accounts
 
@@ -36,6 +36,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(subscriptions_api.api, url_prefix="/api")
     app.register_blueprint(health.api)
     problems.install(app)
+    auth.install(app)
     app.before_request(_begin)
     app.after_request(_end)
     return app

@@ -10,14 +10,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import OperationalError
 
 from infra.db import make_engine
 from infra.settings import BadSettings, Settings, load
 from webhook import check
 from webhook.doctor import doctor
+from webhook.keys_cli import keys
 from webhook.verify import verify
-from worker.jobs.tokens import signing_secret
 from worker.kling import catalog
 from worker.kling.errors import UnknownEdition, UnknownFamily, UnknownGateway
 from worker.services import accounts as configured_accounts
@@ -57,6 +57,7 @@ def main() -> None:
 
 
 main.add_command(doctor)
+main.add_command(keys)
 main.add_command(verify)
 
 
@@ -159,43 +160,6 @@ def show_set_aside(limit: int) -> None:
     for one in Aside(Context().engine).newest(limit):
         click.echo(f"{one.at:%Y-%m-%d %H:%M:%S}  {one.task}  {one.reason}")
         click.echo(f"    {one.message.decode(errors='replace')[:500]}")
-
-
-@main.group()
-def keys() -> None:
-    """API keys: who may come through the door."""
-
-
-@keys.command("create")
-@click.argument("name")
-def keys_create(name: str) -> None:
-    """Make a key called NAME. It is shown this once."""
-    here = Context()
-    try:
-        key = here.keys.create(name, now())
-    except IntegrityError:
-        raise click.ClickException(f"there is a key called {name} already") from None
-    click.echo(f"API key         {key}")
-    click.echo(f"                or, for a client that signs: AccessKey {name}, SecretKey the API key")
-    click.echo(f"signing secret  {signing_secret(here.secret, name)}")
-
-
-@keys.command("list")
-def keys_list() -> None:
-    """Show the names of all keys."""
-    table = Table("name", "begins with", "made", "revoked")
-    for name, prefix, made, revoked in Context().keys.all():
-        table.add_row(name, f"{prefix}...", f"{made:%Y-%m-%d %H:%M}", f"{revoked:%Y-%m-%d %H:%M}" if revoked else "")
-    Console().print(table)
-
-
-@keys.command("revoke")
-@click.argument("name")
-def keys_revoke(name: str) -> None:
-    """Turn the key called NAME away from now on."""
-    if not Context().keys.revoke(name, now()):
-        raise click.ClickException(f"there is no key called {name} that could be revoked")
-    click.echo(f"{name} is revoked")
 
 
 if __name__ == "__main__":

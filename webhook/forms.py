@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from webhook import bodies
 from webhook.auth import caller
-from webhook.problems import KlingProblem, Problem
+from webhook.problems import Problem
 from webhook.wiring import Door
+from worker.jobs.access import Scope
 
 #: Bytes of a body on our own routes.
 _LIMIT = 64 * 1024
@@ -25,11 +26,8 @@ class Form(BaseModel):
 
 
 def asker(here: Door) -> str:
-    """The name of the API key that asks. Raises `Problem` 401."""
-    try:
-        return caller(request, here.keys)
-    except KlingProblem as fault:
-        raise Problem(401, fault.message) from None
+    """The name of the API key that asks, which must have the scope for it: GET only looks. Raises `KlingProblem`."""
+    return caller(here, Scope.READ if request.method == "GET" else Scope.OPERATE).name
 
 
 def body(form: type[_Form]) -> _Form:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from flask import Blueprint, jsonify, request
+from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
 from webhook.auth import caller
-from webhook.problems import KlingProblem, Problem
+from webhook.problems import Problem
 from webhook.wiring import Door, door
 from worker import messages
 from worker.jobs import keys
+from worker.jobs.access import Scope
 from worker.jobs.chain import overall
 from worker.jobs.machine import Event
 from worker.jobs.model import Job, ResultFile, State
@@ -24,7 +25,7 @@ api = Blueprint("jobs", __name__)
 def one(name: str) -> ResponseReturnValue:
     """A job by our id or the caller's own."""
     here = door()
-    job = _mine(here, name)
+    job = _mine(here, name, Scope.READ)
     return jsonify(_shown(here, job, here.store.files([job.id])[job.id]))
 
 
@@ -32,7 +33,7 @@ def one(name: str) -> ResponseReturnValue:
 def cancel(name: str) -> ResponseReturnValue:
     """End a job that the provider was not asked for yet. Kling has no way to take a task back, so later it is 409."""
     here = door()
-    job = _mine(here, name)
+    job = _mine(here, name, Scope.OPERATE)
     moved = None if job.submissions else here.store.move(job, Event.CANCEL_ASKED, here.clock())
     if moved is None:
         raise Problem(409, "the job can't be cancelled any more", f"it is {job.state}, and Kling takes no task back")
@@ -44,18 +45,15 @@ def cancel(name: str) -> ResponseReturnValue:
 def timeline(name: str) -> ResponseReturnValue:
     """What happened to a job, in order: its moves, and the callbacks that came for it."""
     here = door()
-    job = _mine(here, name)
+    job = _mine(here, name, Scope.READ)
     moves = [{**event, "at": event["at"].isoformat()} for event in here.store.timeline(job.id)]
     heard = [{**row, "received_at": row["received_at"].isoformat()} for row in here.inbox.of(job.id)]
     return jsonify({"id": job.id, "events": moves, "callbacks": heard})
 
 
-def _mine(here: Door, name: str) -> Job:
-    try:
-        who = caller(request, here.keys)
-    except KlingProblem as fault:
-        raise Problem(401, fault.message) from None
-    job = None if "\0" in name else here.store.find(who, name)
+def _mine(here: Door, name: str, scope: Scope) -> Job:
+    who = caller(here, scope)
+    job = None if "\0" in name else here.store.find(who.name, name)
     if job is None:
         raise Problem(404, "no such job")
     return job

@@ -13,6 +13,7 @@ from webhook.wiring import Door, door
 from worker import messages
 from worker.accept import Asked
 from worker.jobs import outbound
+from worker.jobs.access import Scope
 from worker.jobs.machine import Step
 from worker.kling import catalog
 
@@ -28,13 +29,13 @@ Answer = tuple[Response, int] | Response
 def create(family: str) -> Answer:
     """Check a request, store it as a job, answer as Kling does."""
     here = door()
-    who = caller(request, here.keys)
+    who = caller(here, Scope.SUBMIT)
     if pass_through.route_for("POST", family):
         return pass_through.handle(here, who, family)
     path = _family(family)
     raw = bodies.read(request, here.settings.max_body_bytes)
     asked = Asked(
-        who,
+        who.name,
         path,
         bodies.parse_object(raw),
         raw,
@@ -52,13 +53,13 @@ def create(family: str) -> Answer:
 def read(family: str) -> Answer:
     """A page of a family's tasks, or one task: the path decides, as at Kling."""
     here = door()
-    who = caller(request, here.keys)
+    who = caller(here, Scope.READ)
     if pass_through.route_for("GET", family):
         return pass_through.handle(here, who, family)
     if (path := _known(family)) is not None:
-        return _page(here, who, path)
+        return _page(here, who.name, path)
     parent, _, name = family.rstrip("/").rpartition("/")
-    return _one(here, who, _family(parent, asked=family), name)
+    return _one(here, who.name, _family(parent, asked=family), name)
 
 
 def _one(here: Door, who: str, path: str, name: str) -> Answer:

@@ -17,6 +17,7 @@ from webhook import bodies, headers
 from webhook.auth import caller
 from webhook.problems import KlingProblem
 from webhook.wiring import Door, door
+from worker.jobs.access import Caller, Scope
 from worker.kling import wire
 from worker.kling.catalog import PASS_THROUGH, Route
 from worker.provider import with_links
@@ -39,10 +40,10 @@ def route_for(method: str, path: str) -> Route | None:
 def costs() -> Response:
     """What the account has left; outside /v1, as at Kling."""
     here = door()
-    return handle(here, caller(request, here.keys), "/account/costs")
+    return handle(here, caller(here, Scope.READ), "/account/costs")
 
 
-def handle(here: Door, who: str, path: str) -> Response:
+def handle(here: Door, who: Caller, path: str) -> Response:
     """Hand the current request to the account that it names, and its answer back. Raises `KlingProblem`."""
     name = headers.account(request)
     if name not in here.accounts:
@@ -59,7 +60,7 @@ def handle(here: Door, who: str, path: str) -> Response:
         raise KlingProblem(503, 5001, "Kling cannot be reached just now; nothing was sent, try again") from None
     except HttpError:
         raise KlingProblem(504, 5002, "Kling did not answer; whether it acted is not known") from None
-    log.info("pass_through", caller=who, account=name, method=request.method, kling=path, status=answer.status)
+    log.info("pass_through", caller=who.name, account=name, method=request.method, kling=path, status=answer.status)
     if answer.status == 401:  # it is not the caller whom Kling does not know
         raise KlingProblem(503, 5001, f"Kling refuses the credentials of account {name!r}: tell who runs this Reelhook")
     return Response(answer.body, answer.status, content_type=answer.headers.get("Content-Type", "application/json"))

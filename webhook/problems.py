@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, jsonify, request
@@ -27,11 +28,12 @@ _AGAIN_SECONDS = "5"
 class KlingProblem(Exception):
     """An error in Kling's own terms."""
 
-    def __init__(self, http_status: int, code: int, message: str) -> None:
+    def __init__(self, http_status: int, code: int, message: str, *, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.http_status = http_status
         self.code = code
         self.message = message
+        self.headers = headers or {}
 
 
 class Problem(Exception):
@@ -83,7 +85,14 @@ def _say(
 
 
 def _kling_problem(fault: KlingProblem) -> tuple[Response, int]:
-    return _say(fault.http_status, fault.code, fault.message)
+    answer, status = _say_as_kling(fault.http_status, fault.code, fault.message)
+    answer.headers.update(fault.headers)
+    return answer, status
+
+
+def _say_as_kling(status: int, code: int, message: str) -> tuple[Response, int]:
+    """What is said in Kling's words also where the asker does not speak Kling."""
+    return _say(status, code, message) if speaks_kling() else _say(status, code, HTTPStatus(status).phrase, message)
 
 
 def _refused(fault: Refused) -> tuple[Response, int]:

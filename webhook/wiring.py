@@ -23,6 +23,7 @@ from worker.kling.gateways import Account
 from worker.services import accounts, key_of, now
 from worker.store.inbox import Inbox
 from worker.store.keys import ApiKeys
+from worker.store.rates import Rates
 from worker.store.repository import Repository
 from worker.store.subscriptions import Subscriptions
 
@@ -62,6 +63,11 @@ class Door:
     def guard(self) -> Guard:
         """Where receivers may be."""
         return Guard(self.settings.guard_allow_cidrs, self.settings.guard_ports)
+
+    @cached_property
+    def rates(self) -> Rates:
+        """How fast they may ask."""
+        return Rates(self.engine)
 
     @cached_property
     def queue(self) -> BackgroundQueue:

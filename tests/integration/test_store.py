@@ -7,6 +7,7 @@ from sqlalchemy import Engine, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from tests.fakes import MORNING, FakeClock, a_file, race
+from worker.jobs.access import Caller
 from worker.jobs.machine import Event, Step
 from worker.jobs.model import Job, State
 from worker.store.inbox import Inbox
@@ -236,14 +237,14 @@ def test_keys_are_found_by_their_hash_alone(engine: Engine) -> None:
     keys = ApiKeys(engine, b"secret")
     key = keys.create("app", MORNING)
 
-    assert keys.caller(key) == "app"
-    assert keys.caller(key + "x") is None
-    assert ApiKeys(engine, b"other").caller(key) is None
+    assert keys.caller(key, MORNING) == Caller("app")
+    assert keys.caller(key + "x", MORNING) is None
+    assert ApiKeys(engine, b"other").caller(key, MORNING) is None
     with engine.connect() as connection:
         row = connection.execute(select(api_keys)).one()
     assert key.encode() not in b"".join(str(value).encode() for value in row)
     assert keys.revoke("app", MORNING)
-    assert keys.caller(key) is None
+    assert keys.caller(key, MORNING) is None
 
 
 def test_the_environment_s_key_can_change(engine: Engine) -> None:
@@ -252,7 +253,8 @@ def test_the_environment_s_key_can_change(engine: Engine) -> None:
     keys.ensure("default", "first-key-of-all", MORNING)
     keys.ensure("default", "second-key-of-all", MORNING)
 
-    assert [None, "default"] == [keys.caller("first-key-of-all"), keys.caller("second-key-of-all")]
+    found = [keys.caller(key, MORNING) for key in ("first-key-of-all", "second-key-of-all")]
+    assert [None, Caller("default")] == found
 
 
 def test_two_keys_can_not_share_a_name(engine: Engine) -> None:

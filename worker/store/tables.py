@@ -52,6 +52,8 @@ jobs = Table(
     Column("on_done", Text),
     #: From the header Idempotency-Key, unique among the caller's jobs.
     Column("idempotency_key", Text),
+    #: Where in the bucket its files go: before the key that the template makes; empty for the root.
+    Column("prefix", Text, nullable=False, server_default=text("''")),
     #: Accounts that may take it when the first can't, in order, separated by commas.
     Column("fallbacks", Text, nullable=False, server_default=text("''")),
     #: How many of the account's slots it takes while the provider works: 1, or the number of images.
@@ -97,6 +99,19 @@ Index(
     postgresql_where=jobs.c.state.in_(["submitting", "running"]),
 )
 Index("ix_jobs_waiting", jobs.c.account, jobs.c.created_at, postgresql_where=jobs.c.state == "accepted")
+
+Index("ix_jobs_prefix", jobs.c.prefix, postgresql_where=jobs.c.prefix != "")
+
+#: Idempotency keys whose requests are being looked at: a second one is told so. Each holds for a moment only.
+claims = Table(
+    "claims",
+    metadata,
+    Column("caller", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    #: A crash leaves the row behind; from then on it means nothing.
+    Column("until", _MOMENT, nullable=False),
+)
 
 #: Which jobs stand on which: made with the later job, and never changed.
 dependencies = Table(
@@ -329,4 +344,20 @@ api_keys = Table(
     Column("prefix", Text, nullable=False),
     Column("created_at", _MOMENT, nullable=False),
     Column("revoked_at", _MOMENT),
+    Column("expires_at", _MOMENT),
+    #: The key before this one, which opens too until then.
+    Column("old_hmac", LargeBinary),
+    Column("old_sealed", LargeBinary),
+    Column("old_until", _MOMENT),
+    #: What it may do: see `worker.jobs.access`.
+    Column("scopes", ARRAY(Text), nullable=False, server_default=text("'{submit,read,operate}'")),
+    Column("prefixes", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    #: Slots of one account that its jobs may hold at once.
+    Column("slots", Integer),
+    Column("per_minute", Integer),
+    #: When its requests of the last minute are worked off, so to say: one statement counts for every web process.
+    Column("busy_until", _MOMENT),
+    #: To the minute.
+    Column("used_at", _MOMENT),
 )
+Index("ix_api_keys_old_hmac", api_keys.c.old_hmac, unique=True, postgresql_where=api_keys.c.old_hmac.is_not(None))

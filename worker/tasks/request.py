@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
@@ -23,6 +24,7 @@ from infra.log import logger
 from worker import messages
 from worker.accept import DEFAULT_ACCOUNT, Acceptor, Asked, Refused
 from worker.jobs import outbound
+from worker.jobs.access import NotAllowed, Scope
 from worker.jobs.machine import Step
 from worker.kling import catalog
 from worker.kling.errors import UnknownFamily
@@ -89,7 +91,7 @@ def request(
         log.warning("request.set_aside", reason=fault.message)
         return
     try:
-        job, is_new = acceptor.accept(_asked(order, keys))
+        job, is_new = acceptor.accept(_asked(order, keys, clock()))
     except Refused as fault:
         aside.put(messages.REQUEST, _shown(args, kwargs), fault.message, clock())
         log.warning("request.refused", code=fault.code, reason=fault.message)
@@ -111,13 +113,18 @@ def _understood(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Order:
         raise Refused("; ".join(reasons)) from None
 
 
-def _asked(order: Order, keys: ApiKeys) -> Asked:
+def _asked(order: Order, keys: ApiKeys, now: datetime) -> Asked:
     try:
         family = catalog.family(order.family).path
     except UnknownFamily as fault:
         raise Refused(str(fault), http_status=404, code=1203) from None
-    if not keys.exists(order.caller):
+    who = keys.named(order.caller, now)
+    if who is None:
         raise Refused(f"caller {order.caller[:80]!r} is no API key's name", http_status=401, code=1002)
+    try:
+        who.must(Scope.SUBMIT)
+    except NotAllowed as fault:
+        raise Refused(str(fault), http_status=403, code=1103) from None
     raw = json.dumps(order.request).encode()
     on_done = order.on_done.url if order.on_done else None
     return Asked(order.caller, family, order.request, raw, account=order.account, check=order.check, on_done=on_done)

@@ -1,0 +1,222 @@
+"""`reelhook keys`: who may come through the door, and what for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.exc import IntegrityError
+
+from infra.db import make_engine
+from infra.settings import BadSettings, load
+from worker.jobs import access
+from worker.jobs.access import Scope
+from worker.jobs.tokens import signing_secret
+from worker.services import now
+from worker.store.keys import ApiKey, ApiKeys, Terms
+
+_SPAN = re.compile(r"(\d{1,6})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class Span(click.ParamType[timedelta | None]):
+    """A length of time: 90s, 30m, 24h, 90d."""
+
+    name = "SPAN"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta | None:
+        """The span; None for `never`."""
+        if isinstance(value, timedelta):
+            return value
+        if value == "never":
+            return None
+        match = _SPAN.fullmatch(value)
+        if not match:
+            self.fail(f"{value!r} is no length of time such as 90s, 30m, 24h or 90d", param, ctx)
+        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+class Scopes(click.ParamType[tuple[Scope, ...]]):
+    """Scopes, separated by commas."""
+
+    name = "SCOPES"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Scope, ...]:
+        """They, in their own order."""
+        names = {name.strip() for name in value.split(",")} if isinstance(value, str) else set(value)
+        if not names or names - set(Scope):
+            self.fail(f"{value!r} must be one or more of {', '.join(Scope)}, separated by commas", param, ctx)
+        return tuple(scope for scope in Scope if scope in names)
+
+
+class Prefix(click.ParamType[str]):
+    """A place in the bucket; / is its root."""
+
+    name = "PREFIX"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """It, without slashes around it."""
+        try:
+            return access.prefix(value)
+        except access.BadPrefix as fault:
+            self.fail(str(fault), param, ctx)
+
+
+class Limit(click.IntRange):
+    """A number from 1, or `none`."""
+
+    name = "NUMBER"
+
+    def __init__(self) -> None:
+        super().__init__(1, 1_000_000)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number; 0 for `none`."""
+        return 0 if value == "none" else int(super().convert(value, param, ctx))
+
+
+def _terms(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say what a key may do."""
+    options = (
+        click.option("--scopes", type=Scopes(), help="Of submit, read, operate; all of them unless said."),
+        click.option(
+            "--prefix",
+            "prefixes",
+            type=Prefix(),
+            multiple=True,
+            help="Where in the bucket its files go; more of them: where a request may have them go. / is the root.",
+        ),
+        click.option("--slots", type=Limit(), help="Slots of an account that its jobs may hold at once; or none."),
+        click.option("--per-minute", type=Limit(), help="Requests that it may make a minute; or none."),
+        click.option("--expires", type=Span(), default=None, help="From now, such as 90d."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _changed(terms: Terms, at: datetime, given: dict[str, Any]) -> Terms:
+    """`terms` with what was given on the command line."""
+    said = {name: value for name, value in given.items() if value not in (None, ())}
+    for name in ("slots", "per_minute"):
+        if name in said:
+            said[name] = said[name] or None
+    if expires := said.pop("expires", None):
+        said["expires_at"] = at + expires
+    return replace(terms, **said)
+
+
+@click.group()
+@click.pass_context
+def keys(context: click.Context) -> None:
+    """API keys: who may come through the door, and what for."""
+    try:
+        settings = load()
+    except BadSettings as fault:
+        raise click.ClickException(str(fault)) from None
+    secret = settings.secret_key.get_secret_value().encode()
+    engine = make_engine(settings, application="reelhook-cli", connections=1)
+    context.call_on_close(engine.dispose)
+    context.obj = ApiKeys(engine, secret), secret
+
+
+@keys.command("create")
+@click.argument("name")
+@_terms
+@click.pass_obj
+def create(here: tuple[ApiKeys, bytes], /, name: str, **given: Any) -> None:
+    """Make a key called NAME. It is shown this once."""
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name):
+        raise click.ClickException("a name is 1 to 64 letters, digits and any of _ . -")
+    rows, secret = here
+    at = now()
+    try:
+        key = rows.create(name, at, _changed(Terms(), at, given))
+    except IntegrityError:
+        raise click.ClickException(f"there is a key called {name} already") from None
+    _show(name, key)
+    click.echo(f"signing secret  {signing_secret(secret, name)}")
+
+
+@keys.command("change")
+@click.argument("name")
+@_terms
+@click.pass_obj
+def change(here: tuple[ApiKeys, bytes], /, name: str, **given: Any) -> None:
+    """Change what the key called NAME may do. What is not said stays."""
+    key = here[0].get(name)
+    if key is None:
+        raise click.ClickException(f"there is no key called {name}")
+    here[0].change(name, _changed(key.terms, now(), given))
+    click.echo(f"{name} is changed")
+
+
+@keys.command("rotate")
+@click.argument("name")
+@click.option("--overlap", type=Span(), default="24h", show_default=True, help="For so long the old key opens too.")
+@click.pass_obj
+def rotate(here: tuple[ApiKeys, bytes], name: str, overlap: timedelta | None) -> None:
+    """Make a new key for NAME. It is shown this once."""
+    at, length = now(), overlap or timedelta(0)
+    key = here[0].rotate(name, at, length)
+    if key is None:
+        raise click.ClickException(f"there is no key called {name} that opens anything")
+    _show(name, key)
+    click.echo(f"the old key     opens until {at + length:%Y-%m-%d %H:%M} UTC" if length else "the old key is void")
+
+
+@keys.command("list")
+@click.pass_obj
+def show_all(here: tuple[ApiKeys, bytes]) -> None:
+    """Show all keys by name, and what they may do."""
+    table = Table("name", "begins with", "scopes", "prefixes", "slots", "a minute", "last used", "state")
+    for key in here[0].all():
+        terms = key.terms
+        table.add_row(
+            key.name,
+            f"{key.begins}...",
+            ",".join(terms.scopes),
+            " ".join(prefix or "/" for prefix in terms.prefixes),
+            str(terms.slots or ""),
+            str(terms.per_minute or ""),
+            _moment(key.used_at),
+            _state(key, now()),
+        )
+    Console().print(table)
+
+
+@keys.command("revoke")
+@click.argument("name")
+@click.pass_obj
+def revoke(here: tuple[ApiKeys, bytes], name: str) -> None:
+    """Turn the key called NAME away from now on."""
+    if not here[0].revoke(name, now()):
+        raise click.ClickException(f"there is no key called {name} that could be revoked")
+    click.echo(f"{name} is revoked")
+
+
+def _show(name: str, key: str) -> None:
+    click.echo(f"API key         {key}")
+    click.echo(f"                or, for a client that signs: AccessKey {name}, SecretKey the API key")
+
+
+def _state(key: ApiKey, at: datetime) -> str:
+    if key.revoked_at:
+        return f"revoked {_moment(key.revoked_at)}"
+    if key.terms.expires_at and key.terms.expires_at <= at:
+        return f"expired {_moment(key.terms.expires_at)}"
+    notes = [
+        f"expires {_moment(key.terms.expires_at)}" if key.terms.expires_at else "",
+        f"the one before until {_moment(key.old_until)}" if key.old_until and key.old_until > at else "",
+    ]
+    return "; ".join(filter(None, notes)) or "opens"
+
+
+def _moment(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M}" if at else ""
