@@ -14,10 +14,10 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
@@ -80,6 +80,7 @@ class Stream:
     status: int
     headers: Mapping[str, str]
     chunks: Iterator[bytes]
+    stop: Callable[[], None]  #: makes a read that waits in another thread fail
 
 
 class Guard:
@@ -181,7 +182,7 @@ class Http:
             except (requests.RequestException, TransportError) as fault:
                 raise _sorted(fault, url) from fault
             with answer:
-                yield Stream(answer.status_code, answer.headers, _paced(answer, pace, url))
+                yield Stream(answer.status_code, answer.headers, _paced(answer, pace, url), partial(_stop, answer))
 
     def _check_url(self, url: str) -> None:
         if not is_http_url(url):
@@ -240,6 +241,11 @@ def _paced(answer: requests.Response, pace: _Pace, url: str) -> Iterator[bytes]:
             yield chunk
     except (requests.RequestException, TransportError, OSError) as fault:
         raise NoAnswer(f"the answer of {_host(url)} broke off ({type(fault).__name__})") from fault
+
+
+def _stop(answer: requests.Response) -> None:
+    with suppress(RuntimeError, ValueError, OSError):  # all of it has come already, or the connection is gone
+        answer.raw.shutdown()
 
 
 def _collect(chunks: Iterator[bytes], limit: int) -> bytes:

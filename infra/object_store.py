@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
@@ -59,6 +59,10 @@ class Pending:
     begun_at: datetime
 
 
+def _nothing(_at: int, _count: int) -> bytes:
+    return b""
+
+
 class ObjectStore:
     """One bucket. To be made after fork; safe to share between threads."""
 
@@ -73,20 +77,21 @@ class ObjectStore:
         self._options = _options(settings)
 
     # --- whole objects ------------------------------------------------------------------------------------------
-    def put(self, key: str, body: bytes, *, content_type: str, filename: str, metadata: Mapping[str, str]) -> None:
-        """Store a small object whole. `filename`: what a browser calls it when it is saved."""
+    def put(self, key: str, body: bytes, *, content_type: str, filename: str, metadata: Mapping[str, str]) -> str:
+        """Store a small object whole; its ETag. `filename`: what a browser calls it when it is saved."""
         what = self._label(content_type, filename, metadata)
         with _named("put"):
-            self._client.put_object(Bucket=self.bucket, Key=key, Body=body, **what)
+            return self._client.put_object(Bucket=self.bucket, Key=key, Body=body, **what)["ETag"]
 
     def put_stream(
         self, key: str, body: Body, length: int, *, content_type: str, filename: str, metadata: Mapping[str, str]
-    ) -> None:
-        """Store an object of `length` bytes while they come. It appears when the last one is there, or not at all."""
+    ) -> str:
+        """Store an object of `length` bytes while they come; its ETag. It appears with the last one, or not at all."""
         what = self._label(content_type, filename, metadata)
         with _named("put"):
             sent: Any = body  # the stubs ask for a whole file; read() is all that is used
-            self._streams.put_object(Bucket=self.bucket, Key=key, Body=sent, ContentLength=length, **what)
+            answer = self._streams.put_object(Bucket=self.bucket, Key=key, Body=sent, ContentLength=length, **what)
+            return answer["ETag"]
 
     def head(self, key: str) -> Stored | None:
         """What is stored under `key`; None when nothing is."""
@@ -112,9 +117,11 @@ class ObjectStore:
             with contextlib.closing(body):
                 yield from body.iter_chunks(_BLOCK_BYTES)
 
-    def open(self, key: str, size: int) -> ObjectReader:
-        """The object as a seekable file that fetches only what is read."""
-        return ObjectReader(self, key, size)
+    def open(self, key: str, size: int, kept: Callable[[int, int], bytes] = _nothing) -> ObjectReader:
+        """The object as a seekable file that fetches only what is read, and of that only what `kept(at, count)` lacks:
+        it gives the bytes from `at` that are at hand, at most `count`, none if there are none.
+        """
+        return ObjectReader(self, key, size, kept)
 
     def keys(self, prefix: str, *, limit: int = 1000) -> list[str]:
         """Keys that begin with `prefix`, at most `limit`."""
@@ -149,13 +156,14 @@ class ObjectStore:
             )
             return answer["ETag"]
 
-    def complete(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
-        """Make the object appear under its key, all at once. Raises `UploadGone`, also when it had done so before."""
+    def complete(self, key: str, upload_id: str, etags: Sequence[str]) -> str:
+        """Make the object appear under its key, all at once; its ETag. Raises `UploadGone`, also when it had before."""
         parts: Any = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
         with _named("complete"):
-            self._client.complete_multipart_upload(
+            answer = self._client.complete_multipart_upload(
                 Bucket=self.bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}
             )
+            return answer["ETag"]
 
     def abort(self, key: str, upload_id: str) -> None:
         """Throw the parts away; it is no error when there are none."""
@@ -195,8 +203,9 @@ class ObjectReader(RawIOBase):
 
     _KEPT = 4
 
-    def __init__(self, store: ObjectStore, key: str, size: int) -> None:
+    def __init__(self, store: ObjectStore, key: str, size: int, kept: Callable[[int, int], bytes]) -> None:
         self._store = store
+        self._at_hand = kept
         self._key = key
         self._size = size
         self._at = 0
@@ -224,13 +233,16 @@ class ObjectReader(RawIOBase):
         wanted = self._size - self._at if size is None or size < 0 else min(size, self._size - self._at)
         taken = bytearray()
         while len(taken) < wanted:
-            number, offset = divmod(self._at, _BLOCK_BYTES)
-            piece = self._block(number)[offset : offset + wanted - len(taken)]
+            piece = self._at_hand(self._at, wanted - len(taken)) or self._fetched(wanted - len(taken))
             if not piece:
                 break
             taken += piece
             self._at += len(piece)
         return bytes(taken)
+
+    def _fetched(self, count: int) -> bytes:
+        number, offset = divmod(self._at, _BLOCK_BYTES)
+        return self._block(number)[offset : offset + count]
 
     def _block(self, number: int) -> bytes:
         if number not in self._blocks:

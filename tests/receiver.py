@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ class Receiver:
     answers: list[int] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
+    moments: list[float] = field(default_factory=list)  #: when each came, in seconds since the epoch
 
     @property
     def bodies(self) -> list[dict[str, Any]]:
@@ -48,6 +50,7 @@ def receiver() -> Iterator[Receiver]:
             """Take one delivery."""
             body = self.rfile.read(int(self.headers["Content-Length"]))
             into.headers.append({name.lower(): value for name, value in self.headers.items()})
+            into.moments.append(time.time())
             into.raw.append(body)
             self.send_response(into.answers.pop(0) if into.answers else 200)
             self.send_header("Content-Length", "0")

@@ -60,6 +60,10 @@ class Stream(Protocol):
     def chunks(self) -> Iterator[bytes]:
         """The body, once."""
 
+    @property
+    def stop(self) -> Callable[[], None]:
+        """Makes a read that waits in another thread fail."""
+
 
 class Http(Protocol):
     """Calls out of the house. Errors: `infra.http.HttpError` and below."""
@@ -95,13 +99,13 @@ class Bucket(Protocol):
 
     bucket: str
 
-    def put(self, key: str, body: bytes, *, content_type: str, filename: str, metadata: Mapping[str, str]) -> None:
-        """Store a small object whole."""
+    def put(self, key: str, body: bytes, *, content_type: str, filename: str, metadata: Mapping[str, str]) -> str:
+        """Store a small object whole; its ETag."""
 
     def put_stream(
         self, key: str, body: Body, length: int, *, content_type: str, filename: str, metadata: Mapping[str, str]
-    ) -> None:
-        """Store an object of known length while it comes."""
+    ) -> str:
+        """Store an object of known length while it comes; its ETag."""
 
     def begin(self, key: str, *, content_type: str, filename: str, metadata: Mapping[str, str]) -> str:
         """Begin an object in parts; the upload's id."""
@@ -109,8 +113,8 @@ class Bucket(Protocol):
     def put_part(self, key: str, upload_id: str, number: int, body: Body, length: int) -> str:
         """Send one part; its ETag."""
 
-    def complete(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
-        """Make the object of these parts appear."""
+    def complete(self, key: str, upload_id: str, etags: Sequence[str]) -> str:
+        """Make the object of these parts appear; its ETag."""
 
     def abort(self, key: str, upload_id: str) -> None:
         """Throw its parts away."""
@@ -121,8 +125,8 @@ class Bucket(Protocol):
     def chunks(self, key: str) -> Iterator[bytes]:
         """All of an object, in pieces."""
 
-    def open(self, key: str, size: int) -> Any:
-        """The object as a seekable file."""
+    def open(self, key: str, size: int, kept: Callable[[int, int], bytes] = ...) -> Any:
+        """The object as a seekable file; what `kept` gives is not fetched."""
 
     def head(self, key: str) -> Any:
         """What is stored; None when nothing is."""

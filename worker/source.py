@@ -6,17 +6,19 @@ import re
 import zlib
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from io import BytesIO
 from typing import Any
 
 from infra.media import BoxWalk
 from worker.jobs import retry
 from worker.jobs.transfer import Transfer
-from worker.ports import Body, Stream
+from worker.ports import Stream
+from worker.tape import Tape
 
 #: Called with the bytes that have come of this file, and its length where it is known. Raises `LeaseLost`.
 Progress = Callable[[int, int | None], None]
 
+#: Nothing comes in longer pieces.
+_LONGEST_PIECE = 2**20
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
@@ -37,9 +39,7 @@ class SourceChanged(Unproven):
 
 
 class Source:
-    """A file that is being fetched. `take()` hands it out in parts; after each part its state is that of the part's
-    end, so that it can be written down.
-    """
+    """A file that is being fetched. `next()` hands it out; what is known of it is always that of the bytes so far."""
 
     def __init__(
         self, stream: Stream, transfer: Transfer, *, largest: int, walked: bool, digest: Any, progress: Progress
@@ -53,6 +53,8 @@ class Source:
         self.crc32 = transfer.crc32 if self.resumed else 0
         self.boxes = BoxWalk(transfer.walk if self.resumed else None) if walked else None
         self.digest = digest if self.resumed else sha256()
+        self.tape = Tape(self.size)
+        self.stop = stream.stop  #: makes a `next()` that waits in another thread fail
         self.fault: Exception | None = None  #: why the last part ended early; a client library may have hidden it
         self._limit = largest if self.length is None else self.length
         self._chunks = stream.chunks
@@ -70,15 +72,13 @@ class Source:
             self.boxes.finish()
         return not self._rest
 
-    def take(self, count: int) -> tuple[Body, int]:
-        """The next part, at most `count` bytes, and its length. Held in memory only where no length was said."""
-        if self.length is not None:
-            count = min(count, self.length - self.size)
-            return _Part(self, count), count
-        body = bytearray()
-        while len(body) < count and (piece := self.next(count - len(body))):
-            body += piece
-        return BytesIO(body), len(body)
+    def part_length(self, most: int, at: int) -> int:
+        """Bytes of a part that begins at byte `at`: `most`, or what is left."""
+        return most if self.length is None else min(most, self.length - at)
+
+    def report(self) -> None:
+        """Say how many bytes have come. Raises `LeaseLost`."""
+        self._progress(self.size, self.length)
 
     def next(self, most: int) -> bytes:
         """The next bytes, at most `most`; none at the end. The last ones are handed out only if the file holds."""
@@ -91,7 +91,7 @@ class Source:
     def _next(self, most: int) -> bytes:
         if not self._rest:
             self._rest = memoryview(next(self._chunks, b""))
-        piece, self._rest = bytes(self._rest[:most]), self._rest[most:]
+        piece = self._cut(most)
         self.size += len(piece)
         if self.size > self._limit:
             raise Unproven("the file is longer than it said, or than MAX_RESULT_BYTES allows")
@@ -104,23 +104,26 @@ class Source:
             self.boxes.feed(piece)
             if not piece or self.size == self.length:
                 self.boxes.finish()
-        self._progress(self.size, self.length)
+        self.tape.add(piece)
         return piece
 
+    def _cut(self, most: int) -> bytes:
+        piece, self._rest = self._rest[:most], self._rest[most:]
+        whole = piece.obj
+        return whole if isinstance(whole, bytes) and len(whole) == len(piece) else bytes(piece)
 
-class _Part:
-    """Some bytes of a source as a body to be sent."""
 
-    def __init__(self, source: Source, count: int) -> None:
+class Body:
+    """What is left of a source, as a body to be sent."""
+
+    def __init__(self, source: Source) -> None:
         self._source = source
-        self._left = count
 
     def read(self, _size: int = -1, /) -> bytes:
-        """What came, however much was asked for: HTTP clients ask for 16 KiB, and that often would cost more than
-        the hashing.
-        """
-        piece = self._source.next(self._left) if self._left else b""
-        self._left -= len(piece)
+        """What came, however much was asked for: see `pipe.Part`."""
+        left = self._source.part_length(_LONGEST_PIECE, self._source.size)
+        piece = self._source.next(left) if left else b""
+        self._source.report()
         return piece
 
 

@@ -15,7 +15,7 @@ from infra.stack import environment
 from infra.stack.emulator import Emulator
 from infra.stack.kept import is_free
 from infra.stack.process import StackError, tail, wait_until
-from infra.stack.procfile import Observer, Runner, parse
+from infra.stack.procfile import Observer, Runner, parse, scale
 from infra.stack.servers import Addresses, Servers
 
 #: The project's own folder, where the Procfile is.
@@ -53,7 +53,10 @@ class Access:
 
 
 class Deployment:
-    """Starts and stops all of it. `progress` is told each step, `observe` the process ids after each change."""
+    """Starts and stops all of it. `progress` is told each step, `observe` the process ids after each change.
+
+    `formation` says how many of a process there are, where that is not one: the second `worker` is `worker.2`.
+    """
 
     def __init__(
         self,
@@ -62,6 +65,8 @@ class Deployment:
         speed: float = SPEED,
         fast: bool = False,
         more: Mapping[str, str] | None = None,
+        procfile: Path = PROJECT / "Procfile",
+        formation: Mapping[str, int] | None = None,
         progress: Callable[[str], None] = lambda _: None,
         observe: Observer = lambda _: None,
     ) -> None:
@@ -71,6 +76,8 @@ class Deployment:
         self._emulator = Emulator(self.state, self._kept, speed=speed)
         self.servers.members.append(self._emulator)
         self._more = more or {}
+        self._procfile = procfile
+        self._formation = formation or {}
         self._progress = progress
         self._observe = observe
         self._runner: Runner | None = None
@@ -137,7 +144,7 @@ class Deployment:
             **self._more,
         }
         return Runner(
-            parse((PROJECT / "Procfile").read_text()),
+            scale(parse(self._procfile.read_text()), self._formation),
             env,
             self.state,
             cwd=PROJECT,

@@ -37,6 +37,19 @@ def parse(text: str) -> dict[str, str]:
     return {match[1]: match[2] for match in found if match}
 
 
+def scale(commands: Mapping[str, str], formation: Mapping[str, int]) -> dict[str, str]:
+    """The commands with as many of each as `formation` says, one where it says nothing.
+
+    >>> scale({"web": "w", "worker": "c"}, {"worker": 2})
+    {'web': 'w', 'worker': 'c', 'worker.2': 'c'}
+    """
+    return {
+        name if number == 1 else f"{name}.{number}": command
+        for name, command in commands.items()
+        for number in range(1, formation.get(name, 1) + 1)
+    }
+
+
 def shell(command: str) -> list[str]:
     """The command as platforms run it: by a shell that becomes the command, so that signals reach the process.
 

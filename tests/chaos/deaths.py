@@ -94,17 +94,3 @@ def two_versions(world: World, jobs: int, _rounds: int) -> None:
         time.sleep(4)
         world.submit(jobs, every=0.1, prompt="a cat [fate: callback_twice]")
         world.settle(60)
-
-
-def headline(world: World, jobs: int, rounds: int) -> None:
-    """A stream of jobs through SIGKILLs of worker, web and beat in turn, and a wiped broker after every tenth."""
-    with world.load(jobs, every=0.15):
-        for turn in range(rounds):
-            name = ("worker", "web", "worker", "beat")[turn % 4]
-            pid = world.deployment.pids.get(name)
-            world.kill(name)
-            world.await_new(name, pid)
-            time.sleep(_varied(2, 5))
-            if turn % 10 == 9:
-                with world.redis() as broker:
-                    broker.flushall()

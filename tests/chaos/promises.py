@@ -20,7 +20,6 @@ from infra.stack.process import wait_until
 from tests.chaos.world import World
 from worker.jobs.machine import TABLE
 from worker.jobs.model import ENDS, State
-from worker.jobs.retry import ABSENT_SECONDS
 
 _RANK = {"submitted": 0, "processing": 1, "succeed": 2, "failed": 2}
 _MOVES = {(before, move.state) for (before, _), move in TABLE.items()}
@@ -163,7 +162,7 @@ def moves_by_the_table(_world: World, facts: Facts, _ends: frozenset[State]) -> 
     return broken
 
 
-def asked_for_once(_world: World, facts: Facts, _ends: frozenset[State]) -> list[str]:
+def asked_for_once(world: World, facts: Facts, _ends: frozenset[State]) -> list[str]:
     """P4: no create left after Kling had the task, and none that the row did not announce; each repetition waited."""
     broken = []
     made: dict[str, list[datetime]] = {}
@@ -180,7 +179,7 @@ def asked_for_once(_world: World, facts: Facts, _ends: frozenset[State]) -> list
             broken.append(f"{job}: {sent} creates, {len(begun)} announced, {len(late)} after the task was there")
         if facts.jobs.get(job, {}).get("submissions", 0) > 1:
             gaps = [(b - a).total_seconds() for a, b in pairwise(begun)]
-            if max(gaps) < ABSENT_SECONDS:
+            if max(gaps) < world.absent_seconds:
                 broken.append(f"{job}: created again after {max(gaps):.0f} s, before absence could be proven")
     return broken
 

@@ -21,7 +21,6 @@ class Scenario:
     rounds: int
     ends: frozenset[State] = _ARCHIVED
     seconds: float = 120  #: in which everything must have recovered
-    by_name_only: bool = False  #: too long for every day
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -58,5 +57,4 @@ SCENARIOS: dict[str, Scenario] = {
     "poison messages": Scenario(broker.poison, 20, 0),
     "poison bytes": Scenario(broker.poison_bytes, 20, 5),
     "deploys": Scenario(deaths.deploys, 40, 3),
-    "headline": Scenario(deaths.headline, 2000, 100, seconds=300, by_name_only=True),
 }

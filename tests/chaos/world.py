@@ -1,15 +1,9 @@
-"""A deployment that can be hurt: the Procfile's processes on real servers, a fault proxy before each of those.
-
-What is asked here about the truth goes around the proxies and around Reelhook: to PostgreSQL, to the bucket, to the
-emulator, by clients that are not ours.
-"""
+"""A deployment that can be hurt: the Procfile's processes on real servers, a fault proxy before each of those."""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -17,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
@@ -25,13 +18,13 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 import redis
 import requests
-from psycopg.rows import dict_row
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from infra.stack import procfile, s3
+from infra.stack import procfile as runner_of
 from infra.stack.deployment import GRACE_SECONDS, PROJECT, Deployment
 from infra.stack.leftovers import group_lives
 from infra.stack.process import wait_until
+from tests.chaos.truth import Truth
 from tests.proxy import FaultProxy
 from tests.receiver import Receiver, receiver
 from worker.jobs.tokens import signing_secret
@@ -74,30 +67,40 @@ def through(url: str, proxy: FaultProxy) -> str:
     return urlunsplit(parts._replace(netloc=f"{userinfo}@127.0.0.1:{proxy.port}" if userinfo else proxy.url[7:]))
 
 
-class World:
+class World(Truth):
     """Everything, as a context. One scenario after another is played on it."""
 
-    def __init__(self, folder: Path, *, speed: float = SPEED, more: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        speed: float = SPEED,
+        more: Mapping[str, str] | None = None,
+        procfile: Path = PROJECT / "Procfile",
+        formation: Mapping[str, int] | None = None,
+        proxied: bool = True,
+    ) -> None:
         #: Its own values join it when the proxies listen.
-        self._temporary = folder / "tmp"
-        self._more = {"SWEEP_SECONDS": "2", "TMPDIR": str(self._temporary), **(more or {})}
-        self.deployment = Deployment(folder, speed=speed, fast=True, more=self._more)
+        self._more = {"SWEEP_SECONDS": "2", "TMPDIR": str(folder / "tmp"), **(more or {})}
+        deployment = Deployment(folder, speed=speed, fast=True, more=self._more, procfile=procfile, formation=formation)
+        super().__init__(deployment, folder / "tmp")
         self.proxies: dict[str, FaultProxy] = {}
+        self._proxied = proxied  #: a proxy costs as much as the job itself, where there are thousands of jobs
         self.app: Receiver = Receiver()
         self.run = Run("start")
         self._stack = ExitStack()
         self._number = 0
-        self._own = threading.local()
 
     def __enter__(self) -> Self:
         # Here deaths are our own doing, and a platform does not give up either.
-        self._stack.callback(setattr, procfile, "QUICK_DEATH_SECONDS", procfile.QUICK_DEATH_SECONDS)
-        procfile.QUICK_DEATH_SECONDS = 0.0
+        self._stack.callback(setattr, runner_of, "QUICK_DEATH_SECONDS", runner_of.QUICK_DEATH_SECONDS)
+        runner_of.QUICK_DEATH_SECONDS = 0.0
         self._temporary.mkdir(mode=0o700)
         try:
             self.app = self._stack.enter_context(receiver())
             self._stack.callback(self.deployment.discard)
-            self._put_proxies_between()
+            if self._proxied:
+                self._put_proxies_between()
             self.deployment.start()
         except BaseException:
             self._stack.close()
@@ -150,12 +153,6 @@ class World:
         """What an earlier storm of 1303 taught is unlearned over minutes: an operator may cut that short, so it is."""
         if self.rows("select name from accounts where learned_limit is not null or stopped_at is not null"):
             self.command("accounts", "resume", "default")
-
-    def command(self, *words: str) -> str:
-        """What `reelhook` says to these words."""
-        runner = self.deployment._make_runner()
-        line = [sys.executable, "-m", "webhook.cli", *words]
-        return subprocess.run(line, env=runner._env, cwd=PROJECT, check=True, capture_output=True, text=True).stdout  # noqa: S603 - our own command
 
     def heal(self) -> None:
         """End every fault that is not a death."""
@@ -290,51 +287,6 @@ class World:
             self.run.faults.append(f"{method} {path.partition('?')[0]}: {answer.status_code} {answer.text[:120]}")
         return answer
 
-    # --- as the one who knows -----------------------------------------------------------------------------------
-    def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
-        """What the database says, asked directly."""
-        for _ in range(2):
-            try:
-                return self._connection().execute(query.encode(), values).fetchall()
-            except psycopg.OperationalError:
-                self._own.connection = None  # the scenario may have killed it
-        return self._connection().execute(query.encode(), values).fetchall()
-
-    def _connection(self) -> psycopg.Connection[dict[str, Any]]:
-        """Each thread has one."""
-        known: psycopg.Connection[dict[str, Any]] | None = getattr(self._own, "connection", None)
-        if known is None or known.closed:
-            url = self.deployment.access.servers.database_url
-            known = psycopg.connect(url, connect_timeout=10, autocommit=True, row_factory=dict_row)
-            self._own.connection = known
-        return known
-
-    @contextmanager
-    def redis(self) -> Iterator[Any]:
-        """The broker, asked directly."""
-        client = redis.Redis.from_url(self.deployment.access.servers.redis_url)
-        try:
-            yield client
-        finally:
-            client.close()
-
-    @cached_property
-    def bucket(self) -> Any:
-        """A client of S3 that is not ours, on the bucket itself."""
-        servers = self.deployment.access.servers
-        return s3.client(servers.s3_endpoint_url, servers.s3_access_key_id, servers.s3_secret_access_key)
-
-    def emulator(self, method: str, path: str, **options: Any) -> Any:
-        """Ask the emulator what it saw, or tell it to fail."""
-        base = f"http://{urlsplit(self.deployment.access.kling_url).netloc.rpartition('@')[2]}"
-        answer = requests.request(method, f"{base}/_emulator/{path}", timeout=30, **options)
-        answer.raise_for_status()
-        return answer.json() if answer.content else None
-
-    def fault(self, on: str, name: str, times: int = 1) -> None:
-        """Let the emulator fail the next times."""
-        self.emulator("POST", "faults", json=[{"on": on, "fault": name, "times": times}])
-
     # --- as the platform ----------------------------------------------------------------------------------------
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         """A signal to one process of the Procfile, the way an OOM killer does it; the platform starts it again."""
@@ -381,29 +333,12 @@ class World:
             self.await_new(name, pid)
         return seconds
 
-    def strays(self) -> dict[int, str]:
-        """Processes of ours that belong to nothing which runs: what a death left behind, by id."""
-        secret = (self.deployment.servers.kept.get("SECRET_KEY") or "").encode()
-        groups = {str(pid) for pid in self.deployment.pids.values()}
-        found = {}
-        for path in Path("/proc").iterdir():
-            if path.name.isdigit():
-                with suppress(OSError):
-                    fields = (path / "stat").read_text().rpartition(")")[2].split()
-                    if secret in (path / "environ").read_bytes() and fields[2] not in groups:
-                        found[int(path.name)] = (path / "cmdline").read_text().replace("\0", " ")[:80]
-        return found
-
-    def droppings(self) -> list[str]:
-        """Files in the folder for our processes' temporary ones. (Python's empty folders stay after any SIGKILL.)"""
-        return [path.name for path in self._temporary.rglob("*") if path.is_file()]
-
     @contextmanager
-    def second_version(self) -> Iterator[procfile.Runner]:
+    def second_version(self) -> Iterator[runner_of.Runner]:
         """Another worker and another beat beside the first ones, as during a deploy."""
         runner = self.deployment._make_runner()
-        commands = procfile.parse((PROJECT / "Procfile").read_text())
-        other = procfile.Runner(
+        commands = runner_of.parse((PROJECT / "Procfile").read_text())
+        other = runner_of.Runner(
             {f"{name}-next": commands[name] for name in ("worker", "beat")},
             runner._env,
             self.deployment.state,

@@ -105,8 +105,7 @@ class Yard:
 
     def restarted(self, **changes: Any) -> Yard:
         """Another worker's view of the same rows: nothing in memory is shared."""
-        copier = replace(self.copier, _digests=type(self.copier._digests)(), **changes)
-        return replace(self, copier=copier)
+        return replace(self, copier=replace(self.copier, **changes))
 
     @property
     def state(self) -> State:

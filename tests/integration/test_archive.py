@@ -19,8 +19,7 @@ from infra.settings import Settings
 from tests.integration.archive_kit import Yard, copying_job, film, song, video, yard
 from tests.origin import File, Origin, film_of, origin
 from tests.proxy import FaultProxy
-from worker import copier as copying
-from worker import messages, previews
+from worker import messages, previews, sender
 from worker.jobs.model import State
 from worker.previews import Previews
 from worker.store.repository import Repository
@@ -32,8 +31,8 @@ ALL = {"video-0.mp4", "video-0.poster.jpg", "video-0.sheet.jpg", "manifest.json"
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts as small as S3 allows, so that a small film has several."""
-    monkeypatch.setattr(copying, "PART_BYTES", 5 * 2**20)
-    monkeypatch.setattr(copying, "LONGEST_PART", 5 * 2**20)
+    monkeypatch.setattr(sender, "PART_BYTES", 5 * 2**20)
+    monkeypatch.setattr(sender, "LONGEST_PART", 5 * 2**20)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from infra.http import HttpError
 from infra.log import logger
 from infra.object_store import StoreError
 from worker import messages
-from worker.copier import Copier, SliceOver
+from worker.copier import Copier
 from worker.jobs import keys, retry
 from worker.jobs.machine import Event, Step
 from worker.jobs.manifest import manifest
@@ -21,6 +21,7 @@ from worker.kling.errors import KlingError, ResourceMissing
 from worker.kling.wire import Task, TaskStatus, read_task
 from worker.ports import Clock, Queue
 from worker.provider import Provider, decode
+from worker.sender import SliceOver
 from worker.source import LeaseLost, Unproven
 from worker.store.repository import Moved, Repository
 

@@ -1,0 +1,105 @@
+"""The truth of a deployment, asked around Reelhook and around the proxies, by clients that are not ours."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import redis
+import requests
+from psycopg.rows import dict_row
+
+from infra.settings import load
+from infra.stack import s3
+from infra.stack.deployment import PROJECT, Deployment
+from worker.jobs.retry import ABSENT_SECONDS
+
+
+class Truth:
+    """What is so, whatever Reelhook says."""
+
+    def __init__(self, deployment: Deployment, temporary: Path) -> None:
+        self.deployment = deployment
+        self._temporary = temporary
+        self._own = threading.local()
+
+    def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
+        """What the database says, asked directly."""
+        for _ in range(2):
+            try:
+                return self._connection().execute(query.encode(), values).fetchall()
+            except psycopg.OperationalError:
+                self._own.connection = None  # the scenario may have killed it
+        return self._connection().execute(query.encode(), values).fetchall()
+
+    def _connection(self) -> psycopg.Connection[dict[str, Any]]:
+        """Each thread has one."""
+        known: psycopg.Connection[dict[str, Any]] | None = getattr(self._own, "connection", None)
+        if known is None or known.closed:
+            url = self.deployment.access.servers.database_url
+            known = psycopg.connect(url, connect_timeout=10, autocommit=True, row_factory=dict_row)
+            self._own.connection = known
+        return known
+
+    @contextmanager
+    def redis(self) -> Iterator[Any]:
+        """The broker, asked directly."""
+        client = redis.Redis.from_url(self.deployment.access.servers.redis_url)
+        try:
+            yield client
+        finally:
+            client.close()
+
+    @cached_property
+    def bucket(self) -> Any:
+        """A client of S3 that is not ours, on the bucket itself."""
+        servers = self.deployment.access.servers
+        return s3.client(servers.s3_endpoint_url, servers.s3_access_key_id, servers.s3_secret_access_key)
+
+    def emulator(self, method: str, path: str, **options: Any) -> Any:
+        """Ask the emulator what it saw, or tell it to fail."""
+        base = f"http://{urlsplit(self.deployment.access.kling_url).netloc.rpartition('@')[2]}"
+        answer = requests.request(method, f"{base}/_emulator/{path}", timeout=30, **options)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def fault(self, on: str, name: str, times: int = 1) -> None:
+        """Let the emulator fail the next times."""
+        self.emulator("POST", "faults", json=[{"on": on, "fault": name, "times": times}])
+
+    def strays(self) -> dict[int, str]:
+        """Processes of ours that belong to nothing which runs: what a death left behind, by id."""
+        secret = (self.deployment.servers.kept.get("SECRET_KEY") or "").encode()
+        groups = {str(pid) for pid in self.deployment.pids.values()}
+        found = {}
+        for path in Path("/proc").iterdir():
+            if path.name.isdigit():
+                with suppress(OSError):
+                    fields = (path / "stat").read_text().rpartition(")")[2].split()
+                    if secret in (path / "environ").read_bytes() and fields[2] not in groups:
+                        found[int(path.name)] = (path / "cmdline").read_text().replace("\0", " ")[:80]
+        return found
+
+    def droppings(self) -> list[str]:
+        """Files in the folder for our processes' temporary ones. (Python's empty folders stay after any SIGKILL.)"""
+        return [path.name for path in self._temporary.rglob("*") if path.is_file()]
+
+    def command(self, *words: str) -> str:
+        """What `reelhook` says to these words."""
+        runner = self.deployment._make_runner()
+        line = [sys.executable, "-m", "webhook.cli", *words]
+        return subprocess.run(line, env=runner._env, cwd=PROJECT, check=True, capture_output=True, text=True).stdout  # noqa: S603 - our own command
+
+    @property
+    def absent_seconds(self) -> float:
+        """Seconds that must lie between a create without a trace and the next: at the emulator's pace."""
+        settings = load(self.deployment._make_runner()._env)
+        return max(settings.kling_timeout_seconds, ABSENT_SECONDS * settings.kling_pace)

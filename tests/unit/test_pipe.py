@@ -1,0 +1,150 @@
+"""Reading ahead: what comes out is what went in, the marks are those of the parts' ends, and little is held."""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import accumulate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker import tape
+from worker.jobs.transfer import Transfer
+from worker.pipe import PIECES, Mark, Pipe, Stopped
+from worker.source import Source, Unproven
+from worker.tape import Tape
+
+NOTHING = Transfer("video", "original", 0, "bucket", "key")
+
+
+@dataclass
+class Answer:
+    """A stream of these pieces that counts how many were taken. After the last it waits to be stopped, if told so."""
+
+    pieces: list[bytes]
+    says_length: bool = True
+    endless: bool = False
+    status: int = 200
+    taken: int = 0
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """A length, or none."""
+        length = sum(map(len, self.pieces)) + self.endless
+        return {"Content-Length": str(length)} if self.says_length else {}
+
+    @property
+    def chunks(self) -> Iterator[bytes]:
+        """The pieces."""
+        for piece in self.pieces:
+            self.taken += 1
+            yield piece
+        if self.endless:
+            assert self.stopped.wait(20)
+            raise OSError("stopped")
+
+    def stop(self) -> None:
+        """As `infra.http.Stream` has it."""
+        self.stopped.set()
+
+
+def source(answer: Answer) -> Source:
+    """A file that is fetched from its beginning, and is no film."""
+    return Source(answer, NOTHING, largest=2**30, walked=False, digest=None, progress=lambda *_: None)
+
+
+def drained(pipe: Pipe) -> tuple[bytes, Mark]:
+    """The next part, read as an HTTP client does."""
+    part = pipe.part()
+    body = b"".join(iter(part.read, b""))
+    assert part.drained.is_set()
+    assert part.mark is not None
+    return body, part.mark
+
+
+@given(
+    pieces=st.lists(st.binary(min_size=1, max_size=50), min_size=1, max_size=40),
+    part_bytes=st.integers(1, 300),
+    says_length=st.booleans(),
+)
+def test_what_comes_out_is_what_went_in(pieces: list[bytes], part_bytes: int, *, says_length: bool) -> None:
+    """Whatever the pieces, the parts have the length that was asked for, and each mark is that of its part's end."""
+    whole = b"".join(pieces)
+    bodies: list[bytes] = []
+    marks: list[Mark] = []
+    with Pipe(source(Answer(pieces, says_length)), part_bytes) as pipe:
+        while not marks or not marks[-1].last:
+            body, mark = drained(pipe)
+            bodies.append(body)
+            marks.append(mark)
+
+    assert [whole[at : at + part_bytes] for at in range(0, len(whole), part_bytes)] == bodies
+    ends = list(accumulate(map(len, bodies)))
+    assert ends == [mark.size for mark in marks]
+    assert [zlib.crc32(whole[:end]) for end in ends] == [mark.crc32 for mark in marks]
+    assert [sha256(whole[:end]).digest() for end in ends] == [mark.digest.digest() for mark in marks]
+
+
+@given(count=st.integers(0, 60), read=st.integers(0, 60))
+def test_few_pieces_are_held(count: int, read: int) -> None:
+    """However far the source could go ahead, at most `PIECES` lie in between, and one in the hand on either side."""
+    answer = Answer([b"x"] * count, endless=True)
+    with Pipe(source(answer), 1000) as pipe:
+        part = pipe.part()
+        for number in range(min(read, count)):
+            part.read()
+
+            assert answer.taken <= number + 1 + PIECES + 1
+
+
+def test_leaving_early_ends_a_reader_that_waits() -> None:
+    """A source that says nothing more is stopped, and whoever sends hears that no more will come."""
+    answer = Answer([b"x"] * 3, endless=True)
+    with Pipe(source(answer), 1000) as pipe:
+        part = pipe.part()
+        assert b"xxx" == b"".join(part.read() for _ in range(3))
+
+    assert answer.stopped.is_set()
+    assert [] == [thread for thread in threading.enumerate() if thread.name == "source"]
+    with pytest.raises(Stopped):
+        part.read()
+
+
+def test_what_the_source_raises_reaches_the_sender() -> None:
+    """A file that ends before its length is a fault of the source, told to who reads the part."""
+    answer = Answer([b"x"] * 3, endless=True)
+    answer.stopped.set()
+    with Pipe(source(answer), 1000) as pipe, pytest.raises(OSError, match="stopped"):
+        list(iter(pipe.part().read, b""))
+    answer.says_length = False
+    answer.endless = False
+    short = source(answer)
+    short.length = 5
+    with Pipe(short, 1000) as pipe, pytest.raises(Unproven, match="3 bytes came of 5"):
+        list(iter(pipe.part().read, b""))
+
+
+@given(sizes=st.lists(st.integers(1, 40), max_size=30), start=st.integers(0, 50), at=st.integers(0, 900))
+def test_a_tape_keeps_both_ends(sizes: list[int], start: int, at: int) -> None:
+    """What it gives is what passed; it gives all of the beginning and of the end, and holds little beyond."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tape, "HEAD_BYTES", 60)
+        patch.setattr(tape, "TAIL_BYTES", 100)
+        end = start + sum(sizes)
+        whole = bytes(number % 251 for number in range(end))
+        kept, place = Tape(start), start
+        for size in sizes:
+            kept.add(whole[place : place + size])
+            place += size
+        given = kept.read(at, 10)
+
+        assert whole[at : at + len(given)] == given
+        passed = start <= at < end
+        assert bool(given) == passed or (passed and 60 <= at < end - 100)
+        assert sum(bool(kept.read(byte, 1)) for byte in range(end)) <= 60 + 100 + 2 * 40

@@ -1,0 +1,239 @@
+"""Send a source into the bucket: a small file held and whole, a larger one as it comes, a large one in parts.
+
+Parts overlap: while the bucket thinks about one, the next is on its way. They are written down in their order.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from time import monotonic
+from typing import Any, Protocol
+
+from infra.object_store import StoreError, UploadGone
+from worker import ports
+from worker.jobs.transfer import Transfer
+from worker.pipe import Mark, Part, Pipe
+from worker.source import Body, Source
+
+#: Bytes of the shortest part, and of the largest file that goes in one piece; above S3's least of 5 MiB.
+PART_BYTES = 16 * 2**20
+#: Bytes of the longest part: what is lost at most when a worker is killed. 10,000 of them hold 625 GiB.
+LONGEST_PART = 64 * 2**20
+#: So many parts a file has about, where the limits allow: each costs a round trip, and a row.
+_PARTS = 8
+#: Bytes of the largest file that is held in memory before it leaves, so that its metadata can carry its SHA-256; and of
+#: a part of a file whose length nobody said, because a part must say its own.
+HELD_BYTES = 8 * 2**20
+_KEPT_DIGESTS = 64
+#: Seconds between two looks at how far a part is.
+_LOOK = 0.5
+
+
+#: What an object is stored with, by the SHA-256 of its bytes where that is known before they leave.
+Label = Callable[[str | None], dict[str, Any]]
+
+
+class SliceOver(Exception):
+    """The time of one task is used up. Everything that came is safe, another task goes on."""
+
+
+class Ledger(Protocol):
+    """Where it is written how far a file is."""
+
+    def save(self, transfer: Transfer) -> None:
+        """Write it. Raises `LeaseLost`."""
+
+    def drop(self, transfer: Transfer) -> None:
+        """Forget it. Raises `LeaseLost`."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A file of which the bucket has every byte."""
+
+    at: Transfer
+    etag: str | None = None  #: as the bucket said it when it took the object; None where that answer was not heard
+    kept: Callable[[int, int], bytes] = lambda _at, _count: b""  #: reads what is still in memory of it
+
+
+@dataclass(frozen=True)
+class Sender:
+    """The way into one bucket."""
+
+    bucket: ports.Bucket
+    #: Running hashes by upload id, with the size they stand at: the next slice often finds the same process.
+    _digests: OrderedDict[str, tuple[int, Any]] = field(default_factory=OrderedDict, repr=False)
+
+    def send(
+        self,
+        source: Source,
+        at: Transfer,
+        ledger: Ledger,
+        *,
+        label: Label,
+        until: float,
+    ) -> Sent:
+        """Send what is left of `source`. Raises `SliceOver` after the part that is under way at `until`."""
+        if source.length is None or source.length > PART_BYTES:
+            if not at.upload_id:
+                at = replace(at, upload_id=self.bucket.begin(at.key, **label(None)))
+                ledger.save(at)
+            return self._in_parts(source, at, ledger, until)
+        if source.length > HELD_BYTES:
+            return self._as_it_comes(source, at, label(None))
+        return self._held(source, at, label)
+
+    def kept_digest(self, at: Transfer) -> Any:
+        """The running hash of what was sent by this process, if it was this one."""
+        size, digest = self._digests.pop(at.upload_id or "", (None, None))
+        return digest if size == at.size else None
+
+    def complete(self, sent: Sent, ledger: Ledger) -> Sent:
+        """Make an object of the parts."""
+        at, etag = sent.at, None
+        assert at.upload_id is not None
+        try:
+            etag = self.bucket.complete(at.key, at.upload_id, at.etags)
+        except UploadGone:
+            # Completed before, and the answer was lost; or ended by somebody else, and all must be sent again.
+            if self.bucket.head(at.key) is None:
+                ledger.drop(at)
+                raise
+        self.abort(at.key)
+        return replace(sent, etag=etag)
+
+    def abort(self, key: str) -> None:
+        """End every upload to `key`. There may be some that no row knows: their worker was killed, or the answer to
+        the call that began them was lost.
+        """
+        for pending in self.bucket.pending(key):
+            if pending.key == key:
+                self.bucket.abort(key, pending.upload_id)
+
+    # --- whole --------------------------------------------------------------------------------------------------
+    def _held(self, source: Source, at: Transfer, label: Label) -> Sent:
+        held = _read_all(Body(source))
+        digest = source.digest.hexdigest()
+        etag = self.bucket.put(at.key, held, **label(digest))
+        whole = replace(at, size=source.size, crc32=source.crc32, sha256=digest, whole=True)
+        return Sent(whole, etag, lambda start, count: held[start : start + count])
+
+    def _as_it_comes(self, source: Source, at: Transfer, label: dict[str, Any]) -> Sent:
+        assert source.length is not None
+        with _of(source):
+            etag = self.bucket.put_stream(at.key, Body(source), source.length, **label)
+        digest = source.digest.hexdigest()
+        whole = replace(at, size=source.size, crc32=source.crc32, sha256=digest, whole=True)
+        return Sent(whole, etag, source.tape.read)
+
+    # --- in parts -----------------------------------------------------------------------------------------------
+    def _in_parts(self, source: Source, at: Transfer, ledger: Ledger, until: float) -> Sent:
+        with ThreadPoolExecutor(2, "part") as pool, Pipe(source, part_bytes(source.length)) as pipe:
+            under_way: _UnderWay | None = None
+            while True:
+                number = len(at.etags) + (2 if under_way else 1)
+                part = pipe.part()
+                begun = _UnderWay(part, pool.submit(self._put_part, at, number, part, source))
+                if under_way:
+                    at = self._written(at, under_way, source, ledger)
+                mark = begun.drained(source)
+                under_way, over = begun, monotonic() > until
+                # A part of unknown length is held in memory: two would be too much.
+                if mark.last or over or source.length is None:
+                    at, under_way = self._written(at, begun, source, ledger, last=mark.last), None
+                if mark.last:
+                    return Sent(at, kept=source.tape.read)
+                if over:
+                    raise SliceOver
+
+    def _put_part(self, at: Transfer, number: int, part: Part, source: Source) -> str:
+        assert at.upload_id is not None
+        with _of(source):
+            if source.length is not None:
+                return self.bucket.put_part(at.key, at.upload_id, number, part, part.length)
+            held = _read_all(part)
+            return self.bucket.put_part(at.key, at.upload_id, number, BytesIO(held), len(held))
+
+    def _written(
+        self, at: Transfer, sent: _UnderWay, source: Source, ledger: Ledger, *, last: bool = False
+    ) -> Transfer:
+        """After one more part, which now stands in the row."""
+        try:
+            etag = sent.etag(source)
+        except UploadGone:  # a lifecycle rule ended it: its parts are lost
+            ledger.drop(at)
+            raise
+        mark = sent.part.mark
+        assert mark is not None
+        at = at.with_part(etag, size=mark.size, crc32=mark.crc32, walk=mark.walk)
+        if last:
+            digest = mark.digest.hexdigest() if mark.digest else None
+            at = replace(at, length=at.size, sha256=digest, whole=True)
+        ledger.save(at)
+        self._keep_digest(at, mark)
+        return at
+
+    def _keep_digest(self, at: Transfer, mark: Mark) -> None:
+        if mark.digest and at.upload_id and not at.whole:
+            self._digests[at.upload_id] = mark.size, mark.digest
+            self._digests.move_to_end(at.upload_id)
+            while len(self._digests) > _KEPT_DIGESTS:
+                self._digests.popitem(last=False)
+
+
+class _UnderWay:
+    """A part that a thread is sending."""
+
+    def __init__(self, part: Part, future: Future[str]) -> None:
+        self.part = part
+        self._future = future
+        future.add_done_callback(lambda _: part.drained.set())  # or who waits for a part that failed waits for ever
+
+    def drained(self, source: Source) -> Mark:
+        """Wait until its last byte was handed out. Raises what the sending raised."""
+        while not self.part.drained.wait(_LOOK):
+            source.report()
+        if self.part.mark is None:
+            self._future.result()
+        assert self.part.mark is not None
+        return self.part.mark
+
+    def etag(self, source: Source) -> str:
+        """Wait until the bucket has it. Raises what the sending raised."""
+        while True:
+            try:
+                return self._future.result(_LOOK)
+            except TimeoutError:
+                if self._future.done():
+                    raise
+                source.report()
+
+
+def part_bytes(length: int | None) -> int:
+    """Bytes of each part of a file of `length`, but for its last: some stores want them equal, also after a resume."""
+    if length is None:
+        return min(PART_BYTES, HELD_BYTES)
+    return min(max(-(-length // _PARTS), PART_BYTES), LONGEST_PART)
+
+
+def _read_all(body: ports.Body) -> bytes:
+    held = BytesIO()
+    while piece := body.read():
+        held.write(piece)
+    return held.getvalue()
+
+
+@contextmanager
+def _of(source: Source) -> Iterator[None]:
+    """Raise what the source raised while a body of it was sent, not what the store's client made of that."""
+    try:
+        yield
+    except StoreError as fault:
+        if source.fault:
+            raise source.fault from fault
+        raise
