@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import md5
 from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -102,13 +104,18 @@ class ObjectStore:
             if fault.code in {"404", "NoSuchKey", "NotFound"}:
                 return None
             raise
-        return Stored(answer["ContentLength"], answer["ETag"], answer.get("ContentType", ""), answer["Metadata"])
+        # Names of headers have no case, and some stores make use of that.
+        metadata = {name.lower(): value for name, value in answer["Metadata"].items()}
+        return Stored(answer["ContentLength"], answer["ETag"], answer.get("ContentType", ""), metadata)
 
     def read(self, key: str, start: int, length: int) -> bytes:
         """`length` bytes of an object from byte `start`; fewer at its end."""
         with _named("read"):
             answer = self._client.get_object(Bucket=self.bucket, Key=key, Range=f"bytes={start}-{start + length - 1}")
-            return answer["Body"].read()
+            with contextlib.closing(answer["Body"]) as body:
+                if not answer.get("ContentRange", "").startswith(f"bytes {start}-"):
+                    raise StoreError("S3 read: the store ignores Range and sends other bytes than were asked for")
+                return body.read()
 
     def chunks(self, key: str) -> Iterator[bytes]:
         """All of an object, in pieces of at most 1 MiB."""
@@ -171,10 +178,14 @@ class ObjectStore:
             self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
 
     def pending(self, prefix: str = "") -> list[Pending]:
-        """Uploads that were begun and not ended, of keys that begin with `prefix`; the first thousand."""
+        """Uploads that were begun and not ended, of keys that begin with `prefix`."""
         with _named("list uploads"):
-            answer = self._client.list_multipart_uploads(Bucket=self.bucket, Prefix=prefix)
-        return [Pending(item["Key"], item["UploadId"], item["Initiated"]) for item in answer.get("Uploads", [])]
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix)
+            try:
+                uploads = [item for page in pages for item in page.get("Uploads", [])]
+            except self._client.exceptions.NoSuchUpload:  # how rclone says that there is none
+                return []
+        return [Pending(item["Key"], item["UploadId"], item["Initiated"]) for item in uploads]
 
     def lifecycle(self) -> Sequence[Mapping[str, Any]]:
         """The bucket's lifecycle rules."""
@@ -187,6 +198,12 @@ class ObjectStore:
             raise
         rules: Any = answer.get("Rules", [])
         return list(rules)
+
+    def set_lifecycle(self, rules: Sequence[Mapping[str, Any]]) -> None:
+        """Give the bucket these lifecycle rules, in place of all that it has."""
+        sent: Any = list(rules)
+        with _named("lifecycle"):
+            self._client.put_bucket_lifecycle_configuration(Bucket=self.bucket, LifecycleConfiguration={"Rules": sent})
 
     def _label(self, content_type: str, filename: str, metadata: Mapping[str, str]) -> dict[str, Any]:
         disposition = f'inline; filename="{filename}"'
@@ -278,6 +295,7 @@ def _client(session: Any, settings: Settings, endpoint: str | None, *, attempts:
         ),
     )
     client.meta.events.register("before-sign.s3", _without_expect)
+    client.meta.events.register("before-sign.s3.PutBucketLifecycleConfiguration", _with_md5)
     return client
 
 
@@ -291,6 +309,13 @@ def _without_expect(request: Any, **_: Any) -> None:
     """`Expect: 100-continue` costs a round trip for each part, and some stores never answer it."""
     if "Expect" in request.headers:
         del request.headers["Expect"]
+
+
+def _with_md5(request: Any, **_: Any) -> None:
+    """The check sum that every store has asked for here since the beginning; the client sends a newer one instead."""
+    if request.body:
+        digest = md5(request.body, usedforsecurity=False).digest()
+        request.headers["Content-MD5"] = b64encode(digest).decode()
 
 
 def _options(settings: Settings) -> dict[str, Any]:

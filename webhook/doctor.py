@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import re
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from types import MappingProxyType
@@ -18,7 +19,7 @@ from rich.table import Table
 from infra.http import Http, HttpError
 from infra.object_store import ObjectStore, StoreError
 from infra.settings import BadSettings, Settings, load
-from webhook import budget
+from webhook import budget, lifecycle
 
 #: What the codes of a store mean to the person who set it up. Source: the S3 API reference, "Error responses".
 _WORDS = MappingProxyType(
@@ -26,6 +27,7 @@ _WORDS = MappingProxyType(
         "InvalidAccessKeyId": "the store does not know this access key: look at S3_ACCESS_KEY_ID",
         "SignatureDoesNotMatch": "the secret does not belong to the access key: look at S3_SECRET_ACCESS_KEY",
         "AuthorizationHeaderMalformed": "the region is wrong: set S3_REGION to the bucket's",
+        "AuthorizationQueryParametersError": "the region is wrong: set S3_REGION to the bucket's",
         "PermanentRedirect": "the bucket is in another region: set S3_REGION, and S3_ENDPOINT_URL if it names one",
         "301": "the bucket is in another region: set S3_REGION, and S3_ENDPOINT_URL if it names one",
         "IllegalLocationConstraintException": "the region is wrong: set S3_REGION to the bucket's",
@@ -41,18 +43,9 @@ _WORDS = MappingProxyType(
 )
 _CHECKSUM_CODES = frozenset({"XAmzContentSHA256Mismatch", "MalformedTrailerError", "InvalidDigest", "BadDigest"})
 _SIGNS = MappingProxyType({True: "ok", False: "FAULT", None: "note"})
+_CODE = re.compile(rb"<Code>([A-Za-z0-9]+)</Code>")
 _PART = 5 * 2**20
 _BODY = b"reelhook doctor"
-
-#: Ends uploads that nobody will go on with. Reelhook ends its own; this holds also when Reelhook is gone.
-LIFECYCLE_RULE = MappingProxyType(
-    {
-        "ID": "reelhook-abort-unfinished-uploads",
-        "Status": "Enabled",
-        "Filter": {"Prefix": ""},
-        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 2},
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -70,7 +63,7 @@ class _Examination:
     def __init__(self, settings: Settings, http: Http) -> None:
         self.store = ObjectStore(settings)
         self._http = http
-        self._key = f"{settings.s3_key_template.partition('{')[0]}reelhook-doctor-{uuid.uuid4().hex}"
+        self._key = f"{lifecycle.prefix_of(settings)}reelhook-doctor-{uuid.uuid4().hex}"
         self._label: dict[str, Any] = {
             "content_type": "text/plain",
             "filename": "doctor.txt",
@@ -93,15 +86,25 @@ class _Examination:
     def parts(self) -> str | None:
         upload = self.store.begin(self._key, **self._label)
         sizes = enumerate((_PART, 1), start=1)
-        etags = [self.store.put_part(self._key, upload, n, BytesIO(bytes(size)), size) for n, size in sizes]
-        self.store.complete(self._key, upload, etags)
+        try:
+            etags = [self.store.put_part(self._key, upload, n, BytesIO(bytes(size)), size) for n, size in sizes]
+            self.store.complete(self._key, upload, etags)
+        except StoreError:
+            with suppress(StoreError):  # the first refusal is the one to tell
+                self.store.abort(self._key, upload)
+            raise
         stored = self.store.head(self._key)
         return None if stored and stored.size == _PART + 1 else "an object that came in parts is not whole"
 
     def presign(self) -> str | None:
         link = self.store.presign(self._key, seconds=60)
         answer = self._http.send("GET", link, {"Range": "bytes=0-0"}, None, seconds=20)
-        return None if answer.status in {200, 206} else f"a presigned link answers HTTP {answer.status}"
+        if answer.status in {200, 206}:
+            return None
+        refusal = StoreError(f"a presigned link answers HTTP {answer.status}")
+        if said := _CODE.search(answer.body):
+            refusal.code = said[1].decode()
+        raise refusal
 
     def listing(self) -> str | None:
         self.store.pending(self._key)
@@ -124,7 +127,7 @@ def examine(settings: Settings, http: Http) -> Iterator[Finding]:
     yield _try("presigned link", on.presign)
     yield _try("list", on.listing)
     yield _try("delete", on.delete)
-    yield _lifecycle(on.store)
+    yield _lifecycle(on.store, lifecycle.prefix_of(settings))
 
 
 def _try(name: str, step: Callable[[], str | None]) -> Finding:
@@ -148,15 +151,15 @@ def words_for(fault: StoreError) -> str:
     return str(fault)
 
 
-def _lifecycle(store: ObjectStore) -> Finding:
+def _lifecycle(store: ObjectStore, prefix: str) -> Finding:
     name = "lifecycle rule"
     try:
         rules = store.lifecycle()
     except StoreError as fault:
         return Finding(name, good=None, words=f"can't be read: {words_for(fault)}")
-    if any(rule.get("Status") == "Enabled" and "AbortIncompleteMultipartUpload" in rule for rule in rules):
+    if not lifecycle.missing(rules, prefix):
         return Finding(name, good=True, words="")
-    return Finding(name, good=None, words="none ends unfinished uploads; `reelhook doctor --lifecycle` prints one")
+    return Finding(name, good=None, words="none ends unfinished uploads; `reelhook doctor --set-lifecycle` sets one")
 
 
 def _connections(settings: Settings) -> int:
@@ -172,16 +175,20 @@ def _connections(settings: Settings) -> int:
 
 
 @click.command("doctor")
-@click.option("--lifecycle", is_flag=True, help="Print the lifecycle configuration that the bucket should have.")
-def doctor(*, lifecycle: bool) -> None:
+@click.option("--lifecycle", "shown", is_flag=True, help="Print the lifecycle configuration the bucket should have.")
+@click.option("--set-lifecycle", "change", is_flag=True, help="Set it; rules that others have set stay.")
+@click.option("--expire-days", type=click.IntRange(1, 36500), help="With a rule that deletes results so old.")
+def doctor(*, shown: bool, change: bool, expire_days: int | None) -> None:
     """Try the real bucket, count connections against what the servers allow, say what is wrong. Exits 1 if so."""
-    if lifecycle:
-        click.echo(json.dumps({"Rules": [dict(LIFECYCLE_RULE)]}, indent=2))
-        return
     try:
         settings = load()
     except BadSettings as fault:
         raise click.ClickException(str(fault)) from None
+    if shown or change:
+        lifecycle.arrange(settings, expire_days=expire_days, change=change)
+        return
+    if expire_days is not None:
+        raise click.UsageError("--expire-days goes with --lifecycle or --set-lifecycle")
     table = Table("bucket", "", "", title=f"{settings.s3_bucket} at {settings.s3_endpoint_url or 'AWS'}")
     faults = 0
     for finding in examine(settings, Http()):

@@ -1,0 +1,63 @@
+"""S3 servers of other make than the embedded one, as processes: moto, and rclone where it is installed."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from infra.settings import Settings
+from infra.stack.process import Child, wait_until
+from infra.stack.s3 import client
+from infra.stack.server import plain_environment
+
+KEY, SECRET, BUCKET = "another-store", "another-secret", "films"
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _command(kind: str, port: int, folder: Path) -> list[str]:
+    if kind == "moto":
+        return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    rclone = shutil.which("rclone")
+    if rclone is None:
+        pytest.skip("no rclone on PATH")
+    served = folder / "served"
+    served.mkdir()
+    return [rclone, "serve", "s3", "--auth-key", f"{KEY},{SECRET}", "--addr", f"127.0.0.1:{port}", str(served)]
+
+
+@contextmanager
+def other_store(kind: str, settings: Settings, folder: Path) -> Iterator[Settings]:
+    """Settings on a server of this kind that has an empty bucket."""
+    port = _free_port()
+    child = Child(
+        kind, _command(kind, port, folder), state=folder, log=folder / f"{kind}.log", env=plain_environment()
+    )  # fmt: skip
+    try:
+        assert wait_until(lambda: _answers(port), 60), child.log.read_text()
+        url = f"http://127.0.0.1:{port}"
+        client(url, KEY, SECRET).create_bucket(Bucket=BUCKET)
+        yield settings.model_copy(
+            update={
+                "s3_endpoint_url": url,
+                "s3_bucket": BUCKET,
+                "s3_access_key_id": type(settings.s3_access_key_id)(KEY),
+                "s3_secret_access_key": type(settings.s3_secret_access_key)(SECRET),
+            }
+        )
+    finally:
+        child.end(2)

@@ -1,0 +1,65 @@
+"""The whole archive on S3 servers of other make: the same file, the same proof, nothing left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from sqlalchemy import Engine
+
+from infra.http import Http
+from infra.object_store import ObjectStore
+from infra.settings import Settings
+from tests.integration.archive_kit import film, video, yard
+from tests.integration.stores_kit import other_store
+from tests.origin import File, film_of, origin
+from webhook.doctor import examine
+from webhook.verify import verify_files
+from worker import sender as sending
+from worker.jobs.model import State
+
+FILM = film()
+
+
+@pytest.fixture(scope="module", params=["moto", "rclone"])
+def elsewhere(
+    request: pytest.FixtureRequest, settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Settings]:
+    """Settings on the other server."""
+    folder: Path = tmp_path_factory.mktemp("store")
+    with other_store(request.param, settings, folder) as other:
+        yield other
+
+
+@pytest.mark.parametrize("size", [0, 12 * 2**20])
+def test_a_film_is_archived_on_any_store(
+    elsewhere: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """P2, P7: in one piece and in parts over three tasks and workers: stored, proven, linked to, verified again."""
+    monkeypatch.setattr(sending, "PART_BYTES", 5 * 2**20)
+    monkeypatch.setattr(sending, "LONGEST_PART", 5 * 2**20)
+    file = film_of(FILM, size) if size else File.of(FILM)
+    with (
+        origin(film=file) as served,
+        yard(elsewhere, engine, [video(served.link("film.mp4"))], slice_seconds=0.0) as made,
+    ):
+        while made.state is State.COPYING:
+            made.restarted().work()
+
+        assert State.ARCHIVED is made.state
+        names = {"video-0.mp4", "video-0.poster.jpg", "video-0.sheet.jpg", "manifest.json"}
+        assert (names, 0, 0) == made.left()
+        assert [None] == [verdict.fault for verdict in verify_files([("01job", made.files[0])], made.bucket)]
+        answer = requests.get(made.bucket.presign(made.files[0].key, seconds=60), timeout=10)
+        assert file.read(0, file.size) == answer.content
+        assert "video/mp4" == answer.headers["Content-Type"]
+
+
+def test_the_doctor_finds_nothing_wrong_with_any_store(elsewhere: Settings) -> None:
+    """Everything that Reelhook needs is there, and nothing of the examination is left."""
+    findings = {finding.tried: finding.good for finding in examine(elsewhere, Http())}
+
+    assert {**dict.fromkeys(findings, True), "lifecycle rule": None} == findings
+    assert ([], []) == (ObjectStore(elsewhere).keys("kling/reelhook"), ObjectStore(elsewhere).pending())

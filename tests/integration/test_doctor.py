@@ -1,0 +1,235 @@
+"""`reelhook doctor` on real buckets, sound ones and ones that are wrong in each of the ways that it has words for."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import botocore.auth
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from infra.http import Http
+from infra.object_store import ObjectStore
+from infra.settings import Settings
+from tests.integration.stores_kit import other_store
+from tests.s3_gate import Gate
+from webhook import lifecycle
+from webhook.doctor import Finding, examine
+from webhook.lifecycle import WholeBucket
+
+
+@pytest.fixture
+def gate(settings: Settings) -> Iterator[Gate]:
+    """The embedded store behind a proxy that refuses what it is told to."""
+    with Gate(settings.s3_endpoint_url or "") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def moto(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings on a store that knows lifecycle rules, which the embedded one does not."""
+    with other_store("moto", settings, tmp_path_factory.mktemp("moto")) as other:
+        yield other
+
+
+def examined(settings: Settings, **changes: Any) -> dict[str, Finding]:
+    """What the doctor finds, by what was tried."""
+    return {one.tried: one for one in examine(settings.model_copy(update=changes), Http())}
+
+
+def test_a_healthy_bucket_passes(settings: Settings, bucket: ObjectStore) -> None:
+    """Everything that is needed works, and nothing stays behind; a missing lifecycle rule is a note only."""
+    before = bucket.keys("")
+    findings = examined(settings)
+
+    tried = ["write", "read", "write in parts", "presigned link", "list", "delete", "lifecycle rule"]
+    assert dict(zip(tried, [True] * 6 + [None], strict=True)) == {name: one.good for name, one in findings.items()}
+    assert before == bucket.keys("")
+    assert [] == bucket.pending()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"s3_secret_access_key": SecretStr("wrong")}, "the secret does not belong to the access key"),
+        ({"s3_bucket": "not-there"}, "there is no such bucket"),
+        ({"s3_endpoint_url": "nobody"}, "the store can't be reached: look at S3_ENDPOINT_URL"),
+    ],
+)
+def test_the_real_store_s_refusals_are_told_in_words(settings: Settings, changes: dict[str, Any], words: str) -> None:
+    """Wrong secret, bucket, region, address: what the embedded server says is told with the setting to look at."""
+    if changes.get("s3_endpoint_url"):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            changes = {"s3_endpoint_url": f"http://127.0.0.1:{listener.getsockname()[1]}"}
+    (finding,) = examined(settings, **changes).values()
+
+    assert (False, words) == (finding.good, finding.words[: len(words)])
+
+
+def test_a_wrong_region_is_told(settings: Settings) -> None:
+    """The client finds out by itself and asks again, each time; links that it makes don't open, so that is a fault."""
+    found = examined(settings, s3_region="eu-west-9")
+
+    assert ["presigned link"] == [name for name, one in found.items() if one.good is False]
+    assert found["presigned link"].words.startswith("the region is wrong: set S3_REGION")
+
+
+def test_a_clock_that_is_off_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose clock is twenty minutes slow: the real server refuses its signatures, and the doctor says why."""
+    now = botocore.auth.get_current_datetime  # type: ignore[attr-defined]  # the stubs leave it out
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda *a: now(*a) - timedelta(minutes=20))
+    (finding,) = examined(settings).values()
+
+    assert (False, True) == (finding.good, "this machine's clock is more than 15 minutes off" in finding.words)
+
+
+@pytest.mark.parametrize(
+    ("operation", "status", "code", "tried", "words"),
+    [
+        ("put", 403, "InvalidAccessKeyId", "write", "the store does not know this access key: look at S3_ACCESS_KEY"),
+        ("put", 403, "AccessDenied", "write", "the key is not permitted to do this"),
+        ("put", 301, "PermanentRedirect", "write", "the bucket is in another region: set S3_REGION"),
+        ("put", 400, "AuthorizationHeaderMalformed", "write", "the region is wrong"),
+        ("put", 400, "InvalidStorageClass", "write", "the store does not have this class: look at S3_STORAGE_CLASS"),
+        ("put", 400, "XAmzContentSHA256Mismatch", "write", "the store refuses the newer checksums: set S3_CHECKSUMS"),
+        ("head", 403, "", "read", "the key is not permitted to do this"),
+        ("get", 403, "AccessDenied", "read", "the key is not permitted to do this"),
+        ("begin", 501, "NotImplemented", "write in parts", "the store cannot do this"),
+        ("part", 403, "AccessDenied", "write in parts", "the key is not permitted to do this"),
+        ("complete", 403, "AccessDenied", "write in parts", "the key is not permitted to do this"),
+        ("list", 403, "AccessDenied", "list", "the key is not permitted to do this"),
+        ("list uploads", 403, "AccessDenied", "list", "the key is not permitted to do this"),
+        ("delete", 403, "AccessDenied", "delete", "the key is not permitted to do this"),
+        ("put", 400, "SomethingNew", "write", "S3 put: SomethingNew"),
+    ],
+)
+def test_each_refusal_is_told_in_words(
+    settings: Settings, gate: Gate, bucket: ObjectStore, operation: str, status: int, code: str, tried: str, words: str
+) -> None:
+    """Whatever a store refuses, the doctor says what was tried and what the refusal means; a new word as it is."""
+    gate.refuse(operation, status, code)
+    found = examined(settings, s3_endpoint_url=gate.url)
+
+    assert (False, words) == (found[tried].good, found[tried].words[: len(words)])
+    if operation == "delete":
+        for key in bucket.keys("kling/reelhook-doctor-"):
+            bucket.delete(key)
+    assert ([], []) == (bucket.keys("kling/reelhook-doctor-"), bucket.pending())
+
+
+def test_a_store_that_refuses_newer_checksums_is_told_apart(settings: Settings, gate: Gate) -> None:
+    """With S3_CHECKSUMS=when_supported such a store refuses to be written to; as it is by itself, all is well."""
+    message = "Unsupported header 'x-amz-checksum-crc32' received for this API call."
+    newer = {"x-amz-sdk-checksum-algorithm", "x-amz-checksum-crc32", "x-amz-trailer"}
+    gate.refuse(
+        "put", 400, "InvalidArgument", message=message, when=lambda said: bool(newer & {n.lower() for n in said})
+    )
+    found = examined(settings, s3_endpoint_url=gate.url, s3_checksums="when_supported")
+
+    assert "the store refuses the newer checksums: set S3_CHECKSUMS=when_required" in found["write"].words
+    assert examined(settings, s3_endpoint_url=gate.url)["write"].good
+
+
+def test_a_busy_store_is_waited_for(settings: Settings, gate: Gate) -> None:
+    """Two times 503 SlowDown are no fault: the client asks again."""
+    gate.refuse("put", 503, "SlowDown", times=2)
+
+    assert examined(settings, s3_endpoint_url=gate.url)["write"].good
+
+
+# --- lifecycle rules ----------------------------------------------------------------------------------------------
+FOREIGN: list[dict[str, Any]] = [
+    {"ID": "logs", "Status": "Enabled", "Filter": {"Prefix": "logs/"}, "Expiration": {"Days": 9}},
+    {"ID": "cold", "Status": "Disabled", "Filter": {"Prefix": ""},
+     "Transitions": [{"Days": 60, "StorageClass": "GLACIER"}]},
+]  # fmt: skip
+
+
+def ask(settings: Settings, monkeypatch: pytest.MonkeyPatch, *options: str) -> tuple[int, str, str]:
+    """The exit code of `reelhook doctor` with `options`, and what it wrote to stdout and stderr."""
+    from webhook import doctor  # noqa: PLC0415 - the module beside the command of the same name
+
+    monkeypatch.setattr(doctor, "load", lambda: settings)
+    result = CliRunner().invoke(doctor.doctor, list(options))
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_lifecycle_rules_are_set_beside_foreign_ones(moto: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shown first, then set, changed and taken back; what others have set stays as it was."""
+    store = ObjectStore(moto)
+    store.set_lifecycle(FOREIGN)
+    assert examined(moto)["lifecycle rule"].good is None
+
+    code, shown, _ = ask(moto, monkeypatch, "--lifecycle", "--expire-days", "30")
+    assert (0, ["logs", "cold", "reelhook-abort-unfinished-uploads", "reelhook-expire-results"]) == (
+        code, [rule["ID"] for rule in json.loads(shown)["Rules"]],
+    )  # fmt: skip
+    assert FOREIGN == store.lifecycle()
+
+    assert 0 == ask(moto, monkeypatch, "--set-lifecycle", "--expire-days", "30")[0]
+    *foreign, abort, expire = store.lifecycle()
+    assert FOREIGN == foreign
+    assert ({"DaysAfterInitiation": 2}, {"Prefix": "kling/"}) == (
+        abort["AbortIncompleteMultipartUpload"], abort["Filter"],
+    )  # fmt: skip
+    assert ({"Days": 30}, {"Prefix": "kling/"}) == (expire["Expiration"], expire["Filter"])
+    assert examined(moto)["lifecycle rule"].good
+
+    assert 0 == ask(moto, monkeypatch, "--set-lifecycle")[0]
+    assert [*FOREIGN, abort] == store.lifecycle()
+
+
+def test_a_store_without_lifecycle_rules_is_told(
+    settings: Settings, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The embedded store has none: to set them fails in words. Where they can't be read, ours are printed alone."""
+    behind = settings.model_copy(update={"s3_endpoint_url": gate.url})
+    gate.refuse("lifecycle", 403, "AccessDenied", times=1)
+    code, shown, said = ask(behind, monkeypatch, "--lifecycle")
+    assert (0, 1, True) == (code, len(json.loads(shown)["Rules"]), "can't be read" in said)
+
+    code, _, said = ask(behind, monkeypatch, "--set-lifecycle")
+    assert (1, True) == (code, "not set" in said)
+
+
+def test_no_rule_may_empty_a_whole_bucket(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where keys begin with a field there is no folder of ours, and expiry is refused."""
+    rootless = settings.model_copy(update={"s3_key_template": "{job}/{name}.{extension}"})
+    code, _, said = ask(rootless, monkeypatch, "--lifecycle", "--expire-days", "30")
+
+    assert (1, True) == (code, "S3_KEY_TEMPLATE begins with a field" in said)
+
+
+rule = st.fixed_dictionaries(
+    {
+        "ID": st.sampled_from(["a", "b", "reelhook-expire-results", "reelhook-abort-unfinished-uploads"]),
+        "Status": st.sampled_from(["Enabled", "Disabled"]),
+        "Filter": st.sampled_from([{}, {"Prefix": ""}, {"Prefix": "kling/"}, {"Prefix": "x/"}, {"Tag": {"Key": "k"}}]),
+    },
+    optional={
+        "AbortIncompleteMultipartUpload": st.just({"DaysAfterInitiation": 7}),
+        "Expiration": st.just({"Days": 1}),
+    },
+)
+
+
+@given(st.lists(rule, max_size=5), st.sampled_from(["kling/", ""]), st.none() | st.integers(1, 900))
+def test_rules_are_merged_without_loss(there: list[dict[str, Any]], prefix: str, days: int | None) -> None:
+    """Foreign rules stay in their order, ours are there once, and merging again changes nothing."""
+    try:
+        ours = lifecycle.rules(prefix, days)
+    except WholeBucket:
+        assert (prefix, days is not None) == ("", True)
+        return
+    once = lifecycle.merged(there, ours)
+
+    foreign = [one for one in there if not one["ID"].startswith("reelhook-")]
+    assert [*foreign, *ours] == once == lifecycle.merged(once, ours)
+    assert not lifecycle.missing(once, prefix)
