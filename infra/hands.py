@@ -18,13 +18,13 @@ class Hands:
 
     def __init__(self, count: int) -> None:
         self._lock = threading.Lock()
-        self._count = count
+        self.count = count
         self._busy = 0
 
     @property
     def free(self) -> int:
         """How many hands have nothing to do."""
-        return self._count - self._busy
+        return self.count - self._busy
 
     def give(self, work: Callable[[], None]) -> None:
         """Have `work` done beside us. To be called only while a hand is free, and by one thread."""

@@ -52,7 +52,7 @@ class FakeQueue:
 class OwnHands:
     """Does the work itself, at once."""
 
-    free = 99
+    count = free = 99
 
     def give(self, work: Callable[[], None]) -> None:
         """Do it."""

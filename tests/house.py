@@ -117,10 +117,10 @@ class House:
         }
         verbs[task](*args)
 
-    def announcer(self, hands: Hands | None = None) -> Announcer:
+    def announcer(self, hands: Hands | None = None, seconds: float = 5) -> Announcer:
         """What tells receivers; in the test's own thread unless there are other hands."""
         s, secret = self.services, self.settings.secret_key.get_secret_value().encode()
-        ways = Ways(s.guarded, self.queue, hands or OwnHands(), s.link, secret, 5)
+        ways = Ways(s.guarded, self.queue, hands or OwnHands(), s.link, secret, seconds)
         return Announcer(s.store, s.outbox, s.subscriptions, s.attention, ways, self.clock)
 
     def drain(self) -> None:

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -16,12 +16,22 @@ from standardwebhooks.webhooks import Webhook
 from worker.jobs.tokens import signing_secret
 
 
+@dataclass(frozen=True)
+class Reply:
+    """An answer that is more than a status. `body` is repeated for ever when it is `endless`."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    endless: bool = False
+
+
 @dataclass
 class Receiver:
     """What came in, and what is to be answered: `answers` are used up one by one, then 200."""
 
     url: str = ""
-    answers: list[int] = field(default_factory=list)
+    answers: list[int | Reply] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
     moments: list[float] = field(default_factory=list)  #: when each came, in seconds since the epoch
@@ -52,9 +62,18 @@ def receiver() -> Iterator[Receiver]:
             into.headers.append({name.lower(): value for name, value in self.headers.items()})
             into.moments.append(time.time())
             into.raw.append(body)
-            self.send_response(into.answers.pop(0) if into.answers else 200)
-            self.send_header("Content-Length", "0")
+            answer = into.answers.pop(0) if into.answers else 200
+            reply = Reply(answer) if isinstance(answer, int) else answer
+            self.send_response(reply.status)
+            if not reply.endless:
+                self.send_header("Content-Length", str(len(reply.body)))
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
             self.end_headers()
+            with suppress(OSError):  # whoever reads an endless body hangs up some time
+                self.wfile.write(reply.body)
+                while reply.endless:
+                    self.wfile.write(reply.body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
             """Say nothing."""

@@ -9,7 +9,17 @@ from flask import Flask, Response, g, request
 
 from infra import log
 from infra.settings import BadSettings, Settings, load
-from webhook import auth, callbacks, health, jobs_api, kling_api, pass_through, problems, subscriptions_api
+from webhook import (
+    auth,
+    callbacks,
+    deliveries_api,
+    health,
+    jobs_api,
+    kling_api,
+    pass_through,
+    problems,
+    subscriptions_api,
+)
 from webhook.wiring import DoorPerProcess
 from worker.services import accounts
 
@@ -34,6 +44,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(callbacks.receiver, url_prefix="/callbacks")
     app.register_blueprint(jobs_api.api, url_prefix="/api")
     app.register_blueprint(subscriptions_api.api, url_prefix="/api")
+    app.register_blueprint(deliveries_api.api, url_prefix="/api")
     app.register_blueprint(health.api)
     problems.install(app)
     auth.install(app)

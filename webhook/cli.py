@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from infra.db import make_engine
 from infra.settings import BadSettings, Settings, load
-from webhook import check
+from webhook import check, subscriptions_cli
 from webhook.doctor import doctor
 from webhook.keys_cli import keys
 from webhook.verify import verify
@@ -59,6 +59,8 @@ def main() -> None:
 main.add_command(doctor)
 main.add_command(keys)
 main.add_command(verify)
+main.add_command(subscriptions_cli.subscriptions)
+main.add_command(subscriptions_cli.deliveries)
 
 
 @main.command()

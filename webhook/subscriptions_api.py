@@ -113,7 +113,7 @@ def change(name: str) -> ResponseReturnValue:
     values = {field: value for field, value in asked.model_dump().items() if value is not None}
     if values:
         here.subscriptions.change(mine.id, **values)
-    return jsonify(_shown(_mine(here, name)))
+    return _now(here, mine)
 
 
 @api.delete("/subscriptions/<name>")
@@ -128,16 +128,17 @@ def delete(name: str) -> ResponseReturnValue:
 def disable(name: str) -> ResponseReturnValue:
     """Tell it nothing for now: its events are kept."""
     here = door()
-    here.subscriptions.disable(_mine(here, name).id, "disabled by its owner", here.clock())
-    return jsonify(_shown(_mine(here, name)))
+    mine = _mine(here, name)
+    here.subscriptions.disable(mine.id, "disabled by its owner", here.clock())
+    return _now(here, mine)
 
 
 @api.post("/subscriptions/<name>/enable")
 def enable(name: str) -> ResponseReturnValue:
     """Let it hear again: what was kept is sent."""
     here = door()
-    kept = here.subscriptions.enable(_mine(here, name).id, here.clock())
-    return jsonify({**_shown(_mine(here, name)), "sent_now": kept})
+    mine = _mine(here, name)
+    return _now(here, mine, sent_now=here.subscriptions.enable(mine.id, here.clock()))
 
 
 @api.post("/subscriptions/<name>/rotate")
@@ -147,8 +148,7 @@ def rotate(name: str) -> ResponseReturnValue:
     mine = _mine(here, name)
     overlap = timedelta(hours=forms.body(Rotate).overlap_hours)
     secret = here.subscriptions.rotate(mine.id, here.clock(), overlap)
-    mine = _mine(here, name)
-    return jsonify({**_shown(mine), **_secret(mine, secret)})
+    return _now(here, mine, **_secret(mine, secret))
 
 
 @api.post("/subscriptions/<name>/test")
@@ -166,6 +166,11 @@ def _mine(here: Door, name: str) -> Subscription:
     if found is None:
         raise Problem(404, "no such subscription", "GET /api/subscriptions lists yours")
     return found
+
+
+def _now(here: Door, before: Subscription, **more: Any) -> ResponseReturnValue:
+    """How it is after a change."""
+    return jsonify({**_shown(here.subscriptions.get(before.id) or before), **more})
 
 
 def _check_url(here: Door, url: str) -> None:

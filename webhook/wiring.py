@@ -21,6 +21,7 @@ from worker.accept import Acceptor
 from worker.inputs import Inputs
 from worker.kling.gateways import Account
 from worker.services import accounts, key_of, now
+from worker.store.deliveries import Deliveries
 from worker.store.inbox import Inbox
 from worker.store.keys import ApiKeys
 from worker.store.rates import Rates
@@ -58,6 +59,11 @@ class Door:
     def subscriptions(self) -> Subscriptions:
         """The rows of subscriptions."""
         return Subscriptions(self.engine, self.secret)
+
+    @cached_property
+    def deliveries(self) -> Deliveries:
+        """The rows of deliveries, to be looked at and sent again."""
+        return Deliveries(self.engine)
 
     @cached_property
     def guard(self) -> Guard:

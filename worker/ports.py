@@ -22,6 +22,10 @@ class Hands(Protocol):
     """Do work beside us."""
 
     @property
+    def count(self) -> int:
+        """How many there are."""
+
+    @property
     def free(self) -> int:
         """How many have nothing to do."""
 

@@ -6,8 +6,9 @@ rests, ever longer, and is then tried with one attempt: no receiver costs more t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import IntEnum
 
 from worker.jobs.retry import vary
 
@@ -19,13 +20,26 @@ _REST, _LONGEST = 30, 900
 SLOW = 3.0
 
 
+class Standing(IntEnum):
+    """Who goes first when there are few hands."""
+
+    FAILING = 0  #: it did not take the last delivery, or was slow
+    NEW = 1  #: it was never tried
+    PROVEN = 2  #: it took the last delivery, and quickly
+
+
 @dataclass(frozen=True)
 class Circuit:
     """What is known of a receiver."""
 
     failures: int = 0  #: in a row
-    proven: bool = False  #: it took the last delivery, and quickly
+    proven: bool | None = None  #: whether it took the last delivery, and quickly; None before the first
     open_until: datetime | None = None
+
+    @property
+    def standing(self) -> Standing:
+        """Who it goes with."""
+        return {None: Standing.NEW, True: Standing.PROVEN, False: Standing.FAILING}[self.proven]
 
     def side_by_side(self, most: int) -> int:
         """How many attempts it may have at once, of `most`."""
@@ -45,4 +59,11 @@ class Circuit:
         if failures >= OPENS_AFTER:
             rest = max(rest, vary(min(_REST * 2 ** min(failures - OPENS_AFTER, 10), _LONGEST)))
         until = now + timedelta(seconds=rest) if rest else None
-        return replace(self, failures=failures, proven=False, open_until=until)
+        return Circuit(failures, proven=False, open_until=until)
+
+
+def least(free: int, of: int) -> Standing:
+    """Whom the next hand is for, when `free` are left of so many: failing receivers never have more than half."""
+    if free > of // 2:
+        return Standing.FAILING
+    return Standing.NEW if free > of // 16 else Standing.PROVEN

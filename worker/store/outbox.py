@@ -13,7 +13,7 @@ from sqlalchemy import Connection, DateTime, Engine, Row, bindparam, insert, sel
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from worker.jobs import retry
-from worker.jobs.circuit import Circuit
+from worker.jobs.circuit import Circuit, Standing
 from worker.jobs.outbound import Occurred
 from worker.store.tables import attempts, deliveries, events, receivers
 from worker.store.telling import SUBSCRIPTION
@@ -99,20 +99,22 @@ class Outbox:
             rows = connection.execute(_DUE, {"now": now, "most": self._most, "limit": limit})
             return list(rows.scalars())
 
-    def claim(self, delivery_id: str, now: datetime, lease: timedelta, *, proven: bool = False) -> Delivery | None:
+    def claim(
+        self, delivery_id: str, now: datetime, lease: timedelta, least: Standing = Standing.FAILING
+    ) -> Delivery | None:
         """What is to be attempted next at the receiver of a delivery, by us alone for `lease`.
 
-        None when nothing is due there, it rests, or has as many attempts as it may. `proven`: only if it is that.
+        None when nothing is due there, it rests, has as many attempts as it may, or stands below `least`.
         """
         query = select(deliveries.c.receiver).where(deliveries.c.id == delivery_id)
         with self._engine.begin() as connection:
             name = connection.execute(query).scalar_one_or_none()
-            return None if name is None else _claim(connection, name, now, lease, most=self._most, proven=proven)
+            return None if name is None else _claim(connection, name, now, lease, self._most, least)
 
     def next(self, delivery: Delivery, now: datetime, lease: timedelta) -> Delivery | None:
         """The next one at the same receiver, as `claim` has it."""
         with self._engine.begin() as connection:
-            return _claim(connection, delivery.receiver, now, lease, most=self._most, proven=False)
+            return _claim(connection, delivery.receiver, now, lease, self._most, Standing.FAILING)
 
     def delivered(self, delivery: Delivery, attempt: Attempt) -> None:
         """The receiver took it."""
@@ -150,10 +152,10 @@ class Outbox:
 
 
 def _claim(
-    connection: Connection, name: str, now: datetime, lease: timedelta, *, most: int, proven: bool
+    connection: Connection, name: str, now: datetime, lease: timedelta, most: int, least: Standing
 ) -> Delivery | None:
     circuit = _circuit(connection, name)
-    if circuit.rests(now) or (proven and not circuit.proven):
+    if circuit.rests(now) or circuit.standing < least:
         return None
     values = {"receiver": name, "now": now, "until": now + lease, "most": circuit.side_by_side(most)}
     row = connection.execute(_CLAIM, values).one_or_none()

@@ -318,7 +318,7 @@ receivers = Table(
     metadata,
     Column("name", Text, primary_key=True),
     _count("failures"),
-    Column("proven", Boolean, nullable=False, server_default=text("false")),
+    Column("proven", Boolean),
     Column("open_until", _MOMENT),
 )
 

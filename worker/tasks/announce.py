@@ -35,8 +35,6 @@ _CELERY = "celery://"
 _MARGIN = timedelta(seconds=15)
 #: Bytes of an answer that are kept.
 _KEPT = 1024
-#: So many hands are left for receivers that are known to be quick: the others never have them all.
-_RESERVED = 16
 #: Seconds after which a thread that goes from delivery to delivery lets others have its hand.
 _ROUND_SECONDS = 20
 
@@ -66,10 +64,10 @@ class Announcer:
 
     def announce(self, delivery_id: str) -> None:
         """Begin what is due at the receiver of this delivery. Does nothing when that is nothing, or may not be."""
-        free = self.ways.hands.free
-        if free == 0:
+        hands = self.ways.hands
+        if hands.free == 0:
             return
-        delivery = self.outbox.claim(delivery_id, self.clock(), self._lease, proven=free <= _RESERVED)
+        delivery = self.outbox.claim(delivery_id, self.clock(), self._lease, circuit.least(hands.free, hands.count))
         if delivery is not None:
             self.ways.hands.give(lambda: self._carry(delivery))
 

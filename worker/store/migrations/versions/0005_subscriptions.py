@@ -56,7 +56,7 @@ def upgrade() -> None:
         "receivers",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False, server_default=sa.text("0")),
-        sa.Column("proven", sa.Boolean(), nullable=False, server_default=sa.text("false")),
+        sa.Column("proven", sa.Boolean(), nullable=True),
         sa.Column("open_until", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_receivers")),
     )

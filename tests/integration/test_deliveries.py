@@ -1,0 +1,321 @@
+"""Deliveries: what is kept of each attempt, when the next one comes, sending again, and receivers that behave badly."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import requests
+from click.testing import CliRunner
+from sqlalchemy import Engine, select
+
+from infra.emulator import Config, Emulator
+from infra.hands import Hands
+from infra.stack.servers import Servers
+from tests.house import House, house
+from tests.receiver import Receiver, Reply, receiver
+from webhook.cli import main
+from worker.jobs.circuit import OPENS_AFTER
+from worker.jobs.machine import Event
+from worker.jobs.model import State
+from worker.store.repository import NewJob
+from worker.store.tables import attempts, deliveries
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    """A Kling whose minutes are moments."""
+    with Emulator(Config(speed=3000, log=False)) as running:
+        yield running
+
+
+@pytest.fixture
+def home(servers: Servers, engine: Engine, emulator: Emulator) -> Iterator[House]:
+    """A house with an account at the emulator."""
+    with house(servers.addresses, engine, emulator, KLING_PACE="0.001") as opened:
+        yield opened
+
+
+@pytest.fixture
+def app() -> Iterator[Receiver]:
+    """A caller's app."""
+    with receiver() as listening:
+        yield listening
+
+
+def ended(home: House, name: str, url: str) -> str:
+    """A job that has just failed and is to be told to `url`; its delivery's id."""
+    new = NewJob(name, "default", "default", "videos/omni-video", None, url, b"f", b"{}")
+    job = home.services.store.accept(new, home.clock())[0]
+    moved = home.services.store.move(job, Event.SUBMIT_REFUSED, home.clock())
+    assert moved is not None
+    return moved.deliveries[0]
+
+
+def work(home: House, ahead: float = 0) -> None:
+    """Let time pass, sweep, and do what is to be done."""
+    home.clock.ahead += timedelta(seconds=ahead)
+    home.sweep()
+    home.drain()
+
+
+def ask(home: House, method: str, path: str, body: Any = None) -> requests.Response:
+    """Ask the door."""
+    return requests.request(method, f"{home.url}/api{path}", json=body, headers=home.headers, timeout=30)
+
+
+def test_every_attempt_is_kept(home: House, app: Receiver) -> None:
+    """Status, time and the first kB of each answer; the list shows where it stands."""
+    app.answers = [Reply(500, body=b"no room \0" + b"x" * 5000), 404, 200]
+    delivery = ended(home, "a", app.url)
+    for _ in range(3):
+        work(home, 400)
+    shown = ask(home, "GET", f"/deliveries/{delivery}").json()
+    (row,) = ask(home, "GET", "/deliveries?job=a").json()["deliveries"]
+
+    assert [(1, 500), (2, 404), (3, 200)] == [(one["number"], one["status"]) for one in shown["tried"]]
+    assert [1023, 0, 0] == [len(one["answer"]) for one in shown["tried"]]
+    assert ["HTTP 500", "HTTP 404", None] == [one["error"] for one in shown["tried"]]
+    assert ("delivered", 3, "video.failed", app.url) == (row["state"], row["attempts"], row["type"], row["url"])
+    assert 1 == len({headers["webhook-id"] for headers in app.headers})
+
+
+@pytest.mark.parametrize(
+    ("said", "least", "most"), [("100", 100, 100), ("999999999", 3600, 3600), ("soon", 4, 6), ("-5", 4, 6)]
+)
+def test_retry_after_is_honoured_up_to_an_hour(home: House, app: Receiver, said: str, least: int, most: int) -> None:
+    """A receiver that asks for time gets it, within reason; nonsense is not heard."""
+    app.answers = [Reply(429, {"Retry-After": said})]
+    delivery = ended(home, "a", app.url)
+    before = home.clock()
+    work(home)
+    with home.services.engine.connect() as connection:
+        due = connection.execute(select(deliveries.c.due_at).where(deliveries.c.id == delivery)).scalar_one()
+
+    assert due is not None
+    assert least <= (due - before).total_seconds() <= most + 2
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_no_redirect_is_followed(home: House, app: Receiver, status: int) -> None:
+    """An answer that points elsewhere is a failure like any other: nothing is sent where it points."""
+    with receiver() as inside:
+        app.answers = [Reply(status, {"Location": inside.url})]
+        delivery = ended(home, "a", app.url)
+        work(home)
+
+        assert ("pending", [status]) == _where(home, delivery)
+        assert [] == inside.raw
+
+
+def test_an_endless_answer_is_cut(home: House, app: Receiver) -> None:
+    """2xx counts when it is said; of what follows a kB is read, and no more is waited for."""
+    app.answers = [Reply(200, body=b"ha" * 4096, endless=True)]
+    delivery = ended(home, "a", app.url)
+    work(home)
+
+    assert ("delivered", [200]) == _where(home, delivery)
+
+
+def test_a_receiver_inside_is_never_reached(
+    servers: Servers, engine: Engine, emulator: Emulator, app: Receiver
+) -> None:
+    """SSRF: an address that is not public is refused at the attempt, and not tried again."""
+    with house(servers.addresses, engine, emulator, GUARD_ALLOW_CIDRS="10.0.0.0/8") as strict:
+        delivery = ended(strict, "a", app.url)
+        work(strict)
+
+        assert ("given_up", [None]) == _where(strict, delivery)
+    assert [] == app.raw
+
+
+def _where(home: House, delivery: str) -> tuple[str, list[int | None]]:
+    shown = ask(home, "GET", f"/deliveries/{delivery}").json()
+    return shown["state"], [one["status"] for one in shown["tried"]]
+
+
+def test_one_a_job_and_a_time_can_be_sent_again(home: House, app: Receiver) -> None:
+    """P3: each under its first id, with a schedule of its own; another caller's are none of it."""
+    first, second = ended(home, "a", app.url), ended(home, "b", app.url)
+    work(home)
+    asked = [
+        ask(home, "POST", f"/deliveries/{first}/replay"),
+        ask(home, "POST", "/jobs/b/replay"),
+        ask(home, "POST", "/deliveries/replay", {"since": "2020-01-01T00:00:00Z"}),
+        ask(home, "POST", "/deliveries/replay", {"until": "2020-01-01T00:00:00Z"}),
+    ]
+    work(home)
+    told = [headers["webhook-id"] for headers in app.headers]
+
+    assert [(202, 1), (202, 1), (202, 2), (202, 0)] == [(one.status_code, one.json()["replayed"]) for one in asked]
+    assert {first: 2, second: 2} == {name: told.count(name) for name in (first, second)}
+    other = home.services.keys.create("other", home.clock())
+    headers = {"Authorization": f"Bearer {other}"}
+    answer = requests.post(f"{home.url}/api/deliveries/{first}/replay", headers=headers, timeout=10)
+    assert 404 == answer.status_code
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/deliveries/replay", {}, "since"),
+        ("/deliveries/replay", {"since": "yesterday"}, "since"),
+        ("/deliveries/replay", {"since": "2026-01-01T00:00:00"}, "since"),
+        ("/deliveries/replay", {"since": "0001-01-01T00:00:00+14:00"}, "since"),
+        ("/deliveries/replay", {"until": "2026-01-01T00:00:00Z", "state": "eaten"}, "state"),
+        ("/deliveries?limit=900", None, "limit"),
+        ("/deliveries?before=nothing", None, "before"),
+        ("/deliveries?colour=red", None, "colour"),
+    ],
+)
+def test_what_is_asked_wrongly_is_named(home: House, path: str, body: Any, field: str) -> None:
+    """Each fault says field, rule and fix."""
+    answer = ask(home, "POST" if body is not None else "GET", path, body)
+
+    assert 400 == answer.status_code
+    assert [field] == [fault["field"] for fault in answer.json()["errors"]]
+
+
+def test_pages_lead_on(home: House, app: Receiver) -> None:
+    """Every delivery is on one page, newest first."""
+    made = [ended(home, f"job{number}", app.url) for number in range(5)]
+    seen, before = [], ""
+    while before is not None:
+        page = ask(home, "GET", f"/deliveries?limit=2{before}").json()
+        seen += [row["id"] for row in page["deliveries"]]
+        before = page["next"] and "&before=" + page["next"].replace("+", "%2B")
+
+    assert list(reversed(made)) == seen
+
+
+def test_a_failing_receiver_rests_and_is_probed(home: House, app: Receiver) -> None:
+    """After five failures in a row it is left alone for a while, whatever waits for it; then one attempt tells."""
+    app.answers = [503] * OPENS_AFTER
+    for number in range(20):
+        ended(home, f"job{number}", app.url)
+    for _ in range(OPENS_AFTER + 3):
+        work(home)
+    assert OPENS_AFTER == len(app.raw)
+    work(home, 40)
+
+    # The probe was taken, so the receiver is proven and gets all that waits.
+    work(home)
+    with home.services.engine.connect() as connection:
+        states = connection.execute(select(deliveries.c.state, deliveries.c.due_at)).all()
+    assert 20 - OPENS_AFTER <= [row.state for row in states].count("delivered")
+
+
+def test_what_a_dead_receiver_never_took_is_given_up(home: House, app: Receiver) -> None:
+    """Rows for one that rests do not wait for ever: they end with the schedule that they would have had."""
+    app.answers = [503] * 99
+    made = [ended(home, f"job{number}", app.url) for number in range(30)]
+    for _ in range(OPENS_AFTER):
+        work(home)
+    work(home, 100 * 3600)
+
+    assert {"given_up"} == {_where(home, delivery)[0] for delivery in made}
+
+
+def test_the_terminal_shows_and_sends_again(home: House, app: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`reelhook subscriptions` and `reelhook deliveries` do what the door does."""
+    values = {
+        "DATABASE_URL": home.settings.database_url,
+        "REDIS_URL": home.settings.broker_url,
+        "S3_ENDPOINT_URL": str(home.settings.s3_endpoint_url),
+        "S3_BUCKET": home.settings.s3_bucket,
+        "S3_ACCESS_KEY_ID": "a",
+        "S3_SECRET_ACCESS_KEY": "b",
+        "KLING_URL": home.settings.kling_url.get_secret_value(),
+        "PUBLIC_URL": home.url,
+        "SECRET_KEY": home.settings.secret_key.get_secret_value(),
+        "GUARD_ALLOW_CIDRS": "127.0.0.0/8",
+        "COLUMNS": "200",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+    def run(*arguments: str, code: int = 0) -> str:
+        done = CliRunner().invoke(main, arguments)
+        assert code == done.exit_code, done.output
+        return done.output
+
+    made = run("subscriptions", "create", app.url, "--type", "video.failed")
+    name, secret = made.split()[1], made.split()[-1]
+    assert secret.startswith("whsec_")
+    assert "whpk_" in run("subscriptions", "create", app.url, "--type", "job.*", "--signing", "v1a")
+    ended(home, "a", app.url)
+    work(home)
+    listed = run("subscriptions", "list") + run("deliveries", "list") + run("deliveries", "list", "--job", "a")
+    delivery = next(headers["webhook-id"] for headers in app.headers)
+
+    assert name in listed
+    assert delivery in listed
+    assert "200" in run("deliveries", "show", delivery)
+    assert "1 deliveries" in run("deliveries", "replay", "--delivery", delivery)
+    assert "disabled" in run("subscriptions", "disable", name)
+    assert "1 kept" in run("subscriptions", "enable", name)
+    assert "whsec_" in run("subscriptions", "rotate", name)
+    assert "msg_" in run("subscriptions", "test", name)
+    assert "deleted" in run("subscriptions", "delete", name)
+    assert secret not in listed
+    assert "no subscription" in run("subscriptions", "enable", name, code=1)
+    assert "not a public one" in run("subscriptions", "create", "https://10.0.0.1/", code=1)
+    assert "names no event" in run("subscriptions", "create", app.url, "--type", "x.y", code=1)
+    assert "no API key" in run("subscriptions", "create", app.url, "--key", "nobody", code=1)
+    assert "say which" in run("deliveries", "replay", code=2)
+    assert "no delivery" in run("deliveries", "show", "msg_1", code=1)
+
+
+@contextmanager
+def silent() -> Iterator[socket.socket]:
+    """A receiver that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
+def test_fifty_dead_receivers_keep_nothing_from_a_healthy_one(home: House, app: Receiver) -> None:
+    """P3: while an attempt hangs at each of fifty, everything for the healthy one is delivered."""
+    hands, told = Hands(64), 60
+    with ExitStack() as stack:
+        dead = [stack.enter_context(silent()) for _ in range(50)]
+        announcer = home.announcer(hands, seconds=100)
+        for number, one in enumerate(dead):
+            for again in range(3):
+                ended(home, f"dead{number}-{again}", f"http://127.0.0.1:{one.getsockname()[1]}/hook")
+        for number in range(told):
+            ended(home, f"well{number}", app.url)
+        home.queue.sent.clear()
+        end = time.monotonic() + 60
+        while len(app.raw) < told or hands.free > 14:
+            assert time.monotonic() < end, (len(app.raw), hands.free)
+            home.sweep()
+            for _, _, (delivery,) in home.queue.sent:
+                announcer.announce(delivery)
+            home.queue.sent.clear()
+            time.sleep(0.02)  # the threads' turn
+
+        with home.services.engine.connect() as connection:
+            done = connection.execute(select(attempts.c.status)).scalars().all()
+        assert [200] * told == done  # nobody else's attempt has ended
+        assert 50 == 64 - hands.free  # one at each of the dead, however much waits for it
+    while hands.free < 64:
+        assert time.monotonic() < end + 30
+        time.sleep(0.02)
+
+
+def test_a_job_that_fails_is_told_once_to_each(home: House, app: Receiver) -> None:
+    """A callback_url and a subscription at one origin are two receivers of one event, each with an id of its own."""
+    made = ask(home, "POST", "/subscriptions", {"url": app.url, "types": ["video.failed"]})
+    assert 201 == made.status_code
+    job = home.submit(prompt="a cat [fate: fail]", callback_url=app.url)
+
+    assert [State.FAILED] == home.until_end(job)
+    flat, enveloped = sorted(app.bodies, key=lambda body: "type" in body)
+    assert (job, job) == (flat["task_id"], enveloped["data"]["task_id"])
+    assert ("failed", "failed") == (flat["reelhook"]["state"], enveloped["data"]["state"])
+    assert 2 == len({headers["webhook-id"] for headers in app.headers})
