@@ -58,8 +58,10 @@ class Page(Range):
 @api.get("/deliveries")
 def listed() -> ResponseReturnValue:
     """The newest first; `next` leads on."""
-    here, asked = door(), forms.query(Page)
-    rows = here.deliveries.page(_which(here, asked, asked.job), limit=asked.limit, before=_place(asked.before))
+    here = door()
+    who = forms.asker(here)
+    asked = forms.query(Page)
+    rows = here.deliveries.page(_which(here, who, asked, asked.job), limit=asked.limit, before=_place(asked.before))
     follows = f"{rows[-1]['at'].isoformat()},{rows[-1]['id']}" if len(rows) == asked.limit else None
     return jsonify({"deliveries": [_plain(row) for row in rows], "next": follows})
 
@@ -96,11 +98,12 @@ def of_a_job(name: str) -> ResponseReturnValue:
 def of_a_time() -> ResponseReturnValue:
     """Send everything again whose event lies in a range of time."""
     here = door()
+    who = forms.asker(here)
     asked = forms.body(Range)
     if asked.since is None and asked.until is None:
         fault = {"field": "since", "rule": "is missing, as is until: one of them must be said", "fix": _MOMENT}
         raise Problem(400, "the request body is not right", "since or until must be said", errors=[fault])
-    return _replayed(here, _which(here, asked, None))
+    return _replayed(here, _which(here, who, asked, None))
 
 
 def _replayed(here: Door, which: Which) -> ResponseReturnValue:
@@ -109,8 +112,7 @@ def _replayed(here: Door, which: Which) -> ResponseReturnValue:
     return jsonify({"replayed": len(begun)}), 202
 
 
-def _which(here: Door, asked: Range, job: str | None) -> Which:
-    who = forms.asker(here)
+def _which(here: Door, who: str, asked: Range, job: str | None) -> Which:
     # No id holds a NUL, and no database text can.
     subscription = asked.subscription and asked.subscription.replace("\0", "?")
     return Which(who, None, job and _job_id(here, who, job), subscription, asked.state, asked.since, asked.until)
