@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import string
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -33,6 +34,8 @@ Network = IPv4Network | IPv6Network
 #: What a key template may name; `worker.jobs.keys` gives each its value.
 KEY_FIELDS = frozenset({"family", "job", "kind", "name", "ordinal", "extension", "year", "month", "day", "caller"})
 
+#: What a key may hold beside the values of its fields, which `worker.jobs.keys` makes just as plain.
+_PLAIN = re.compile(r"[A-Za-z0-9._/-]*")
 _ACCOUNT_PREFIX = "KLING_URL_"
 _KEY_TEMPLATE = "kling/{year}/{month}/{day}/{job}/{name}.{extension}"
 
@@ -81,15 +84,20 @@ def _account_url(value: SecretStr) -> SecretStr:
 
 def _key_template(value: str) -> str:
     try:
-        fields = {name for _, name, _, _ in string.Formatter().parse(value) if name is not None}
+        parsed = list(string.Formatter().parse(value))
     except ValueError as fault:
         raise ValueError(f"is no template: {fault}") from None
+    fields = {name for _, name, _, _ in parsed if name is not None}
     if unknown := fields - KEY_FIELDS:
         raise ValueError(f"names {', '.join(sorted(unknown))}; known are {', '.join(sorted(KEY_FIELDS))}")
     if missing := {"job", "name", "extension"} - fields:
         raise ValueError(f"must name {', '.join(sorted(missing))}, or the files of two jobs would share a key")
-    if value.startswith("/") or ".." in value.split("/"):
-        raise ValueError("must not start with / nor hold a .. step")
+    if any(form or conversion for _, _, form, conversion in parsed):
+        raise ValueError("must name its fields plainly, without : or !")
+    if any(not _PLAIN.fullmatch(text) for text, _, _, _ in parsed):
+        raise ValueError("must hold letters, digits, dot, underscore, hyphen and / only, beside its fields")
+    if {"", ".", ".."} & set(value.split("/")):
+        raise ValueError("must not begin or end with /, nor hold an empty step, a . or a ..")
     return value
 
 

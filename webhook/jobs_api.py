@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from flask import Blueprint, jsonify
+from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
+from infra.settings import LONGEST_LINK
 from webhook.auth import caller
 from webhook.problems import Problem
 from webhook.wiring import Door, door
@@ -26,7 +27,7 @@ def one(name: str) -> ResponseReturnValue:
     """A job by our id or the caller's own."""
     here = door()
     job = _mine(here, name, Scope.READ)
-    return jsonify(_shown(here, job, here.store.files([job.id])[job.id]))
+    return jsonify(_shown(here, job, here.store.files([job.id])[job.id], _link_seconds()))
 
 
 @api.post("/jobs/<name>/cancel")
@@ -59,8 +60,24 @@ def _mine(here: Door, name: str, scope: Scope) -> Job:
     return job
 
 
-def _shown(here: Door, job: Job, files: list[ResultFile]) -> dict[str, Any]:
+def _link_seconds() -> int | None:
+    """What `?link_seconds=` asks for: how long the links in the answer shall open."""
+    asked = request.args.get("link_seconds")
+    if asked is None:
+        return None
+    if asked.isascii() and asked.isdigit() and len(asked) < 8 and 1 <= int(asked) <= LONGEST_LINK:
+        return int(asked)
+    fault = {
+        "field": "link_seconds",
+        "rule": f"a whole number from 1 to {LONGEST_LINK}: no store signs a link for more than seven days",
+        "fix": f"ask for {LONGEST_LINK} at most, and again when the link has ended",
+    }
+    raise Problem(400, "link_seconds is not right", f"link_seconds must be {fault['rule']}", errors=[fault])
+
+
+def _shown(here: Door, job: Job, files: list[ResultFile], seconds: int | None = None) -> dict[str, Any]:
     failed = job.error_code or job.error_message
+    manifest = keys.manifest_key(here.settings.s3_key_template, job) if job.state is State.ARCHIVED else None
     return {
         "id": job.id,
         "family": job.family,
@@ -79,16 +96,17 @@ def _shown(here: Door, job: Job, files: list[ResultFile]) -> dict[str, Any]:
             "final_unit_deduction": job.units,
         },
         "error": {"code": job.error_code, "message": job.error_message} if failed else None,
-        "manifest_key": keys.manifest_key(here.settings.s3_key_template, job) if job.state is State.ARCHIVED else None,
+        "manifest_key": manifest,
+        "manifest_url": here.link(manifest, seconds) if manifest else None,
         **_chain(here, job),
-        "files": [_file(here, file) for file in files],
+        "files": [_file(here, file, seconds) for file in files],
     }
 
 
-def _file(here: Door, file: ResultFile) -> dict[str, Any]:
+def _file(here: Door, file: ResultFile, seconds: int | None) -> dict[str, Any]:
     """A file, with links to it and to its pictures that open for a while."""
     keys_of = {"url": file.key, "poster_url": file.poster_key, "sheet_url": file.sheet_key}
-    return {**asdict(file), **{name: here.link(key) if key else None for name, key in keys_of.items()}}
+    return {**asdict(file), **{name: here.link(key, seconds) if key else None for name, key in keys_of.items()}}
 
 
 def _chain(here: Door, job: Job) -> dict[str, Any]:

@@ -116,9 +116,9 @@ class Door:
         """The clock of production."""
         return now
 
-    def link(self, key: str) -> str:
-        """A link that opens for a while."""
-        return self.bucket.presign(key, seconds=self.settings.s3_link_seconds)
+    def link(self, key: str, seconds: int | None = None) -> str:
+        """A link that opens for so long, or for as long as the settings say."""
+        return self.bucket.presign(key, seconds=seconds or self.settings.s3_link_seconds)
 
 
 class DoorPerProcess:

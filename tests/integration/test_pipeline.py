@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 
 from infra.emulator import Config, Emulator
 from infra.media import probe, probe_image
+from infra.stack.process import wait_until
 from infra.stack.servers import Servers
 from tests.house import House, house
 from tests.receiver import Receiver, receiver
@@ -226,3 +227,28 @@ def test_a_job_can_be_cancelled_until_kling_was_asked(home: House, app: Receiver
     assert [200, 409] == [cancelled.status_code, late.status_code]
     assert first not in home.creates()
     assert [(first, "failed")] == [(told["task_id"], told["task_status"]) for told in app.bodies]
+
+
+def test_a_link_opens_for_as_long_as_was_asked(home: House) -> None:
+    """Links to files, pictures and manifest are made on request, for seven days at most; more is refused."""
+    job_id = home.submit()
+    home.until_end(job_id)
+    week = 7 * 24 * 3600
+    shown = home.get(f"/api/jobs/{job_id}?link_seconds={week}").json()
+    links = [shown["manifest_url"], *(shown["files"][0][name] for name in ("url", "poster_url", "sheet_url"))]
+
+    assert [f"X-Amz-Expires={week}" in link for link in links] == [True] * 4
+    assert [requests.get(link, timeout=30).status_code for link in links] == [200] * 4
+    assert "private, max-age=31536000, immutable" == requests.get(links[1], timeout=30).headers["Cache-Control"]
+    for wrong in (week + 1, 0, -1, "1.5", "", "\u0661", 10**30):
+        refused = home.get(f"/api/jobs/{job_id}?link_seconds={wrong}")
+        assert (400, "link_seconds") == (refused.status_code, refused.json()["errors"][0]["field"])
+
+
+def test_a_link_ends(home: House) -> None:
+    """A link that was asked for one second does not open three seconds later."""
+    job_id = home.submit()
+    home.until_end(job_id)
+    link = home.get(f"/api/jobs/{job_id}?link_seconds=1").json()["files"][0]["url"]
+
+    assert wait_until(lambda: requests.get(link, timeout=30).status_code == 403, 10)

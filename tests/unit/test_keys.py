@@ -1,11 +1,15 @@
+import string
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.settings import KEY_FIELDS
+from infra.settings import KEY_FIELDS, _key_template
 from tests.fakes import a_job
 from worker.jobs import keys
+from worker.previews import NAMES
 
 DEFAULT = "kling/{year}/{month}/{day}/{job}/{name}.{extension}"
+PLAIN = set(string.ascii_letters + string.digits + "._-/")
 ids = st.text(min_size=1, max_size=40)
 
 
@@ -17,7 +21,50 @@ def test_no_name_can_leave_its_folder(job_id: str, caller: str, variant: str, or
     key = keys.file_key(template, job, kind="video", variant=variant, ordinal=ordinal, content_type="video/mp4")
 
     assert not {"", ".", ".."} & set(key.split("/"))
-    assert set(key) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/")
+    assert set(key) <= PLAIN
+
+
+literal = st.text("ab.-_", max_size=3)
+separator = st.sampled_from(["/", "-", "."])
+
+
+@st.composite
+def templates(draw: st.DrawFn) -> str:
+    """Templates that settings accept: fields in any order and as often as one likes, plain text between them."""
+    wanted = [
+        *draw(st.permutations(["job", "name", "extension"])),
+        *draw(st.lists(st.sampled_from(sorted(KEY_FIELDS)))),
+    ]
+    pieces = [f"{draw(literal)}{{{field}}}{draw(literal)}{draw(separator)}" for field in draw(st.permutations(wanted))]
+    template = "".join(pieces)[:-1]
+    try:
+        return _key_template(template)
+    except ValueError:  # a step of dots only, or an empty one
+        return DEFAULT
+
+
+outputs = st.tuples(
+    st.sampled_from(["video", "image", "audio"]),
+    st.sampled_from(["original", "watermarked", "mp3", "wav"]),
+    st.integers(0, 12),
+)
+
+
+@given(templates(), st.lists(outputs, min_size=1, unique=True))
+def test_no_two_things_share_a_key(template: str, made: list[tuple[str, str, int]]) -> None:
+    """Whatever the template: files, pictures and manifests of two jobs have keys of their own, and plain ones."""
+    there: list[str] = []
+    for job in (a_job(id="01hzzzzzzzzzzzzzzzzzzzzzzz"), a_job(id="01hyyyyyyyyyyyyyyyyyyyyyyy")):
+        there.append(keys.manifest_key(template, job))
+        for kind, variant, ordinal in made:
+            kind_of = {"video": "video/mp4", "image": "image/png", "audio": "audio/mpeg"}[kind]
+            key = keys.file_key(template, job, kind=kind, variant=variant, ordinal=ordinal, content_type=kind_of)
+            there += [key, *(keys.beside(key, name) for name in NAMES if kind == "video")]
+
+    assert len(there) == len(set(there))
+    for key in there:
+        assert not {"", ".", ".."} & set(key.split("/"))
+        assert set(key) <= PLAIN
 
 
 def test_the_documented_fields_are_the_ones_that_render() -> None:

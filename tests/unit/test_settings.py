@@ -66,7 +66,27 @@ def test_tls_to_redis_is_verified_unless_told_otherwise() -> None:
 
 
 @pytest.mark.parametrize(
-    "template", ["{job}.mp4", "{job}/{name}", "/{job}/{name}.{extension}", "../{job}/{name}.{extension}", "{job", "{x}"]
+    "template",
+    [
+        "{job}.mp4",
+        "{job}/{name}",
+        "{name}.{extension}",
+        "/{job}/{name}.{extension}",
+        "../{job}/{name}.{extension}",
+        "{job}/./{name}.{extension}",
+        "{job}//{name}.{extension}",
+        "{job}/{name}.{extension}/",
+        "{job",
+        "{x}",
+        "{job.id}",
+        "a b/{job}/{name}.{extension}",
+        "a\\{job}/{name}.{extension}",
+        "\n{job}/{name}.{extension}",
+        "{job!r}{name}{extension}",
+        "{job:>40}/{name}.{extension}",
+        "é/{job}/{name}.{extension}",
+        "{{{job}}}/{name}.{extension}",
+    ],
 )
 def test_a_key_template_that_could_mix_jobs_is_refused(template: str) -> None:
     """A template must name job, file and ending, stay below its root, and use known fields."""

@@ -18,6 +18,7 @@ EXTENSIONS = {
     "audio/mpeg": "mp3",
     "audio/wav": "wav",
 }
+_ENDINGS = {*EXTENSIONS.values(), "bin"}
 
 
 def file_name(kind: str, variant: str, ordinal: int) -> str:
@@ -39,7 +40,9 @@ def file_key(template: str, job: Job, *, kind: str, variant: str, ordinal: int, 
 
 def beside(key: str, name: str) -> str:
     """The key of a picture of the film under `key`: `name` is `poster` or `sheet`."""
-    return f"{key.rpartition('.')[0]}.{name}.jpg"
+    stem, dot, ending = key.rpartition(".")
+    # A template may put the ending elsewhere: only one that is an ending is taken off.
+    return f"{stem if dot and ending in _ENDINGS else key}.{name}.jpg"
 
 
 def manifest_key(template: str, job: Job) -> str:
