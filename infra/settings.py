@@ -141,9 +141,9 @@ class Settings(BaseModel):
     database_url: Annotated[str, AfterValidator(_database_url)] = Field(
         repr=False, validation_alias=AliasChoices("DATABASE_URL", "POSTGRESQL_ADDON_URI", "SCALINGO_POSTGRESQL_URL")
     )
-    #: Connections that one web process keeps open at most, small because a small plan has 20 in all. A child of the
-    #: worker has one, as it does one task at a time.
-    database_pool_size: int = Field(2, ge=1, le=50, validation_alias="DATABASE_POOL_SIZE")
+    #: Connections that one web process keeps open at most, one of them for callbacks alone; small because a small plan
+    #: has 20 in all. A child of the worker has one, as it does one task at a time.
+    database_pool_size: int = Field(2, ge=2, le=50, validation_alias="DATABASE_POOL_SIZE")
 
     # --- the hint -----------------------------------------------------------------------------------------------
     #: The Celery broker. Losing all it holds costs time, never a job.
@@ -221,6 +221,11 @@ class Settings(BaseModel):
     secret_key: SecretStr = Field(min_length=32, validation_alias="SECRET_KEY")
     #: A first API key, for one-click deployments; `reelhook keys` makes others.
     api_key: SecretStr | None = Field(None, min_length=16, validation_alias="REELHOOK_API_KEY")
+    #: Where the door listens. A platform's router must reach it, so that is every address of the machine.
+    host: str = Field("0.0.0.0", validation_alias="HOST")  # noqa: S104 - see above
+    port: int = Field(8000, ge=1, le=65535, validation_alias="PORT")
+    #: Requests that one web process works on at once, callbacks apart: those need no thread.
+    web_threads: int = Field(4, ge=1, le=64, validation_alias="WEB_THREADS")
     #: Largest request body in bytes. Seven base64 images of 10 MB would be 94 MB; few callers send that.
     max_body_bytes: int = Field(64 * 2**20, ge=2**10, validation_alias="MAX_BODY_BYTES")
     #: Largest callback body in bytes; Kling's own are about 600.

@@ -5,6 +5,7 @@ Only the broker is a fake: a list that the test runs through, so that it decides
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,14 +18,15 @@ import requests
 from celery import Celery
 from flask import Flask
 from sqlalchemy import Engine, select
-from werkzeug.serving import make_server
 
 from infra.emulator import Emulator
 from infra.settings import Settings, load
 from infra.stack.servers import Addresses
 from tests.conftest import environment_for
 from tests.fakes import FakeQueue, OwnHands
+from webhook import serve
 from webhook.app import create_app
+from webhook.entrance import Entrance
 from webhook.wiring import Door
 from worker import messages
 from worker.jobs.model import ENDS, Job, State
@@ -114,6 +116,7 @@ class House:
             messages.FOLLOW_UP: lambda job: follow_up(job, accounts=s.accounts, provider=s.provider, **rows),
             messages.ARCHIVE: lambda job: archive(job, provider=s.provider, copier=s.copier, **rows),
             messages.ANNOUNCE: self.announcer().announce,
+            messages.SWEEP: self.sweep,
         }
         verbs[task](*args)
 
@@ -195,28 +198,31 @@ def house(addresses: Addresses, engine: Engine, emulator: Emulator, **variables:
     kling_url = emulator.url.replace("://", f"://{config.access_key}:{config.secret_key}@")
     values = {**environment_for(addresses, kling_url=kling_url, public_url="http://127.0.0.1:1"), **variables}
     application = create_app(load(values))
-    server = make_server("127.0.0.1", 0, application, threaded=True)
-    settings = load({**values, "PUBLIC_URL": f"http://127.0.0.1:{server.server_port}"})
+    listening = socket.create_server(("127.0.0.1", 0))
+    settings = load({**values, "PUBLIC_URL": f"http://127.0.0.1:{listening.getsockname()[1]}"})
     queue = FakeQueue()
-    _hand_over(application, settings, engine, queue)
+    door = _hand_over(application, settings, engine, queue)
+    entrance = Entrance(application, settings)
+    server = serve.server(settings, entrance)
     services = Services(settings, Celery("unused", set_as_current=False))
     services.__dict__["provider"] = RealTimeProvider(**vars(services.provider))
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
-    door = application.extensions["reelhook"]()
     key = values["REELHOOK_API_KEY"]
     door.keys.ensure("default", key, datetime.now(UTC))
     try:
         yield House(settings.public_url, key, settings, services, emulator, queue, application, values)
     finally:
-        server.shutdown()
+        server.should_exit = True
         thread.join(10)
-        server.server_close()
+        entrance.close()
+        door.arrivals_engine.dispose()
         services.engine.dispose()
 
 
-def _hand_over(application: Flask, settings: Settings, engine: Engine, queue: FakeQueue) -> None:
+def _hand_over(application: Flask, settings: Settings, engine: Engine, queue: FakeQueue) -> Door:
     """Give the door the test's rows and messages, where production makes its own."""
     door = Door(settings)
     door.__dict__.update(engine=engine, queue=queue)  # what cached_property would keep
     application.extensions["reelhook"] = lambda: door
+    return door

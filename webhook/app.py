@@ -1,4 +1,4 @@
-"""The door as a WSGI application: `gunicorn "webhook.app:create_app()"`."""
+"""The door but for its callbacks, as a WSGI application. `webhook.entrance` is the whole of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from infra import log
 from infra.settings import BadSettings, Settings, load
 from webhook import (
     auth,
-    callbacks,
     deliveries_api,
     health,
     jobs_api,
@@ -41,7 +40,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(kling_api.api, url_prefix="/v1")
     app.register_blueprint(kling_api.api, url_prefix="/kling/v1", name="kling-prefixed")
     app.register_blueprint(pass_through.api)
-    app.register_blueprint(callbacks.receiver, url_prefix="/callbacks")
     app.register_blueprint(jobs_api.api, url_prefix="/api")
     app.register_blueprint(subscriptions_api.api, url_prefix="/api")
     app.register_blueprint(deliveries_api.api, url_prefix="/api")
@@ -61,7 +59,6 @@ def _begin() -> None:
 
 
 def _end(answer: Response) -> Response:
-    # The path of a callback holds its token: the logger takes that out.
     logger.info(
         "http",
         method=request.method,

@@ -1,67 +1,135 @@
 """Kling calls back: prove that the URL is ours, store the body once, answer, and let the work begin.
 
 One write to the database lies between the request and its answer; the broker is no part of it. What the body says is
-kept and never believed: `follow_up` asks Kling.
+kept and never believed: `follow_up` asks Kling. It is ASGI: a sender that drips its bytes holds no thread.
 """
 
 from __future__ import annotations
 
 import hmac
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
-from flask import Blueprint, request
+from sqlalchemy.exc import SQLAlchemyError
 
 from infra.log import logger
-from webhook import bodies
-from webhook.problems import Problem
-from webhook.wiring import Door, door
-from worker import messages
-from worker.jobs.machine import Step
+from webhook.asgi import Answer, Hangup, Receive, Scope, Send, TooLong, body_of, headers_of
+from webhook.group_commit import Crowded, GroupCommit
+from webhook.problems import AGAIN_SECONDS, NO_DATABASE, Problem, problem
 from worker.jobs.tokens import callback_token
 from worker.kling.callback import read_callback, verify_signature
 from worker.kling.errors import BadSignature, MalformedCallback
+from worker.store.inbox import Arrival
 
 log = logger(__name__)
 
-receiver = Blueprint("callbacks", __name__)
+PREFIX = "/callbacks/"
+#: Seconds that a body may take to come; Kling's are one packet long.
+_BODY_SECONDS = 10
+_LONGEST_WORD = 100
+_CLOSE = {"Connection": "close"}
 
 
-@receiver.post("/kling/<job_id>/<token>")
-def receive(job_id: str, token: str) -> tuple[str, int]:
-    """Take one callback. 2xx means that it is in the database."""
-    here = door()
-    if not hmac.compare_digest(token.encode(), callback_token(here.secret, job_id).encode()):
+@dataclass(frozen=True)
+class Receiver:
+    """Takes callbacks. 2xx means that it is in the database."""
+
+    secret: bytes
+    webhook_secrets: tuple[str, ...]  #: of Kling's own signature; empty: it is not looked at
+    limit: int  #: largest body in bytes
+    inbox: GroupCommit
+    nudge: Callable[[str], None]
+    clock: Callable[[], datetime]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request below `PREFIX`."""
+        began = time.perf_counter()
+        note: dict[str, Any] = {}
+        try:
+            job_id = self._proven(scope["path"])
+            note["job"] = job_id
+            answer = await self._take(job_id, scope, receive, note)
+        except Hangup:
+            return
+        except Problem as fault:
+            answer = Answer(fault.status, problem(fault.status, fault.title, fault.detail), fault.headers)
+        except (Crowded, SQLAlchemyError) as fault:
+            note["reason"] = type(fault).__name__
+            answer = Answer(503, problem(503, NO_DATABASE), {"Retry-After": AGAIN_SECONDS})
+        await answer.send(send)
+        # The token stays out: it is the proof.
+        path = f"{PREFIX}kling/{note['job']}/***" if "job" in note else PREFIX
+        milliseconds = round((time.perf_counter() - began) * 1000, 1)
+        level = logging.ERROR if answer.status >= 500 else logging.INFO
+        log.log(level, "callback", path=path, **note, answer=answer.status, milliseconds=milliseconds)
+
+    def _proven(self, path: str) -> str:
+        """The job whose callback address this is."""
+        parts = path.removeprefix(PREFIX).split("/")
+        if len(parts) == 3 and parts[0] == "kling":
+            _, job_id, token = parts
+            if hmac.compare_digest(token.encode(errors="replace"), callback_token(self.secret, job_id).encode()):
+                return job_id
         raise Problem(404, "no such callback address")
-    body = bodies.read(request, here.settings.max_callback_bytes)
-    if (forged := _forged(here, body)) is not None:
-        here.inbox.put(job_id, body, verdict=f"refused: {forged}", status=None, now=here.clock())
-        raise Problem(401, "the callback's signature does not hold", forged)
-    try:
-        status, verdict = read_callback(body).status_word, "understood"
-    except MalformedCallback as fault:
-        status, verdict = None, f"malformed: {fault}"
-    is_new = here.inbox.put(job_id, body, verdict=verdict, status=status, now=here.clock())
-    if is_new is None:
-        raise Problem(404, "no such callback address")
-    log.info("callback.stored", job=job_id, status=status, new=is_new, verdict=verdict)
-    if status is None:
-        raise Problem(400, "the body is no callback of Kling", verdict)
-    if is_new:
-        messages.send(here.queue, [messages.for_step(Step.FOLLOW_UP, job_id)])
-    return "", 204
 
+    async def _take(self, job_id: str, scope: Scope, receive: Receive, note: dict[str, Any]) -> Answer:
+        if scope["method"] != "POST":
+            raise Problem(405, "Method Not Allowed", headers={"Allow": "POST"})
+        headers = headers_of(scope)
+        arrival, refusal = self._judged(job_id, headers, await self._body(headers, receive))
+        is_new = await self.inbox.put(arrival)
+        note.update(verdict=arrival.verdict, status=arrival.status, new=is_new)
+        if is_new is None:
+            raise Problem(404, "no such callback address")
+        if refusal:
+            raise refusal
+        if is_new:
+            self.nudge(job_id)
+        return Answer(204)
 
-def _forged(here: Door, body: bytes) -> str | None:
-    """Why Kling's own signature does not hold; None where it does, or where there is nothing to hold it against.
+    async def _body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
+        # What is left of a body would hold the connection, hence its end.
+        too_long = Problem(413, f"the body is longer than {self.limit} bytes", headers=_CLOSE)
+        if int(headers.get("content-length", 0)) > self.limit:
+            raise too_long
+        try:
+            return await body_of(receive, limit=self.limit, seconds=_BODY_SECONDS)
+        except TooLong:
+            raise too_long from None
+        except TimeoutError:
+            raise Problem(408, f"the body did not come within {_BODY_SECONDS} s", headers=_CLOSE) from None
 
-    Not every account signs, and whether older shapes are signed is not documented: a callback without a signature
-    has the token in its URL as proof, as all have.
-    """
-    secrets = [secret.get_secret_value() for secret in here.settings.kling_webhook_secrets]
-    if not secrets or "webhook-signature" not in request.headers:
+    def _judged(self, job_id: str, headers: Mapping[str, str], body: bytes) -> tuple[Arrival, Problem | None]:
+        """What is kept of it, and what its sender has to be told instead of 204."""
+        now = self.clock()
+        if (forged := self._forged(headers, body, now)) is not None:
+            refusal = Problem(401, "the callback's signature does not hold", forged)
+            return Arrival(job_id, body, f"refused: {forged}", None, now), refusal
+        try:
+            return Arrival(job_id, body, "understood", _storable(read_callback(body).status_word), now), None
+        except MalformedCallback as fault:
+            verdict = f"malformed: {fault}"
+            return Arrival(job_id, body, verdict, None, now), Problem(400, "the body is no callback of Kling", verdict)
+
+    def _forged(self, headers: Mapping[str, str], body: bytes, now: datetime) -> str | None:
+        """Why Kling's own signature does not hold; None where it does, or where there is nothing to hold it against.
+
+        Not every account signs, and whether older shapes are signed is not documented: a callback without a signature
+        has the token in its URL as proof, as all have.
+        """
+        if not self.webhook_secrets or "webhook-signature" not in headers:
+            return None
+        try:
+            verify_signature(headers, body, self.webhook_secrets, now.timestamp())
+        except BadSignature as fault:
+            return str(fault)
         return None
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    try:
-        verify_signature(headers, body, secrets, here.clock().timestamp())
-    except BadSignature as fault:
-        return str(fault)
-    return None
+
+
+def _storable(word: str) -> str:
+    """A status as a column of text takes it: JSON may hold what PostgreSQL does not, and any length."""
+    return word if word.isprintable() and len(word) <= _LONGEST_WORD else "(unreadable)"

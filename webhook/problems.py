@@ -22,7 +22,8 @@ from worker.accept import Refused
 log = logger(__name__)
 
 #: Seconds after which a caller may try again when the database could not be reached.
-_AGAIN_SECONDS = "5"
+AGAIN_SECONDS = "5"
+NO_DATABASE = "the database cannot be reached just now; nothing was stored, try again"
 
 
 class KlingProblem(Exception):
@@ -39,18 +40,34 @@ class KlingProblem(Exception):
 class Problem(Exception):
     """An error of our own routes (RFC 9457)."""
 
-    def __init__(self, status: int, title: str, detail: str = "", *, errors: Sequence[Mapping[str, str]] = ()) -> None:
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str = "",
+        *,
+        errors: Sequence[Mapping[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(title)
         self.status = status
         self.title = title
         self.detail = detail
         self.errors = errors  #: each fault with `field`, `rule` and `fix`
+        self.headers = headers or {}
 
 
 def envelope(data: Any, *, code: int = 0, message: str = "SUCCEED", status: int = 200) -> tuple[Response, int]:
     """Kling's answer around `data`; without `data` when that is None, as Kling's errors are."""
     body = {"code": code, "message": message, "request_id": str(uuid.uuid4())}
     return jsonify(body if data is None else {**body, "data": data}), status
+
+
+def problem(status: int, title: str, detail: str = "", errors: Sequence[Mapping[str, str]] = ()) -> dict[str, Any]:
+    """An RFC 9457 problem."""
+    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status}
+    body |= {"detail": detail} if detail else {}
+    return body | ({"errors": list(errors)} if errors else {})
 
 
 def install(app: Flask) -> None:
@@ -76,10 +93,7 @@ def _say(
     if speaks_kling():
         message = f"{title}: {detail}" if detail else title
         return envelope(None, code=code, message=message, status=status)
-    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status}
-    body |= {"detail": detail} if detail else {}
-    body |= {"errors": list(errors)} if errors else {}
-    answer = jsonify(body)
+    answer = jsonify(problem(status, title, detail, errors))
     answer.content_type = "application/problem+json"
     return answer, status
 
@@ -109,8 +123,8 @@ def _bad_body(fault: BadBody) -> tuple[Response, int]:
 
 def _no_database(fault: Exception) -> tuple[Response, int]:
     log.error("door.no_database", reason=type(fault).__name__)
-    answer, status = _say(503, 5001, "the database cannot be reached just now; nothing was stored, try again")
-    answer.headers["Retry-After"] = _AGAIN_SECONDS
+    answer, status = _say(503, 5001, NO_DATABASE)
+    answer.headers["Retry-After"] = AGAIN_SECONDS
     return answer, status
 
 

@@ -37,8 +37,8 @@ class Door:
 
     @cached_property
     def engine(self) -> Engine:
-        """The connections of this process."""
-        return make_engine(self.settings, application="reelhook-web")
+        """The connections of this process, but for the one of callbacks."""
+        return make_engine(self.settings, application="reelhook-web", connections=self.settings.database_pool_size - 1)
 
     @cached_property
     def store(self) -> Repository:
@@ -47,8 +47,19 @@ class Door:
 
     @cached_property
     def inbox(self) -> Inbox:
-        """The rows of callbacks."""
+        """The rows of callbacks, for those who read them."""
         return Inbox(self.engine)
+
+    @cached_property
+    def arrivals_engine(self) -> Engine:
+        """A connection for callbacks that nothing else may hold; a statement is one round trip."""
+        engine = make_engine(self.settings, application="reelhook-web", connections=1)
+        return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @cached_property
+    def arrivals(self) -> Inbox:
+        """The rows of callbacks, for those that come."""
+        return Inbox(self.arrivals_engine)
 
     @cached_property
     def keys(self) -> ApiKeys:

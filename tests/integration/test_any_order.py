@@ -35,7 +35,7 @@ from worker.kling.errors import ConcurrencyExceeded, InvalidParameter, ResourceM
 from worker.pipelines import Pipelines
 from worker.store.accounts import Accounts
 from worker.store.chains import After
-from worker.store.inbox import Inbox
+from worker.store.inbox import Arrival, Inbox
 from worker.store.outbox import Outbox
 from worker.store.repository import NewJob, Repository
 from worker.store.tables import jobs, metadata
@@ -184,7 +184,7 @@ class Life(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES), word=st.sampled_from(["processing", "succeed", "failed"]))
     def called_back(self, name: str, word: str) -> None:
         """A callback comes: true or forged, early, late or again."""
-        self.inbox.put(name, word.encode(), verdict="understood", status=word, now=self.clock())
+        self.inbox.put([Arrival(name, word.encode(), "understood", word, self.clock())])
         messages.send(self.queue, [messages.Message(messages.FOLLOW_UP, "follow_up", (name,))])
 
     @rule(name=st.sampled_from(NAMES))

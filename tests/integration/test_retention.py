@@ -13,7 +13,7 @@ from worker.jobs.machine import Event
 from worker.jobs.model import State
 from worker.store import retention as module
 from worker.store.attention import Attention
-from worker.store.inbox import Inbox
+from worker.store.inbox import Arrival, Inbox
 from worker.store.repository import NewJob, Repository
 from worker.store.retention import Retention
 from worker.store.tables import callbacks, deliveries, events, jobs, payloads
@@ -49,7 +49,7 @@ def test_what_ended_long_ago_expires_in_batches_and_its_id_stays(
     for number in range(8):
         led(store, f"old{number}", *RUN, Event.TASK_FAILED)
     led(store, "open", *RUN)
-    Inbox(engine).put("old0", b"{}", verdict="understood", status=None, now=MORNING)
+    Inbox(engine).put([Arrival("old0", b"{}", "understood", None, MORNING)])
     expire(retention=Retention(engine), attention=Attention(engine), days=DAYS, clock=clock)
 
     with engine.connect() as connection:

@@ -1,4 +1,5 @@
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -10,7 +11,7 @@ from tests.fakes import MORNING, FakeClock, a_file, race
 from worker.jobs.access import Caller
 from worker.jobs.machine import Event, Step
 from worker.jobs.model import Job, State
-from worker.store.inbox import Inbox
+from worker.store.inbox import Arrival, Inbox
 from worker.store.keys import ApiKeys
 from worker.store.migrate import is_current, migrate
 from worker.store.outbox import Attempt, Outbox
@@ -173,18 +174,34 @@ def test_whatever_a_provider_says_can_be_stored(engine: Engine, text_: str) -> N
 
 
 def test_a_hundred_equal_callbacks_are_one_row(engine: Engine) -> None:
-    """P5: repetitions are counted, not stored, however many come at once; one of them is new."""
+    """P5: repetitions are counted, not stored, however they come together; one of them is new."""
     store, inbox = Repository(engine), Inbox(engine)
     accepted(store)
-    seen = race(
-        *(lambda: inbox.put("a", b"{}", verdict="understood", status="succeed", now=MORNING) for _ in range(12))
-    )
-    for _ in range(88):
-        inbox.put("a", b"{}", verdict="understood", status="succeed", now=MORNING)
+    one = Arrival("a", b"{}", "understood", "succeed", MORNING)
+    seen = [is_new for told in race(*(lambda: inbox.put([one] * 5) for _ in range(12))) for is_new in told]
+    for _ in range(40):
+        seen += inbox.put([one])
 
-    assert 1 == sum(bool(is_new) for is_new in seen)
+    assert (1, 99) == (seen.count(True), seen.count(False))
     with engine.connect() as connection:
         assert [99] == list(connection.execute(select(callbacks.c.repeats)).scalars())
+
+
+def test_writes_about_the_same_jobs_in_any_order_go_through(engine: Engine) -> None:
+    """P5: two batches lock the rows that they share in one order, so that neither is refused for a deadlock."""
+    store, inbox = Repository(engine), Inbox(engine)
+    names = [f"job{number:02}" for number in range(20)]
+    for name in names:
+        accepted(store, name)
+
+    for turn in range(10):
+        at = MORNING - timedelta(minutes=turn + 1)  # each turn makes every job due earlier
+        batches = [
+            [Arrival(name, f"{turn} {step}".encode(), "understood", "succeed", at) for name in names[::step]]
+            for step in (1, -1)
+        ]
+        told = race(*(partial(inbox.put, batch) for batch in batches * 2))
+        assert [True] * 40 + [False] * 40 == sorted((is_new is True for one in told for is_new in one), reverse=True)
 
 
 def test_a_callback_makes_its_job_due(engine: Engine) -> None:
@@ -195,7 +212,7 @@ def test_a_callback_makes_its_job_due(engine: Engine) -> None:
     store.move(job, Event.SUBMIT_TAKEN, MORNING, due_at=later)
     assert [] == store.claim_due(MORNING, lease=LEASE, limit=10)
 
-    inbox.put("a", b"{}", verdict="understood", status="succeed", now=MORNING)
+    inbox.put([Arrival("a", b"{}", "understood", "succeed", MORNING)])
 
     assert ["a"] == [due.job_id for due in store.claim_due(MORNING, lease=LEASE, limit=10)]
 
@@ -205,13 +222,13 @@ def test_a_callback_for_an_ended_job_moves_nothing(engine: Engine) -> None:
     store, inbox = Repository(engine), Inbox(engine)
     led(store, accepted(store), *COPYING, Event.FILES_PROVEN)
 
-    assert inbox.put("a", b"{}", verdict="understood", status="succeed", now=MORNING)
+    assert [True] == inbox.put([Arrival("a", b"{}", "understood", "succeed", MORNING)])
     assert [] == store.claim_due(MORNING + timedelta(days=1), lease=LEASE, limit=10)
 
 
 def test_a_callback_for_an_unknown_job_is_not_stored(engine: Engine) -> None:
     """No job, no row."""
-    assert Inbox(engine).put("nobody", b"{}", verdict="understood", status=None, now=MORNING) is None
+    assert [None] == Inbox(engine).put([Arrival("nobody", b"{}", "understood", None, MORNING)])
 
 
 def test_a_delivery_is_in_one_pair_of_hands(engine: Engine) -> None:

@@ -1,0 +1,91 @@
+"""`python -m webhook.serve`: the door on a port, in as many processes as WEB_CONCURRENCY says.
+
+SIGTERM and SIGINT, once or many times, to one process or to all, let what is under way end within the grace period.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from types import FrameType
+
+import uvicorn
+
+from infra.settings import BadSettings, Settings, load
+from webhook.app import create_app
+from webhook.entrance import Entrance
+from webhook.patience import PatientProtocol
+from webhook.supervisor import Supervisor
+
+#: Routers keep idle connections for 90 s; a shorter patience here makes them race a closing socket.
+_KEEP_ALIVE_SECONDS = 100
+#: Seconds that are left to a platform between our end and its SIGKILL.
+_SPARE_SECONDS = 8
+_BACKLOG = 2048
+
+
+class GracefulServer(uvicorn.Server):
+    """In no more of a hurry because it is asked twice: uvicorn drops everything at a second SIGINT."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal came."""
+        if not self.should_exit:
+            super().handle_exit(sig, frame)
+
+
+def server(settings: Settings, entrance: Entrance) -> GracefulServer:
+    """What serves the door in this process. Our own lines are the only log of what came."""
+    return GracefulServer(
+        uvicorn.Config(
+            entrance,
+            http=PatientProtocol,
+            ws="none",
+            lifespan="off",
+            loop="uvloop",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=max(settings.shutdown_grace_seconds - _SPARE_SECONDS, 2),
+        )
+    )
+
+
+def main(arguments: list[str]) -> None:
+    """Serve until a signal comes. Arguments, for a process of several: the listening socket and the lifeline."""
+    settings = _settings()
+    if not arguments and settings.web_concurrency > 1:
+        words = [sys.executable, "-m", "webhook.serve"]
+        sys.exit(Supervisor(words, _listening(settings), settings.web_concurrency).run())
+    if arguments:
+        listening = socket.socket(fileno=int(arguments[0]))
+        threading.Thread(target=_outlive_nobody, args=(int(arguments[1]),), daemon=True).start()
+    else:
+        listening = _listening(settings)
+    server(settings, Entrance(create_app(settings), settings)).run([listening])
+
+
+def _listening(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+
+
+def _outlive_nobody(lifeline: int) -> None:
+    """The supervisor holds the other end: when it is gone, however it went, nobody would replace us or stop us."""
+    os.read(lifeline, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _settings() -> Settings:
+    try:
+        return load()
+    except BadSettings as fault:
+        sys.exit(str(fault))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
