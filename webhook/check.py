@@ -13,7 +13,8 @@ from rich.text import Text
 
 from webhook.bodies import BadBody, parse_object
 from worker.inputs import Inputs
-from worker.jobs.references import without
+from worker.jobs.references import BadReference, without
+from worker.kling.earlier import named
 from worker.kling.evaluate import RULES, Verdict, evaluate
 from worker.kling.rule import Fault
 
@@ -22,11 +23,16 @@ def judge(family: str, body: bytes, *, gateway: str, edition: str | None, strict
     """The verdict on the request in `body`, whatever bytes it is. Raises what `evaluate` raises for unknown names."""
     by = partial(evaluate, family, gateway=gateway, edition=edition, strict=strict)
     try:
-        request = without(parse_object(body))
+        asked = parse_object(body)
     except BadBody as problem:
         fault = Fault("body", "R003", f"{len(body)} bytes", str(problem), "DOC Ce")
         return by({})._replace(faults=(fault,), warnings=())
-    verdict = by(request)
+    verdict = by(without(asked))
+    try:
+        named(family, asked)
+    except BadReference as problem:
+        fault = Fault("after", "earlier jobs", "what it names", str(problem), "Reelhook")
+        return verdict._replace(faults=(*verdict.faults, fault))
     media = Inputs(None, None).faults(family, verdict.request, edition=verdict.edition) if verdict.accepted else []
     return verdict._replace(faults=(*verdict.faults, *media))
 

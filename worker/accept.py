@@ -17,9 +17,10 @@ from worker.inputs import Inputs
 from worker.jobs.model import Job
 from worker.jobs.references import BadReference, without
 from worker.kling import catalog
+from worker.kling.earlier import named
 from worker.kling.evaluate import Verdict, evaluate
 from worker.kling.gateways import Account
-from worker.pipelines import Pipelines, after, named
+from worker.pipelines import Pipelines, after
 from worker.ports import Clock
 from worker.store.chains import EarlierEnded
 from worker.store.repository import NewJob, Repository

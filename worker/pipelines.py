@@ -13,12 +13,13 @@ from worker.inputs import Inputs
 from worker.jobs import references, retry
 from worker.jobs.machine import Event
 from worker.jobs.model import Job, ResultFile, State
-from worker.jobs.references import SCHEME, BadReference, Reference
+from worker.jobs.references import SCHEME, BadReference
 from worker.kling import catalog
+from worker.kling.earlier import Named, named
 from worker.kling.evaluate import Verdict, evaluate
 from worker.kling.gateways import Account
 from worker.kling.media import ID_KINDS, Place, id_unfit, kind_at
-from worker.kling.strings import mapped, strings
+from worker.kling.strings import mapped
 from worker.provider import decode
 from worker.store.chains import BAD_ENDS, After
 from worker.store.repository import Moved, Repository
@@ -30,36 +31,6 @@ _LOOK = timedelta(minutes=10)
 _LONGEST_REASON = 1000
 #: Days after which Kling deletes results and their ids. Source: spec section 9.
 DELETED_DAYS = 30
-
-
-@dataclass(frozen=True)
-class Named:
-    """What a request names of earlier jobs."""
-
-    family: str  #: of the request
-    jobs: tuple[str, ...]  #: by our ids or the caller's
-    parts: Mapping[str, Reference]  #: by the field that they stand in
-
-
-def named(family: str, body: Mapping[str, Any]) -> Named | None:
-    """What a request names of earlier jobs; None for most. Raises `BadReference` with every fault."""
-    parts, faults = {}, []
-    for field, text in strings(references.without(body)):
-        if text.startswith(SCHEME):
-            try:
-                parts[field] = references.parse(text)
-            except BadReference as fault:
-                faults.append(f"{field}: {fault}")
-            else:
-                if kind_at(family, field) is None:
-                    faults.append(f"{field}: takes nothing that a job made")
-    after = references.names(body.get(references.FIELD))
-    jobs = tuple(dict.fromkeys([*after, *(part.name for part in parts.values())]))
-    if len(jobs) > references.MOST_EARLIER:
-        faults.append(f"{references.FIELD}: at most {references.MOST_EARLIER} jobs may be named, found {len(jobs)}")
-    if faults:
-        raise BadReference("; ".join(faults))
-    return Named(family, jobs, parts) if jobs else None
 
 
 def after(jobs: Mapping[str, Job], *, judged: bool) -> After:
@@ -188,7 +159,7 @@ class Pipelines:
                 job = jobs[part.name]
                 picked = references.pick(part, files[job.id])
                 if picked is None:
-                    faults.append(f"{field}: job {part.name!r} made no such thing")
+                    faults.append(f"{field}: job {part.name!r} has no {part.path}")
                     continue
                 value, file = picked
                 values[field] = f"{job.id}: {value}"

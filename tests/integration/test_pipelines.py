@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -73,17 +72,6 @@ def shown(home: House, job: str) -> dict[str, Any]:
 def cancel(home: House, job: str) -> int:
     """Ask for the end of a job; the status of the answer."""
     return requests.post(f"{home.url}/api/jobs/{job}/cancel", headers=home.headers, timeout=10).status_code
-
-
-def only(home: House, job: str) -> None:
-    """Take one job to its archive, and leave all others where they are."""
-    end = time.monotonic() + 30
-    while home.state(job) is not State.ARCHIVED and time.monotonic() < end:
-        home.sweep()
-        while home.queue.sent:
-            message = home.queue.sent.pop(0)
-            if message[2] == (job,):
-                home.run(message)
 
 
 def on(home: House, account: str, path: str, **body: Any) -> requests.Response:
@@ -267,7 +255,7 @@ def test_a_file_that_is_gone_fails_the_job(home: House) -> None:
     refused = home.post({"image": f"reelhook://{first}/files/0", "prompt": "x"}, I2V).json()
 
     assert "image: is no longer in the bucket" in refused["message"]
-    assert [State.FAILED] == home.until_end(second, hurry=2)
+    assert [State.FAILED] == home.until_end(second, hurry=5)
     assert "is no longer in the bucket" in shown(home, second)["error"]["message"]
     assert second not in home.creates()
 

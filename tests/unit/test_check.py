@@ -44,6 +44,17 @@ def test_a_refused_request_exits_1_and_names_every_fault() -> None:
     ]
 
 
+def test_what_stands_on_earlier_jobs_is_checked_too() -> None:
+    """Without asking whether they exist: a reference that can't be, or can't stand there, is a fault."""
+    body = {"prompt": "x", "image": "reelhook://cat/files/0", "after": ["dog"]}
+
+    assert 0 == check("videos/image2video", "--strict", body=body).exit_code
+    for wrong in ({"image": "reelhook://cat/7"}, {"model_name": "reelhook://cat/files/0"}, {"after": 7}):
+        result = check("videos/image2video", body={**body, **wrong})
+        assert 1 == result.exit_code
+        assert next(iter(wrong)) in result.output
+
+
 def test_json_is_for_other_programs() -> None:
     """Verdict, faults with all their parts, warnings, units."""
     shown = json.loads(check("omni-video", "--json", body={**GOOD, "mode": "best", "duration": 5}).output)

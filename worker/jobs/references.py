@@ -50,6 +50,11 @@ class Reference:
     ordinal: int = 0  #: place in the provider's list of outputs, from 0
 
     @property
+    def path(self) -> str:
+        """As it stands behind the job."""
+        return f"files/{self.ordinal}" if self.part == "files" else self.part
+
+    @property
     def is_id(self) -> bool:
         """Whether it stands for an id that only the provider's account knows."""
         return self.part.endswith("_id")

@@ -72,7 +72,7 @@ class Chains:
         """
         states = select(jobs.c.state).where(jobs.c.id.in_(_before(job_id)))
         with self._engine.begin() as connection:
-            connection.execute(select(jobs.c.id).where(jobs.c.id == job_id).with_for_update())
+            connection.execute(select(jobs.c.id).where(jobs.c.id == job_id).with_for_update(key_share=True))
             found = set(connection.execute(states).scalars())
             if found - {State.ARCHIVED} and not found & BAD_ENDS:
                 connection.execute(
@@ -115,11 +115,11 @@ def join(connection: Connection, job_id: str, after: After) -> None:
     """
     ids = set(after.ids.values())
     locked = select(jobs.c.id, jobs.c.state).where(jobs.c.id.in_(ids)).order_by(jobs.c.depth, jobs.c.id)
-    states = {row.id: State(row.state) for row in connection.execute(locked.with_for_update())}
+    states = {row.id: State(row.state) for row in connection.execute(locked.with_for_update(key_share=True))}
     for name, earlier in after.ids.items():
         if states[earlier] in BAD_ENDS:
             raise EarlierEnded(name, states[earlier])
-    connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(awaited=True))
+    connection.execute(update(jobs).where(jobs.c.id.in_(ids), ~jobs.c.awaited).values(awaited=True))
     rows = [
         {"job_id": job_id, "name": name, "after_id": earlier, "judged": after.judged}
         for name, earlier in after.ids.items()
