@@ -262,6 +262,9 @@ class Settings(BaseModel):
     shutdown_grace_seconds: int = Field(30, ge=5, le=900, validation_alias="SHUTDOWN_GRACE_SECONDS")
     #: Seconds between two sweeps of what is due.
     sweep_seconds: float = Field(3, gt=0, le=300, validation_alias="SWEEP_SECONDS")
+    #: So often in a row may the work on a job end its process before the job is given up and shown as set aside. Its
+    #: pauses double from 20 seconds to an hour: with 8 that takes about an hour and a half.
+    deaths_until_set_aside: int = Field(8, ge=1, le=100, validation_alias="DEATHS_UNTIL_SET_ASIDE")
     #: Days that payloads, callbacks and timelines of ended jobs are kept. Ids and proven files stay for ever.
     retention_days: int = Field(30, ge=1, le=3650, validation_alias="RETENTION_DAYS")
     #: Web processes and children of the worker, as the Procfile starts them; `reelhook doctor` counts by these.

@@ -37,6 +37,7 @@ from worker.services import Services
 from worker.store.tables import deliveries
 from worker.tasks.announce import Announcer, Ways
 from worker.tasks.archive import archive
+from worker.tasks.begin import Begin
 from worker.tasks.follow_up import follow_up
 from worker.tasks.submit import submit
 from worker.tasks.sweep import sweep
@@ -108,7 +109,8 @@ class House:
     def run(self, message: tuple[str, str, tuple[str, ...]]) -> None:
         """Do one message's work, as a worker would."""
         s, clock, (task, _, args) = self.services, self.clock, message
-        rows: Any = {"store": s.store, "queue": self.queue, "clock": clock}
+        begin = Begin(s.store, s.aside, self.queue, clock)
+        rows: Any = {"begin": begin, "store": s.store, "queue": self.queue, "clock": clock}
         verbs: dict[str, Callable[..., None]] = {
             messages.SUBMIT: lambda job: submit(
                 job, accounts=s.accounts, provider=s.provider, pipelines=s.pipelines, **rows

@@ -158,7 +158,7 @@ def callback_health(days: int) -> None:
 @main.command("set-aside")
 @click.option("--limit", default=20, show_default=True, help="How many of the newest.")
 def show_set_aside(limit: int) -> None:
-    """Show messages from other apps that could not become jobs, and why."""
+    """Show messages from other apps that could not become jobs, jobs that end every process that works on them; why."""
     for one in Aside(Context().engine).newest(limit):
         click.echo(f"{one.at:%Y-%m-%d %H:%M:%S}  {one.task}  {one.reason}")
         click.echo(f"    {one.message.decode(errors='replace')[:500]}")

@@ -16,10 +16,11 @@ from infra import log
 from infra.queue import make_celery
 from infra.settings import BadSettings, load
 from worker import messages
-from worker.services import PerProcess, accounts, now
+from worker.services import PerProcess, Services, accounts, now
 from worker.tasks.announce import Announcer, Ways
 from worker.tasks.archive import archive
 from worker.tasks.attend import attend
+from worker.tasks.begin import Begin
 from worker.tasks.expire import expire
 from worker.tasks.follow_up import follow_up
 from worker.tasks.request import request
@@ -51,6 +52,10 @@ app.conf.beat_schedule = {
 services = PerProcess(settings, app)
 
 
+def _begin(s: Services) -> Begin:
+    return Begin(s.store, s.aside, s.queue, now, settings.deaths_until_set_aside)
+
+
 @app.task(name=messages.REQUEST)
 def _request(*args: Any, **kwargs: Any) -> None:
     s = services()
@@ -61,20 +66,29 @@ def _request(*args: Any, **kwargs: Any) -> None:
 def _submit(job_id: str) -> None:
     s = services()
     submit(
-        job_id, store=s.store, accounts=s.accounts, provider=s.provider, pipelines=s.pipelines, queue=s.queue, clock=now
+        job_id,
+        begin=_begin(s),
+        store=s.store,
+        accounts=s.accounts,
+        provider=s.provider,
+        pipelines=s.pipelines,
+        queue=s.queue,
+        clock=now,
     )
 
 
 @app.task(name=messages.FOLLOW_UP)
 def _follow_up(job_id: str) -> None:
     s = services()
-    follow_up(job_id, store=s.store, accounts=s.accounts, provider=s.provider, queue=s.queue, clock=now)
+    follow_up(
+        job_id, begin=_begin(s), store=s.store, accounts=s.accounts, provider=s.provider, queue=s.queue, clock=now
+    )
 
 
 @app.task(name=messages.ARCHIVE)
 def _archive(job_id: str) -> None:
     s = services()
-    archive(job_id, store=s.store, provider=s.provider, copier=s.copier, queue=s.queue, clock=now)
+    archive(job_id, begin=_begin(s), store=s.store, provider=s.provider, copier=s.copier, queue=s.queue, clock=now)
 
 
 @app.task(name=messages.ANNOUNCE)

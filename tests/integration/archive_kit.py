@@ -23,8 +23,10 @@ from worker.jobs.model import Job, ResultFile, State
 from worker.kling.wire import Output, Task, TaskStatus
 from worker.provider import Provider
 from worker.services import Services
+from worker.store.aside import Aside
 from worker.store.repository import NewJob, Repository
 from worker.tasks.archive import archive
+from worker.tasks.begin import Begin
 
 
 def film(seconds: int = 1) -> bytes:
@@ -79,6 +81,7 @@ class Yard:
     bucket: ObjectStore
     copier: Copier
     provider: FakeProvider
+    aside: Aside
     queue: FakeQueue = field(default_factory=FakeQueue)
     clock: FakeClock = field(default_factory=FakeClock)
     job_id: str = "01job"
@@ -87,6 +90,7 @@ class Yard:
         """One task, as a worker would do it."""
         archive(
             self.job_id,
+            begin=Begin(self.store, self.aside, self.queue, self.clock),
             store=self.store,
             provider=cast("Provider", self.provider),
             copier=self.copier,
@@ -141,7 +145,7 @@ def yard(settings: Settings, engine: Engine, outputs: Sequence[Output], **change
         bucket.delete(key)
     for pending in bucket.pending():
         bucket.abort(pending.key, pending.upload_id)
-    made = Yard(store, bucket, replace(services.copier, **changes), FakeProvider(list(outputs)))
+    made = Yard(store, bucket, replace(services.copier, **changes), FakeProvider(list(outputs)), Aside(engine))
     copying_job(made)
     yield made
 

@@ -34,11 +34,13 @@ from worker.kling.answers import Task, TaskStatus
 from worker.kling.errors import ConcurrencyExceeded, InvalidParameter, ResourceMissing, ServerError
 from worker.pipelines import Pipelines
 from worker.store.accounts import Accounts
+from worker.store.aside import Aside
 from worker.store.chains import After
 from worker.store.inbox import Arrival, Inbox
 from worker.store.outbox import Outbox
 from worker.store.repository import NewJob, Repository
 from worker.store.tables import jobs, metadata
+from worker.tasks.begin import Begin
 from worker.tasks.follow_up import follow_up
 from worker.tasks.submit import submit
 from worker.tasks.sweep import sweep
@@ -198,7 +200,8 @@ class Life(RuleBasedStateMachine):
     def work(self, message: tuple[str, str, tuple[Any, ...]]) -> None:
         """What a worker does with a message; archiving is taken as done."""
         task, _, args = message
-        rows: Any = {"store": self.store, "queue": self.queue, "clock": self.clock}
+        begin = Begin(self.store, Aside(self.engine), self.queue, self.clock)
+        rows: Any = {"begin": begin, "store": self.store, "queue": self.queue, "clock": self.clock}
         asked: Any = {"accounts": self.accounts, "provider": self.provider}
         pipelines = Pipelines(self.store, Inputs(None, None), {}, None)
         verbs: dict[str, Callable[[str], None]] = {

@@ -47,6 +47,7 @@ class Job:
     deferrals: int  #: how often it surely reached nobody and was put off
     lookups: int  #: how often it was looked up in a row without being found
     archive_attempts: int
+    begun: int  #: how often in a row a step was begun of which nothing was heard yet
     error_code: str | None
     error_message: str | None
     expected_units: str | None  #: what the price table says, a decimal

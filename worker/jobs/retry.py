@@ -24,6 +24,12 @@ ARCHIVE_AGAIN = (2, 5, 15, 60, 300, 900, 3600, 21600, 86400)
 DELIVER_AGAIN = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
 #: After which a delivery is given up though a receiver that rests left its schedule unused.
 DELIVER_HOURS = 96
+#: So often in a row may a step be begun of which nothing was heard again: its process died each time.
+DEATHS = 8
+#: Seconds until such a step is begun again, doubled each time, and their upper bound. With `DEATHS` about an hour and
+#: a half: a bad deploy that kills every worker is noticed before the jobs that it kills are given up.
+DEATH_PAUSE = 20
+DEATH_LONGEST_PAUSE = 3600
 #: A `Retry-After` from outside counts up to this many seconds.
 LONGEST_RETRY_AFTER = 3600
 #: So many answers "no such task" in a row mean that the provider lost a task that it had.

@@ -18,6 +18,7 @@ from worker.jobs.events import ATTENTION, REASONS, STATES, inner
 from worker.jobs.machine import DUE_STEP, Event, Step, move
 from worker.jobs.model import ENDS, Job, ResultFile, State
 from worker.store.accounts import HOLDING, wake
+from worker.store.beginnings import HEARD, beginning, begun
 from worker.store.chains import After, Chains, join, wake_later
 from worker.store.rows import JOB_COLUMNS, job_of
 from worker.store.tables import callbacks, events, files, jobs, payloads, transfers
@@ -241,6 +242,7 @@ class Repository:
             "due_at": None if ended else due_at or now,
             "lease_owner": None,
             "lease_until": None,
+            **HEARD,
         }
         with self._engine.begin() as connection:
             if gate:
@@ -268,11 +270,19 @@ class Repository:
         """Say when `job` wants attention next, without moving it. False when somebody moved it meanwhile."""
         with self._engine.begin() as connection:
             done = connection.execute(
-                update(jobs).where(jobs.c.id == job.id, jobs.c.version == job.version).values(due_at=due_at, **changes)
+                update(jobs)
+                .where(jobs.c.id == job.id, jobs.c.version == job.version)
+                .values(due_at=due_at, **{**HEARD, **changes})
             )
             if answer is not None and done.rowcount:
                 connection.execute(update(payloads).where(payloads.c.job_id == job.id).values(answer=answer))
             return done.rowcount == 1
+
+    def begin(self, job_id: str, step: Step, now: datetime) -> Job | None:
+        """The job, if it wants `step`, after writing down that it was begun; every other word of it takes that back."""
+        with self._engine.begin() as connection:
+            row = connection.execute(beginning(job_id, step, now).returning(*JOB_COLUMNS)).one_or_none()
+        return job_of(row) if row else None
 
     def claim_due(self, now: datetime, *, lease: timedelta, limit: int) -> list[Due]:
         """Jobs that want attention, each for one sweep only: due again after `lease` unless work moves that."""
@@ -302,7 +312,7 @@ class Repository:
                     jobs.c.state == State.COPYING,
                     or_(jobs.c.lease_until.is_(None), jobs.c.lease_until <= now, jobs.c.lease_owner == owner),
                 )
-                .values(lease_owner=owner, lease_until=until, due_at=until)
+                .values(lease_owner=owner, lease_until=until, due_at=until, **begun(now))
                 .returning(*JOB_COLUMNS)
             ).one_or_none()
         return job_of(row) if row else None
@@ -316,7 +326,12 @@ class Repository:
             done = connection.execute(
                 update(jobs)
                 .where(jobs.c.id == job_id, jobs.c.lease_owner == owner, jobs.c.state == State.COPYING)
-                .values(lease_until=until, due_at=until, bytes_copied=copied, bytes_total=total)
+                .values(
+                    lease_until=until,
+                    due_at=func.greatest(jobs.c.due_at, until),
+                    bytes_copied=copied,
+                    bytes_total=total,
+                )
             )
             return done.rowcount == 1
 
@@ -326,7 +341,7 @@ class Repository:
             connection.execute(
                 update(jobs)
                 .where(jobs.c.id == job_id, jobs.c.lease_owner == owner)
-                .values(lease_owner=None, lease_until=None, due_at=due_at, **changes)
+                .values(lease_owner=None, lease_until=None, due_at=due_at, **HEARD, **changes)
             )
 
     def add_file(self, job_id: str, file: ResultFile, now: datetime) -> None:

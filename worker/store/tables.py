@@ -69,6 +69,9 @@ jobs = Table(
     _count("deferrals"),
     _count("lookups"),
     _count("archive_attempts"),
+    #: Beginnings of a step of which nothing was heard yet, and the last one: `worker.tasks.begin`.
+    _count("begun"),
+    Column("begun_at", _MOMENT),
     Column("error_code", Text),
     Column("error_message", Text),
     Column("expected_units", Text),

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from worker.jobs.model import State
 from worker.jobs.transfer import Transfer
+from worker.store.beginnings import later
 from worker.store.tables import jobs, transfers
 
 _COLUMNS = [transfers.c[field.name] for field in fields(Transfer)]
@@ -34,7 +35,7 @@ class Transfers:
             held = connection.execute(
                 update(jobs)
                 .where(jobs.c.id == job_id, jobs.c.lease_owner == owner, jobs.c.state == State.COPYING)
-                .values(lease_until=now + length, due_at=now + length)
+                .values(lease_until=now + length, due_at=later(now + length))
             )
             if held.rowcount != 1:
                 return False

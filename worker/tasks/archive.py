@@ -24,6 +24,7 @@ from worker.provider import Provider, decode
 from worker.sender import SliceOver
 from worker.source import LeaseLost, Unproven
 from worker.store.repository import Moved, Repository
+from worker.tasks.begin import Begin
 
 log = logger(__name__)
 
@@ -33,7 +34,16 @@ LEASE = timedelta(seconds=20)
 _SIGN_SECONDS = 1.0
 
 
-def archive(job_id: str, *, store: Repository, provider: Provider, copier: Copier, queue: Queue, clock: Clock) -> None:
+def archive(
+    job_id: str,
+    *,
+    begin: Begin,
+    store: Repository,
+    provider: Provider,
+    copier: Copier,
+    queue: Queue,
+    clock: Clock,
+) -> None:
     """Archive a job whose task succeeded. Does nothing while somebody else does, or in any other state."""
     until = monotonic() + copier.slice_seconds
     owner = uuid.uuid4().hex
@@ -41,6 +51,10 @@ def archive(job_id: str, *, store: Repository, provider: Provider, copier: Copie
     if job is None:
         return
     book = _Book(job.id, owner, store=store, clock=clock)
+    if job.begun > begin.most:
+        _clear(job, book, store=store, copier=copier)
+    if not begin.may(job):
+        return
     try:
         task = _task(job, store=store, provider=provider, clock=clock)
         files = _copy_all(job, task, book, store=store, copier=copier, clock=clock, until=until)
@@ -171,14 +185,19 @@ def _failed(
         _again(job, book.owner, str(fault), store=store, clock=clock, counts=counts, wait=wait)
         return None
     log.error("archive.given_up", job=job.id, attempts=attempts, reason=str(fault))
+    _clear(job, book, store=store, copier=copier)
+    changes = {"archive_attempts": attempts, "error_code": "unprovable", "error_message": str(fault)}
+    return store.move(job, Event.TASK_LOST if gone else Event.FILES_UNPROVABLE, clock(), changes=changes)
+
+
+def _clear(job: Job, book: _Book, *, store: Repository, copier: Copier) -> None:
+    """Leave nothing under way of a job that is given up."""
     try:
         for transfer in store.transfers.of(job.id):
             copier.clear(transfer)
             book.drop(transfer)
     except (StoreError, LeaseLost) as reason:
         log.warning("archive.not_cleared", job=job.id, reason=str(reason))
-    changes = {"archive_attempts": attempts, "error_code": "unprovable", "error_message": str(fault)}
-    return store.move(job, Event.TASK_LOST if gone else Event.FILES_UNPROVABLE, clock(), changes=changes)
 
 
 def _again(

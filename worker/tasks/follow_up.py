@@ -12,7 +12,7 @@ from infra.http import HttpError
 from infra.log import logger
 from worker import messages
 from worker.jobs import retry
-from worker.jobs.machine import Event
+from worker.jobs.machine import Event, Step
 from worker.jobs.model import Job, State
 from worker.kling.errors import KlingError, ResourceMissing
 from worker.kling.wire import Task, TaskStatus
@@ -20,17 +20,25 @@ from worker.ports import Clock, Queue
 from worker.provider import Provider, decode
 from worker.store.accounts import Accounts
 from worker.store.repository import Moved, Repository
+from worker.tasks.begin import Begin
 from worker.tasks.submit import taken
 
 log = logger(__name__)
 
 
 def follow_up(
-    job_id: str, *, store: Repository, accounts: Accounts, provider: Provider, queue: Queue, clock: Clock
+    job_id: str,
+    *,
+    begin: Begin,
+    store: Repository,
+    accounts: Accounts,
+    provider: Provider,
+    queue: Queue,
+    clock: Clock,
 ) -> None:
     """Re-read the task of a job that was, or may have been, submitted. Does nothing for any other."""
-    job = store.get(job_id)
-    if job is None or not _may_have_a_task(job):
+    job = begin(job_id, Step.FOLLOW_UP)
+    if job is None:
         return
     try:
         task, answer = provider.query(job, clock())
@@ -44,10 +52,6 @@ def follow_up(
     if moved:
         log.info("job.moved", job=job.id, state=moved.job.state)
         messages.send(queue, messages.after(job.id, moved.step, moved.deliveries, moved.woken))
-
-
-def _may_have_a_task(job: Job) -> bool:
-    return job.state in {State.SUBMITTING, State.RUNNING} or (job.state is State.ACCEPTED and job.submissions > 0)
 
 
 def _told(

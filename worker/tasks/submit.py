@@ -22,6 +22,7 @@ from worker.ports import Clock, Queue
 from worker.provider import Provider, decode
 from worker.store.accounts import Accounts, NotAdmitted
 from worker.store.repository import Moved, Repository
+from worker.tasks.begin import Begin
 
 log = logger(__name__)
 
@@ -34,6 +35,7 @@ _VANISHED_SECONDS = 5
 def submit(
     job_id: str,
     *,
+    begin: Begin,
     store: Repository,
     accounts: Accounts,
     provider: Provider,
@@ -42,13 +44,8 @@ def submit(
     clock: Clock,
 ) -> None:
     """Submit an accepted job, or one that waits for others no longer. Does nothing for a job in any other state."""
-    job = store.get(job_id)
-    if job is not None and job.state is State.WAITING:
-        settled = pipelines.settle(job, clock())
-        if settled and settled.step is not Step.SUBMIT:
-            messages.send(queue, _next(settled))
-        job = settled.job if settled else None
-    if job is None or job.state is not State.ACCEPTED:
+    job = begin(job_id, Step.SUBMIT) or _waited(job_id, store=store, pipelines=pipelines, queue=queue, clock=clock)
+    if job is None:
         return
     if (
         job.submissions
@@ -64,6 +61,15 @@ def submit(
     body = pipelines.bound(begun.job, decode(request))
     moved = _create(begun.job, body, store=store, accounts=accounts, provider=provider, clock=clock)
     messages.send(queue, _next(moved))
+
+
+def _waited(job_id: str, *, store: Repository, pipelines: Pipelines, queue: Queue, clock: Clock) -> Job | None:
+    """A job that waited for others, once it may be submitted."""
+    job = store.get(job_id)
+    settled = pipelines.settle(job, clock()) if job and job.state is State.WAITING else None
+    if settled and settled.step is not Step.SUBMIT:
+        messages.send(queue, _next(settled))
+    return settled.job if settled and settled.job.state is State.ACCEPTED else None
 
 
 def _begin(job: Job, *, store: Repository, accounts: Accounts, provider: Provider, now: datetime) -> Moved | None:
