@@ -72,7 +72,7 @@ class ObjectStore:
         self.bucket = settings.s3_bucket
         session = boto3.session.Session()
         self._client = _client(session, settings, settings.s3_endpoint_url)
-        # A body that streams can't be sent twice, so here nothing is tried again behind our back.
+        # A body that can't go back to its beginning can't be sent twice: nothing is tried again behind our back.
         self._streams = _client(session, settings, settings.s3_endpoint_url, attempts=1)
         public = settings.s3_public_endpoint_url
         self._signer = _client(session, settings, public) if public else self._client
@@ -92,8 +92,8 @@ class ObjectStore:
         what = self._label(content_type, filename, metadata)
         with _named("put"):
             sent: Any = body  # the stubs ask for a whole file; read() is all that is used
-            answer = self._streams.put_object(Bucket=self.bucket, Key=key, Body=sent, ContentLength=length, **what)
-            return answer["ETag"]
+            client = self._for(body)
+            return client.put_object(Bucket=self.bucket, Key=key, Body=sent, ContentLength=length, **what)["ETag"]
 
     def head(self, key: str) -> Stored | None:
         """What is stored under `key`; None when nothing is."""
@@ -158,7 +158,7 @@ class ObjectStore:
         """Send part `number` (from 1) of `length` bytes while they come; its ETag. Sent again, it takes its place."""
         with _named("part"):
             sent: Any = body
-            answer = self._streams.upload_part(
+            answer = self._for(body).upload_part(
                 Bucket=self.bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=sent, ContentLength=length
             )
             return answer["ETag"]
@@ -204,6 +204,9 @@ class ObjectStore:
         sent: Any = list(rules)
         with _named("lifecycle"):
             self._client.put_bucket_lifecycle_configuration(Bucket=self.bucket, LifecycleConfiguration={"Rules": sent})
+
+    def _for(self, body: Body) -> S3Client:
+        return self._client if hasattr(body, "seek") else self._streams
 
     def _label(self, content_type: str, filename: str, metadata: Mapping[str, str]) -> dict[str, Any]:
         disposition = f'inline; filename="{filename}"'

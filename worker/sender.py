@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from io import BytesIO
 from time import monotonic
 from typing import Any, Protocol
 
@@ -19,6 +18,7 @@ from worker import ports
 from worker.jobs.transfer import Transfer
 from worker.pipe import Mark, Part, Pipe
 from worker.source import Body, Source
+from worker.tape import HELD_BYTES, Held
 
 #: Bytes of the shortest part, and of the largest file that goes in one piece; above S3's least of 5 MiB.
 PART_BYTES = 16 * 2**20
@@ -26,9 +26,6 @@ PART_BYTES = 16 * 2**20
 LONGEST_PART = 64 * 2**20
 #: So many parts a file has about, where the limits allow: each costs a round trip, and a row.
 _PARTS = 8
-#: Bytes of the largest file that is held in memory before it leaves, so that its metadata can carry its SHA-256; and of
-#: a part of a file whose length nobody said, because a part must say its own.
-HELD_BYTES = 8 * 2**20
 _KEPT_DIGESTS = 64
 #: Seconds between two looks at how far a part is.
 _LOOK = 0.5
@@ -84,9 +81,9 @@ class Sender:
                 at = replace(at, upload_id=self.bucket.begin(at.key, **label(None)))
                 ledger.save(at)
             return self._in_parts(source, at, ledger, until)
-        if source.length > HELD_BYTES:
-            return self._as_it_comes(source, at, label(None))
-        return self._held(source, at, label)
+        if source.tape.whole:
+            return self._held(source, at, label)
+        return self._as_it_comes(source, at, label(None))
 
     def kept_digest(self, at: Transfer) -> Any:
         """The running hash of what was sent by this process, if it was this one."""
@@ -117,19 +114,19 @@ class Sender:
 
     # --- whole --------------------------------------------------------------------------------------------------
     def _held(self, source: Source, at: Transfer, label: Label) -> Sent:
-        held = _read_all(Body(source))
+        body = Body(source)
+        while body.read():
+            pass
         digest = source.digest.hexdigest()
-        etag = self.bucket.put(at.key, held, **label(digest))
-        whole = replace(at, size=source.size, crc32=source.crc32, sha256=digest, whole=True)
-        return Sent(whole, etag, lambda start, count: held[start : start + count])
+        etag = self.bucket.put_stream(at.key, Held(source.tape.pieces), source.size, **label(digest))
+        return Sent(replace(at, size=source.size, sha256=digest, whole=True), etag, source.tape.read)
 
     def _as_it_comes(self, source: Source, at: Transfer, label: dict[str, Any]) -> Sent:
         assert source.length is not None
         with _of(source):
             etag = self.bucket.put_stream(at.key, Body(source), source.length, **label)
         digest = source.digest.hexdigest()
-        whole = replace(at, size=source.size, crc32=source.crc32, sha256=digest, whole=True)
-        return Sent(whole, etag, source.tape.read)
+        return Sent(replace(at, size=source.size, sha256=digest, whole=True), etag, source.tape.read)
 
     # --- in parts -----------------------------------------------------------------------------------------------
     def _in_parts(self, source: Source, at: Transfer, ledger: Ledger, until: float) -> Sent:
@@ -156,8 +153,8 @@ class Sender:
         with _of(source):
             if source.length is not None:
                 return self.bucket.put_part(at.key, at.upload_id, number, part, part.length)
-            held = _read_all(part)
-            return self.bucket.put_part(at.key, at.upload_id, number, BytesIO(held), len(held))
+            pieces = list(iter(part.read, b""))
+            return self.bucket.put_part(at.key, at.upload_id, number, Held(pieces), sum(map(len, pieces)))
 
     def _written(
         self, at: Transfer, sent: _UnderWay, source: Source, ledger: Ledger, *, last: bool = False
@@ -219,13 +216,6 @@ def part_bytes(length: int | None) -> int:
     if length is None:
         return min(PART_BYTES, HELD_BYTES)
     return min(max(-(-length // _PARTS), PART_BYTES), LONGEST_PART)
-
-
-def _read_all(body: ports.Body) -> bytes:
-    held = BytesIO()
-    while piece := body.read():
-        held.write(piece)
-    return held.getvalue()
 
 
 @contextmanager

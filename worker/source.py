@@ -12,7 +12,7 @@ from infra.media import BoxWalk
 from worker.jobs import retry
 from worker.jobs.transfer import Transfer
 from worker.ports import Stream
-from worker.tape import Tape
+from worker.tape import HELD_BYTES, Tape
 
 #: Called with the bytes that have come of this file, and its length where it is known. Raises `LeaseLost`.
 Progress = Callable[[int, int | None], None]
@@ -53,7 +53,7 @@ class Source:
         self.crc32 = transfer.crc32 if self.resumed else 0
         self.boxes = BoxWalk(transfer.walk if self.resumed else None) if walked else None
         self.digest = digest if self.resumed else sha256()
-        self.tape = Tape(self.size)
+        self.tape = Tape(self.size, whole=self.length is not None and self.length <= HELD_BYTES and not self.resumed)
         self.stop = stream.stop  #: makes a `next()` that waits in another thread fail
         self.fault: Exception | None = None  #: why the last part ended early; a client library may have hidden it
         self._limit = largest if self.length is None else self.length
@@ -97,7 +97,8 @@ class Source:
             raise Unproven("the file is longer than it said, or than MAX_RESULT_BYTES allows")
         if not piece and self.length is not None and self.size < self.length:
             raise Unproven(f"{self.size} bytes came of {self.length}")
-        self.crc32 = zlib.crc32(piece, self.crc32)
+        if not self.tape.whole:  # only what goes in parts may need it
+            self.crc32 = zlib.crc32(piece, self.crc32)
         if self.digest:
             self.digest.update(piece)
         if self.boxes:

@@ -1,28 +1,37 @@
-"""What is kept of a file that passed by: enough for its first and last frame, without fetching it back."""
+"""What is kept of a file that passed by: all of a small one, else enough for its first and last frame."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
 
-#: Bytes kept of a file's beginning, where a film that streams well has its index and its first frame.
+#: Bytes of the largest file that is kept whole: it is held before it leaves, so that its metadata can carry its
+#: SHA-256. A part of a file whose length nobody said is held, too, because a part must say its own.
+HELD_BYTES = 8 * 2**20
+#: Bytes kept of a larger file's beginning, where a film that streams well has its index and its first frame.
 HEAD_BYTES = 2**20
 #: Bytes kept of its end, where the last frame is with those that it builds on, and the index of other films.
 TAIL_BYTES = 4 * 2**20
 
 
 class Tape:
-    """The beginning and the end of what passed, from byte `start` on."""
+    """The pieces that passed from byte `start` on: all of them if `whole`, else those of the beginning and the end."""
 
-    def __init__(self, start: int = 0) -> None:
+    def __init__(self, start: int = 0, *, whole: bool = False) -> None:
+        self.whole = whole
         self._head: list[tuple[int, bytes]] = []
         self._tail: deque[tuple[int, bytes]] = deque()
         self._at = start
         self._tail_bytes = 0
 
+    @property
+    def pieces(self) -> list[bytes]:
+        """What is kept of the beginning, in order; everything if `whole`."""
+        return [piece for _, piece in self._head]
+
     def add(self, piece: bytes) -> None:
         """Take what comes next."""
-        if self._at < HEAD_BYTES:
+        if self.whole or self._at < HEAD_BYTES:
             self._head.append((self._at, piece))
         else:
             self._tail.append((self._at, piece))
@@ -39,3 +48,27 @@ class Tape:
             return b""
         start, piece = pieces[number]
         return piece[at - start : at - start + count]
+
+
+class Held:
+    """Pieces as a body that can be sent again from its beginning."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = pieces
+        self._next = 0
+
+    def read(self, _size: int = -1, /) -> bytes:
+        """The next piece, however much was asked for: HTTP clients ask for 16 KiB, which would cost more."""
+        self._next += 1
+        return self._pieces[self._next - 1] if self._next <= len(self._pieces) else b""
+
+    def seek(self, at: int, _whence: int = 0, /) -> int:
+        """Begin again."""
+        if at:
+            raise OSError("only the beginning can be gone back to")
+        self._next = 0
+        return 0
+
+    def tell(self) -> int:
+        """Where the next read begins, in bytes."""
+        return sum(map(len, self._pieces[: self._next]))

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker import source as sources
 from worker import tape
 from worker.jobs.transfer import Transfer
 from worker.pipe import PIECES, Mark, Pipe, Stopped
@@ -59,6 +60,12 @@ def source(answer: Answer) -> Source:
     return Source(answer, NOTHING, largest=2**30, walked=False, digest=None, progress=lambda *_: None)
 
 
+def too_large_to_hold(patch: pytest.MonkeyPatch, pieces: list[bytes], says_length: bool) -> Source:  # noqa: FBT001 - as Hypothesis draws it
+    """A file of these pieces that goes in parts."""
+    patch.setattr(sources, "HELD_BYTES", 0)
+    return source(Answer(pieces, says_length))
+
+
 def drained(pipe: Pipe) -> tuple[bytes, Mark]:
     """The next part, read as an HTTP client does."""
     part = pipe.part()
@@ -78,7 +85,7 @@ def test_what_comes_out_is_what_went_in(pieces: list[bytes], part_bytes: int, *,
     whole = b"".join(pieces)
     bodies: list[bytes] = []
     marks: list[Mark] = []
-    with Pipe(source(Answer(pieces, says_length)), part_bytes) as pipe:
+    with pytest.MonkeyPatch.context() as patch, Pipe(too_large_to_hold(patch, pieces, says_length), part_bytes) as pipe:
         while not marks or not marks[-1].last:
             body, mark = drained(pipe)
             bodies.append(body)
