@@ -9,8 +9,7 @@ from infra.settings import Settings
 from tests.fakes import MORNING, FakeClock, FakeQueue
 from tests.integration.archive_kit import film, video, yard
 from tests.origin import film_of, origin
-from worker import copier as copying
-from worker import messages
+from worker import messages, sender
 from worker.copier import Copier
 from worker.jobs import retry
 from worker.jobs.machine import Event, Step
@@ -97,7 +96,7 @@ def test_a_copy_that_always_kills_leaves_nothing_under_way(
         raise Died
 
     monkeypatch.setattr(Copier, "_prove", die)
-    monkeypatch.setattr(copying, "PART_BYTES", 5 * 2**20)
+    monkeypatch.setattr(sender, "PART_BYTES", 5 * 2**20)
     file, died = film_of(film(), 6 * 2**20), 0
     with origin(film=file) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as made:
         while made.state is State.COPYING:
