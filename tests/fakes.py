@@ -73,6 +73,7 @@ def a_job(**changes: object) -> Job:
         "awaited": False,
         "callback_url": None,
         "on_done": None,
+        "prefix": "",
         "fallbacks": "",
         "slots": 1,
         "provider_task_id": None,

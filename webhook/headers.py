@@ -24,6 +24,11 @@ def check(request: Request) -> str:
     return request.headers.get("Reelhook-Check", "lenient").lower()
 
 
+def prefix(request: Request) -> str | None:
+    """`Reelhook-Prefix`: where in the bucket the files shall go; None where it is not said."""
+    return request.headers.get("Reelhook-Prefix")
+
+
 def idempotency_key(request: Request) -> str | None:
     """`Idempotency-Key`, as the IETF's draft has it: a string, which may stand in double quotes."""
     key = request.headers.get("Idempotency-Key", "").strip().removeprefix('"').removesuffix('"')

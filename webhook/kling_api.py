@@ -6,7 +6,7 @@ import re
 
 from flask import Blueprint, Response, request
 
-from webhook import bodies, headers, pass_through
+from webhook import bodies, headers, idempotency, pass_through
 from webhook.auth import caller
 from webhook.problems import KlingProblem, envelope
 from webhook.wiring import Door, door
@@ -35,15 +35,17 @@ def create(family: str) -> Answer:
     path = _family(family)
     raw = bodies.read(request, here.settings.max_body_bytes)
     asked = Asked(
-        who.name,
+        who,
         path,
         bodies.parse_object(raw),
         raw,
         account=headers.account(request),
         idempotency_key=headers.idempotency_key(request),
         check=headers.check(request),
+        prefix=headers.prefix(request),
     )
-    job, is_new = here.acceptor.accept(asked)
+    with idempotency.claimed(here, asked):
+        job, is_new = here.acceptor.accept(asked)
     if is_new:
         messages.send(here.queue, [messages.for_step(Step.SUBMIT, job.id)])
     return envelope(outbound.created(job))

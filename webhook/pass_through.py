@@ -17,7 +17,8 @@ from webhook import bodies, headers
 from webhook.auth import caller
 from webhook.problems import KlingProblem
 from webhook.wiring import Door, door
-from worker.jobs.access import Caller, Scope
+from worker.accept import may_read
+from worker.jobs.access import Caller, NotAllowed, Scope
 from worker.kling import wire
 from worker.kling.catalog import PASS_THROUGH, Route
 from worker.provider import with_links
@@ -50,7 +51,7 @@ def handle(here: Door, who: Caller, path: str) -> Response:
         known = ", ".join(here.accounts)
         raise KlingProblem(400, 1201, f"header Reelhook-Account must be one of {known}, found {name[:40]!r}")
     query = request.query_string.decode("latin-1")
-    call = wire.passed(here.accounts[name], request.method, path, query, _body(here), now=time.time())
+    call = wire.passed(here.accounts[name], request.method, path, query, _body(here, who), now=time.time())
     seconds = here.settings.kling_timeout_seconds
     try:
         answer = here.trusted.send(
@@ -66,9 +67,13 @@ def handle(here: Door, who: Caller, path: str) -> Response:
     return Response(answer.body, answer.status, content_type=answer.headers.get("Content-Type", "application/json"))
 
 
-def _body(here: Door) -> bytes | None:
+def _body(here: Door, who: Caller) -> bytes | None:
     """What is sent on: the request's own JSON, references into the bucket made links."""
     if request.method != "POST":
         return None
-    sent = with_links(bodies.parse_object(bodies.read(request, here.settings.max_body_bytes)), here.input_link)
-    return json.dumps(sent).encode()
+    said = bodies.parse_object(bodies.read(request, here.settings.max_body_bytes))
+    try:
+        may_read(who, said)
+    except NotAllowed as fault:
+        raise KlingProblem(403, 1103, str(fault)) from None
+    return json.dumps(with_links(said, here.input_link)).encode()

@@ -21,6 +21,7 @@ from worker.accept import Acceptor
 from worker.inputs import Inputs
 from worker.kling.gateways import Account
 from worker.services import accounts, key_of, now
+from worker.store.claims import Claims
 from worker.store.deliveries import Deliveries
 from worker.store.inbox import Inbox
 from worker.store.keys import ApiKeys
@@ -85,6 +86,11 @@ class Door:
     def rates(self) -> Rates:
         """How fast they may ask."""
         return Rates(self.engine)
+
+    @cached_property
+    def claims(self) -> Claims:
+        """Creates that are under way."""
+        return Claims(self.engine)
 
     @cached_property
     def queue(self) -> BackgroundQueue:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
@@ -14,12 +15,14 @@ from ulid import ULID
 from infra.http import is_http_url
 from infra.log import logger
 from worker.inputs import Inputs
+from worker.jobs.access import BadPrefix, Caller, NotAllowed
 from worker.jobs.model import Job
 from worker.jobs.references import BadReference, without
 from worker.kling import catalog
 from worker.kling.earlier import named
 from worker.kling.evaluate import Verdict, evaluate
 from worker.kling.gateways import Account
+from worker.kling.strings import strings
 from worker.pipelines import Pipelines, after
 from worker.ports import Clock
 from worker.store.chains import EarlierEnded
@@ -33,6 +36,7 @@ DEFAULT_ACCOUNT = "default"
 CHECKS = ("lenient", "strict", "off")
 #: Kling documents neither length nor alphabet of external ids; these hold every id in its samples.
 _LONGEST_ID = 255
+_STORED = "s3://"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -50,7 +54,7 @@ class Refused(Exception):
 class Asked:
     """A request as it came."""
 
-    caller: str
+    who: Caller  #: on whose behalf
     family: str  #: path below /v1, a known one
     body: Mapping[str, Any]
     raw: bytes  #: the same, as JSON text
@@ -58,6 +62,20 @@ class Asked:
     idempotency_key: str | None = None
     check: str = "lenient"
     on_done: str | None = None  #: a receiver beside the body's callback_url
+    prefix: str | None = None  #: where in the bucket its files shall go; None: where the key's own go
+
+    @property
+    def caller(self) -> str:
+        """The key's name."""
+        return self.who.name
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        """What tells this request from another one under the same id."""
+        parts: list[Any] = [self.account, self.family, self.body]
+        if self.prefix is not None:
+            parts.append(self.prefix)
+        return sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).digest()
 
 
 @dataclass(frozen=True)
@@ -71,22 +89,28 @@ class Acceptor:
     clock: Clock
 
     def accept(self, asked: Asked) -> tuple[Job, bool]:
-        """The job for a request, and whether it is new. Raises `Refused` with every fault at once."""
+        """The job for a request, and whether it is new. Raises `Refused` with every fault at once.
+
+        A request that comes again is the job that it was, whatever has become of what it names: nothing is looked at.
+        """
+        older = self.store.known(asked.caller, _external_id(asked.body), asked.idempotency_key)
+        if older:
+            return _same(asked, *older), False
         names = [name.strip() for name in asked.account.split(",")]
         if unknown := [name for name in names if name not in self.accounts]:
             raise Refused(f"the account must be one of {', '.join(self.accounts)}, found {unknown[0][:40]!r}")
         if asked.check not in CHECKS:
             raise Refused(f"the check must be one of {', '.join(CHECKS)}, found {asked.check[:40]!r}")
         try:
+            place = asked.who.place(asked.prefix)
+            may_read(asked.who, asked.body)
             new, verdict = self._new(asked, names)
-            job, fingerprint, is_new = self.store.accept(new, self.clock())
-        except (BadReference, EarlierEnded) as fault:
+            job, fingerprint, is_new = self.store.accept(replace(new, prefix=place), self.clock())
+        except NotAllowed as fault:
+            raise Refused(str(fault), http_status=403, code=1103) from None
+        except (BadReference, BadPrefix, EarlierEnded) as fault:
             raise Refused(str(fault)) from None
-        if fingerprint != new.fingerprint:
-            if new.external_task_id and job.external_task_id == new.external_task_id:
-                used = f"external_task_id {new.external_task_id!r} was used before with another request"
-                raise Refused(f"{used}; it must be unique")
-            raise Refused("the Idempotency-Key was used before with another request", http_status=422)
+        _same(asked, job, fingerprint)
         if is_new:
             warnings = [one.rule for one in verdict.warnings]
             log.info("job.accepted", job=job.id, family=job.family, account=job.account, warnings=warnings)
@@ -96,8 +120,7 @@ class Acceptor:
         """The job as it would be stored, and what the rules say of it."""
         what = named(asked.family, asked.body)
         external = _external_id(asked.body)
-        # A request that comes again is the job that it was, whatever has become of those that it stands on.
-        if what is None or self.store.known(asked.caller, external, asked.idempotency_key):
+        if what is None:
             verdict = self._suits(asked, names)
             return _new_job(asked, names, verdict, external), verdict
         pipelines = Pipelines(self.store, self.inputs, self.accounts, self.edition)
@@ -126,8 +149,25 @@ class Acceptor:
         return verdict
 
 
+def may_read(who: Caller, body: Mapping[str, Any]) -> None:
+    """Raises `NotAllowed` where a request names an object of the bucket that its key may not read."""
+    for field, text in strings(body):
+        if text.startswith(_STORED) and not who.reads(text.removeprefix(_STORED).partition("/")[2]):
+            own = ", ".join(who.prefixes)
+            raise NotAllowed(f"{field}: API key {who.name!r} may only name objects of the bucket below {own}")
+
+
+def _same(asked: Asked, job: Job, fingerprint: bytes) -> Job:
+    """`job`, if it was made from the same request. Raises `Refused`."""
+    if fingerprint == asked.fingerprint:
+        return job
+    external = _external_id(asked.body)
+    if external and job.external_task_id == external:
+        raise Refused(f"external_task_id {external!r} was used before with another request; it must be unique")
+    raise Refused("the Idempotency-Key was used before with another request", http_status=422)
+
+
 def _new_job(asked: Asked, accounts: list[str], verdict: Verdict, external: str | None) -> NewJob:
-    canonical = json.dumps([asked.account, asked.family, asked.body], sort_keys=True, separators=(",", ":"))
     cost = verdict.cost
     return NewJob(
         id=str(ULID()).lower(),
@@ -141,7 +181,7 @@ def _new_job(asked: Asked, accounts: list[str], verdict: Verdict, external: str 
         external_task_id=external,
         callback_url=_callback_url(asked.body),
         on_done=asked.on_done,
-        fingerprint=sha256(canonical.encode()).digest(),
+        fingerprint=asked.fingerprint,
         request=asked.raw,
         expected_units=None if cost.units is None else str(cost.units),
         list_price=None if cost.usd is None else str(cost.usd),

@@ -115,8 +115,7 @@ def _attend() -> None:
 def _expire() -> None:
     s = services()
     expire(retention=s.retention, attention=s.attention, days=settings.retention_days, clock=now)
-    prefix = settings.s3_key_template.partition("{")[0]
-    tidy(transfers=s.store.transfers, bucket=s.bucket, clock=now, prefix=prefix)
+    tidy(transfers=s.store.transfers, bucket=s.bucket, clock=now, prefixes=s.places())
 
 
 @setup_logging.connect

@@ -172,6 +172,11 @@ class Services:
             previews=Previews(self.settings.posters, self.settings.contact_sheets),
         )
 
+    def places(self) -> list[str]:
+        """What the keys of our files begin with: each place that a job's files were sent to."""
+        head = self.settings.s3_key_template.partition("{")[0]
+        return [f"{prefix}/{head}" if prefix else head for prefix in ["", *self.store.prefixes()]]
+
     @property
     def link(self) -> Callable[[str], str]:
         """Makes a key into a link that opens for a while."""

@@ -62,7 +62,8 @@ def safe(text: str) -> str:
 
 def _render(template: str, job: Job, **fields: object) -> str:
     made: datetime = job.created_at
-    return template.format(
+    before = f"{job.prefix}/" if job.prefix else ""
+    return before + template.format(
         job=safe(job.id),
         family=safe(job.family.replace("/", "-")),
         caller=safe(job.caller),

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Select, func, or_, select, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from worker.jobs import slots
 from worker.jobs.model import Job, State
-from worker.store.tables import accounts, expectations, jobs
+from worker.store.tables import accounts, api_keys, expectations, jobs
 
 #: States in which a job holds its slots.
 HOLDING = (State.SUBMITTING, State.RUNNING)
@@ -64,6 +64,10 @@ class Accounts:
         # A job that needs more slots than there are goes when it is alone.
         if held and held + job.slots > allowed:
             raise NotAdmitted(f"{held} of {allowed} slots are taken")
+        share = connection.execute(select(api_keys.c.slots).where(api_keys.c.name == job.caller)).scalar_one_or_none()
+        own = connection.execute(_held(account, job.family, job.caller)).scalar_one() if share else 0
+        if share and own and own + job.slots > share:
+            raise NotAdmitted(f"{own} of the {share} slots that API key {job.caller} may hold are taken")
 
     def learn_limit(self, job: Job, now: datetime) -> int:
         """The provider refused `job` for want of a slot: as many as the others hold is what there is."""
@@ -143,7 +147,10 @@ class Accounts:
 
 
 def wake(connection: Connection, job: Job, now: datetime) -> tuple[str, ...]:
-    """Make the jobs due that may take the slots `job` gave back: those of the callers who hold the fewest first."""
+    """Make the jobs due that may take the slots `job` gave back: those of the callers who hold the fewest first.
+
+    Who holds as many as his key allows is passed over.
+    """
     same = (jobs.c.account == job.account, jobs.c.family.startswith(f"{job.family.partition('/')[0]}/"))
     holding = (
         select(jobs.c.caller, func.sum(jobs.c.slots).label("held"))
@@ -152,16 +159,19 @@ def wake(connection: Connection, job: Job, now: datetime) -> tuple[str, ...]:
         .subquery()
     )
     oldest = (
-        select(jobs.c.id, jobs.c.caller, jobs.c.created_at)
+        select(jobs.c.id, jobs.c.caller, jobs.c.slots, jobs.c.created_at)
         .where(*same, jobs.c.state == State.ACCEPTED, jobs.c.due_at > now)
         .ext(distinct_on(jobs.c.caller))
         .order_by(jobs.c.caller, jobs.c.created_at)
         .subquery()
     )
+    held = func.coalesce(holding.c.held, 0)
     next_ones = (
         select(oldest.c.id)
         .outerjoin(holding, holding.c.caller == oldest.c.caller)
-        .order_by(func.coalesce(holding.c.held, 0), oldest.c.created_at)
+        .outerjoin(api_keys, api_keys.c.name == oldest.c.caller)
+        .where(or_(api_keys.c.slots.is_(None), held == 0, held + oldest.c.slots <= api_keys.c.slots))
+        .order_by(held, oldest.c.created_at)
         .limit(job.slots)
     )
     woken = update(jobs).where(jobs.c.id.in_(next_ones), jobs.c.state == State.ACCEPTED).values(due_at=now)
@@ -173,8 +183,9 @@ def _packs(prefix: str) -> ColumnElement[bool]:
     return (accounts.c.name == prefix) | accounts.c.name.startswith(f"{prefix}:", autoescape=True)
 
 
-def _held(account: str, family: str) -> Select[int]:
+def _held(account: str, family: str, caller: str | None = None) -> Select[int]:
     kind = family.partition("/")[0]
+    of_caller = (jobs.c.caller == caller,) if caller else ()
     return select(func.coalesce(func.sum(jobs.c.slots), 0)).where(
-        jobs.c.account == account, jobs.c.state.in_(HOLDING), jobs.c.family.startswith(f"{kind}/")
+        *of_caller, jobs.c.account == account, jobs.c.state.in_(HOLDING), jobs.c.family.startswith(f"{kind}/")
     )

@@ -44,6 +44,7 @@ class NewJob:
     request: bytes
     on_done: str | None = None
     idempotency_key: str | None = None
+    prefix: str = ""
     fallbacks: str = ""
     slots: int = 1
     expected_units: str | None = None
@@ -104,6 +105,7 @@ class Repository:
                     callback_url=new.callback_url,
                     on_done=new.on_done,
                     idempotency_key=new.idempotency_key,
+                    prefix=new.prefix,
                     fallbacks=new.fallbacks,
                     slots=new.slots,
                     fingerprint=new.fingerprint,
@@ -133,12 +135,13 @@ class Repository:
             row = connection.execute(select(*JOB_COLUMNS).where(jobs.c.id == job_id)).one_or_none()
         return job_of(row) if row else None
 
-    def known(self, caller: str, external_task_id: str | None, idempotency_key: str | None) -> bool:
-        """Whether a caller has a job of either name already."""
+    def known(self, caller: str, external_task_id: str | None, idempotency_key: str | None) -> tuple[Job, bytes] | None:
+        """The job that a caller has of either name already, and the fingerprint of its request."""
         if external_task_id is None and idempotency_key is None:
-            return False
+            return None
         with self._engine.begin() as connection:
-            return connection.execute(_same(caller, external_task_id, idempotency_key)).first() is not None
+            row = connection.execute(_same(caller, external_task_id, idempotency_key)).first()
+        return (job_of(row), row.fingerprint) if row else None
 
     def find(self, caller: str, name: str, family: str | None = None) -> Job | None:
         """A caller's job by our id or by the caller's own."""
@@ -185,6 +188,12 @@ class Repository:
         query = select(jobs.c.id).where(jobs.c.state == State.ARCHIVED).order_by(jobs.c.updated_at)
         if since:
             query = query.where(jobs.c.updated_at >= since)
+        with self._engine.begin() as connection:
+            return list(connection.execute(query).scalars())
+
+    def prefixes(self) -> list[str]:
+        """Every place but the root that files of a job were sent to."""
+        query = select(jobs.c.prefix).where(jobs.c.prefix != "").distinct().order_by(jobs.c.prefix)
         with self._engine.begin() as connection:
             return list(connection.execute(query).scalars())
 

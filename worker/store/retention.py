@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, CursorResult, Engine, delete, select, update
 
 from worker.jobs.model import ENDS, State
-from worker.store.tables import attempts, callbacks, deliveries, events, jobs, payloads, set_aside
+from worker.store.tables import attempts, callbacks, claims, deliveries, events, jobs, payloads, set_aside
 
 #: Rows of one transaction.
 BATCH = 500
@@ -30,6 +30,7 @@ class Retention:
             gone += self._remove(batch)
         with self._engine.begin() as connection:
             gone += _count(connection.execute(delete(set_aside).where(set_aside.c.at < before)))
+            gone += _count(connection.execute(delete(claims).where(claims.c.until < before)))
             old = events.c.job_id.is_(None) & (events.c.at < before)
             trials = select(deliveries.c.id).join(events, events.c.id == deliveries.c.event_id).where(old)
             gone += _forget(connection, deliveries.c.id.in_(trials))

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from infra.log import logger
 from worker import messages
@@ -70,6 +70,8 @@ class Order(BaseModel):
     caller: str = "default"  #: the API key on whose behalf, by name
     account: str = DEFAULT_ACCOUNT
     check: str = "lenient"
+    prefix: str | None = None  #: where in the bucket its files shall go, if the key allows it
+    idempotency_key: str | None = Field(None, min_length=1, max_length=255)
     on_done: OnDone | None = None
 
 
@@ -127,7 +129,17 @@ def _asked(order: Order, keys: ApiKeys, now: datetime) -> Asked:
         raise Refused(str(fault), http_status=403, code=1103) from None
     raw = json.dumps(order.request).encode()
     on_done = order.on_done.url if order.on_done else None
-    return Asked(order.caller, family, order.request, raw, account=order.account, check=order.check, on_done=on_done)
+    return Asked(
+        who,
+        family,
+        order.request,
+        raw,
+        account=order.account,
+        idempotency_key=order.idempotency_key,
+        check=order.check,
+        on_done=on_done,
+        prefix=order.prefix,
+    )
 
 
 def _shown(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:

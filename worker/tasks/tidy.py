@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 from infra.log import logger
@@ -15,11 +16,12 @@ log = logger(__name__)
 OLD = timedelta(days=1)
 
 
-def tidy(*, transfers: Transfers, bucket: Bucket, clock: Clock, prefix: str) -> None:
-    """End old uploads below `prefix` that no row knows. The bucket may hold others' uploads beside ours."""
+def tidy(*, transfers: Transfers, bucket: Bucket, clock: Clock, prefixes: Iterable[str]) -> None:
+    """End old uploads below `prefixes` that no row knows. The bucket may hold others' uploads beside ours."""
     before = clock() - OLD
     try:
-        old = [pending for pending in bucket.pending(prefix) if pending.begun_at < before]
+        found = (pending for prefix in prefixes for pending in bucket.pending(prefix))
+        old = [pending for pending in found if pending.begun_at < before]
         unknown = {pending.upload_id for pending in old} - transfers.known_uploads()
         for pending in old:
             if pending.upload_id in unknown:
