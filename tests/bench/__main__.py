@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import archive, check, lifecycle
+from tests.bench import archive, check, lifecycle, receiver
 
-BENCHES = {"archive": archive.run, "check": check.run, "lifecycle": lifecycle.run}
+BENCHES = {"archive": archive.run, "check": check.run, "lifecycle": lifecycle.run, "receiver": receiver.run}
 
 if __name__ == "__main__":
     wanted = sys.argv[1:] or list(BENCHES)

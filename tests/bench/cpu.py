@@ -18,6 +18,13 @@ def seconds(groups: Iterable[int]) -> float:
     return _from_proc(wanted) if (_PROC / "self" / "stat").exists() else _from_ps(wanted)
 
 
+def with_children(pid: int) -> float:
+    """The same of a process and its children, where those are in groups of their own, as PostgreSQL's are."""
+    children = subprocess.run(["/bin/ps", "-axo", "ppid=,pgid="], capture_output=True, text=True, check=True).stdout
+    rows = (map(int, line.split()) for line in children.splitlines())
+    return seconds({pid, *(group for parent, group in rows if parent == pid)})
+
+
 def _from_proc(groups: set[int]) -> float:
     ticks = 0
     for path in _PROC.iterdir():
