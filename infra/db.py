@@ -49,6 +49,11 @@ def make_engine(settings: Settings, *, application: str, connections: int | None
     return engine
 
 
+def single(engine: Engine) -> Engine:
+    """The same connections for statements that are a transaction of their own: no BEGIN and no COMMIT to wait for."""
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
 class _Bounded(psycopg.Connection[Any]):
     """A connection on which nobody waits for ever: a server that takes bytes and is silent counts as gone."""
 

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Select, func, or_, sel
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from infra.db import single
 from worker.jobs import slots
 from worker.jobs.model import Job, State
 from worker.store.tables import accounts, api_keys, expectations, jobs
@@ -46,6 +47,7 @@ class Accounts:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._single = single(engine)
 
     def admit(self, connection: Connection, job: Job, account: str, configured: int, now: datetime) -> None:
         """Let `job` take its slots in the transaction of `connection`. Raises `NotAdmitted`.
@@ -123,14 +125,14 @@ class Accounts:
     def all(self) -> list[Account]:
         """Every pack that was ever asked for, by name."""
         columns = (accounts.c.name, accounts.c.learned_limit, accounts.c.stopped_at, accounts.c.stopped_reason)
-        with self._engine.begin() as connection:
+        with self._single.begin() as connection:
             return [Account(*row) for row in connection.execute(select(*columns).order_by(accounts.c.name))]
 
     # --- how long tasks take ------------------------------------------------------------------------------------
     def expected(self, kind: str) -> float | None:
         """Seconds that a task of this kind takes, learned; None while none was seen."""
         query = select(expectations.c.seconds).where(expectations.c.kind == kind)
-        with self._engine.begin() as connection:
+        with self._single.begin() as connection:
             return connection.execute(query).scalar_one_or_none()
 
     def observe(self, kind: str, seconds: float) -> None:
@@ -138,7 +140,7 @@ class Accounts:
         new = upsert(expectations).values(kind=kind, seconds=seconds, seen=1)
         weight = func.greatest(_WEIGHT, 1.0 / (expectations.c.seen + 1.0))
         average = expectations.c.seconds + (new.excluded.seconds - expectations.c.seconds) * weight
-        with self._engine.begin() as connection:
+        with self._single.begin() as connection:
             connection.execute(
                 new.on_conflict_do_update(
                     index_elements=["kind"], set_={"seconds": average, "seen": expectations.c.seen + 1}

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from sqlalchemy import CTE, Connection, Engine, Select, insert, literal, or_, select, union, update
 
+from infra.db import single
 from worker.jobs.model import ENDS, Job, State
 from worker.store.rows import JOB_COLUMNS, job_of
 from worker.store.tables import dependencies, jobs
@@ -53,6 +54,7 @@ class Chains:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._single = single(engine)
 
     def earlier(self, job_id: str) -> list[Earlier]:
         """The jobs that a job stands on."""
@@ -62,7 +64,7 @@ class Chains:
             .where(dependencies.c.job_id == job_id)
             .order_by(dependencies.c.name)
         )
-        with self._engine.begin() as connection:
+        with self._single.begin() as connection:
             return [Earlier(row.name, row.judged, job_of(row)) for row in connection.execute(query)]
 
     def put_off(self, job_id: str, until: datetime) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, DateTime, Engine, Row, bindparam, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from infra.db import single
 from worker.jobs import retry
 from worker.jobs.circuit import Circuit, Standing
 from worker.jobs.outbound import Occurred
@@ -91,11 +92,12 @@ class Outbox:
 
     def __init__(self, engine: Engine, most: int = 4) -> None:
         self._engine = engine
+        self._single = single(engine)
         self._most = most
 
     def due(self, now: datetime, limit: int) -> list[str]:
         """Deliveries that are due, healthy receivers' first, no more of each than may be attempted at once."""
-        with self._engine.begin() as connection:
+        with self._single.begin() as connection:
             rows = connection.execute(_DUE, {"now": now, "most": self._most, "limit": limit})
             return list(rows.scalars())
 

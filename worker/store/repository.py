@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select, and_, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from infra.db import single
 from worker.jobs.events import ATTENTION, REASONS, STATES, inner
 from worker.jobs.machine import DUE_STEP, Event, Step, move
 from worker.jobs.model import ENDS, Job, ResultFile, State
@@ -76,6 +77,7 @@ class Repository:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._single = single(engine)
         #: The files that are under way.
         self.transfers = Transfers(engine)
         #: Which jobs stand on which.
@@ -131,7 +133,7 @@ class Repository:
     # --- reading ------------------------------------------------------------------------------------------------
     def get(self, job_id: str) -> Job | None:
         """The job with this id."""
-        with self._engine.begin() as connection:
+        with self._single.begin() as connection:
             row = connection.execute(select(*JOB_COLUMNS).where(jobs.c.id == job_id)).one_or_none()
         return job_of(row) if row else None
 
@@ -139,7 +141,7 @@ class Repository:
         """The job that a caller has of either name already, and the fingerprint of its request."""
         if external_task_id is None and idempotency_key is None:
             return None
-        with self._engine.begin() as connection:
+        with self._single.begin() as connection:
             row = connection.execute(_same(caller, external_task_id, idempotency_key)).first()
         return (job_of(row), row.fingerprint) if row else None
 
@@ -150,7 +152,7 @@ class Repository:
             wanted = and_(wanted, jobs.c.family == family)
         # Somebody may have used one of our ids as an external one: ours wins.
         query = select(*JOB_COLUMNS).where(wanted).order_by((jobs.c.id == name).desc()).limit(1)
-        with self._engine.begin() as connection:
+        with self._single.begin() as connection:
             row = connection.execute(query).one_or_none()
         return job_of(row) if row else None
 
@@ -163,7 +165,7 @@ class Repository:
             .limit(limit)
             .offset(offset)
         )
-        with self._engine.begin() as connection:
+        with self._single.begin() as connection:
             return [job_of(row) for row in connection.execute(query)]
 
     def request(self, job_id: str) -> bytes | None:
@@ -178,7 +180,7 @@ class Repository:
         """The proven files of jobs, by job."""
         query = select(files.c.job_id, *_FILE_COLUMNS).where(files.c.job_id.in_(job_ids)).order_by(files.c.ordinal)
         found: dict[str, list[ResultFile]] = {job_id: [] for job_id in job_ids}
-        with self._engine.begin() as connection:
+        with self._single.begin() as connection:
             for row in connection.execute(query).mappings():
                 found[row["job_id"]].append(ResultFile(**{name: row[name] for name in _FILE_NAMES}))
         return found
@@ -188,7 +190,7 @@ class Repository:
         query = select(jobs.c.id).where(jobs.c.state == State.ARCHIVED).order_by(jobs.c.updated_at)
         if since:
             query = query.where(jobs.c.updated_at >= since)
-        with self._engine.begin() as connection:
+        with self._single.begin() as connection:
             return list(connection.execute(query).scalars())
 
     def prefixes(self) -> list[str]:
@@ -200,25 +202,25 @@ class Repository:
     def found_by(self, job_id: str) -> str:
         """What led to the end of a task: a `callback` that said so, or a `poll` because none came."""
         told = select(callbacks.c.id).where(callbacks.c.job_id == job_id, callbacks.c.status.in_(_ENDED_WORDS)).limit(1)
-        with self._engine.begin() as connection:
+        with self._single.begin() as connection:
             return "callback" if connection.execute(told).first() else "poll"
 
     def callback_health(self, since: datetime) -> dict[str, int]:
         """How many tasks ended since then, by what led to their end."""
         by = events.c.data["found_by"].astext
         query = select(by, func.count()).where(events.c.at >= since, by.is_not(None)).group_by(by)
-        with self._engine.begin() as connection:
+        with self._single.begin() as connection:
             return {str(row[0]): int(row[1]) for row in connection.execute(query)}
 
     def timeline(self, job_id: str) -> list[dict[str, Any]]:
         """What happened to a job, in order."""
         query = select(events.c.sequence, events.c.type, events.c.at, events.c.data)
-        with self._engine.begin() as connection:
+        with self._single.begin() as connection:
             rows = connection.execute(query.where(events.c.job_id == job_id).order_by(events.c.sequence)).mappings()
             return [dict(row) for row in rows]
 
     def _payload(self, job_id: str, name: str) -> bytes | None:
-        with self._engine.begin() as connection:
+        with self._single.begin() as connection:
             return connection.execute(select(payloads.c[name]).where(payloads.c.job_id == job_id)).scalar_one_or_none()
 
     # --- moving -------------------------------------------------------------------------------------------------
@@ -302,7 +304,7 @@ class Repository:
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        with self._engine.begin() as connection:
+        with self._single.begin() as connection:
             rows = connection.execute(
                 update(jobs).where(jobs.c.id.in_(due)).values(due_at=now + lease).returning(jobs.c.id, jobs.c.state)
             ).all()
@@ -313,7 +315,7 @@ class Repository:
     def lease(self, job_id: str, owner: str, now: datetime, length: timedelta) -> Job | None:
         """The job, if it is being copied and nobody else holds it; it is `owner`'s for `length`."""
         until = now + length
-        with self._engine.begin() as connection:
+        with self._single.begin() as connection:
             row = connection.execute(
                 update(jobs)
                 .where(
@@ -331,7 +333,7 @@ class Repository:
     ) -> bool:
         """Renew a lease and say how far the copy is, in bytes. False when the lease was lost: stop at once."""
         until = now + length
-        with self._engine.begin() as connection:
+        with self._single.begin() as connection:
             done = connection.execute(
                 update(jobs)
                 .where(jobs.c.id == job_id, jobs.c.lease_owner == owner, jobs.c.state == State.COPYING)
@@ -346,7 +348,7 @@ class Repository:
 
     def put_off(self, job_id: str, owner: str, due_at: datetime, **changes: Any) -> None:
         """Give a lease back; the copy goes on at `due_at`."""
-        with self._engine.begin() as connection:
+        with self._single.begin() as connection:
             connection.execute(
                 update(jobs)
                 .where(jobs.c.id == job_id, jobs.c.lease_owner == owner)
@@ -370,7 +372,7 @@ class Repository:
 
     def set_answer(self, job_id: str, answer: bytes) -> None:
         """Keep what the provider last said of the task."""
-        with self._engine.begin() as connection:
+        with self._single.begin() as connection:
             connection.execute(update(payloads).where(payloads.c.job_id == job_id).values(answer=answer))
 
 

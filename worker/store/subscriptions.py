@@ -17,6 +17,7 @@ from cryptography.fernet import Fernet
 from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
 from ulid import ULID
 
+from infra.db import single
 from worker.jobs import events, signing
 from worker.jobs.signing import Signing
 from worker.store.tables import deliveries, subscriptions
@@ -49,6 +50,7 @@ class Subscriptions:
 
     def __init__(self, engine: Engine, secret: bytes) -> None:
         self._engine = engine
+        self._single = single(engine)
         self._seal = Fernet(base64.urlsafe_b64encode(hmac.digest(secret, b"subscriptions", sha256)))
 
     def create(
@@ -82,7 +84,7 @@ class Subscriptions:
         query = select(subscriptions).where(subscriptions.c.id == subscription_id)
         if caller is not None:
             query = query.where(subscriptions.c.caller == caller)
-        with self._engine.begin() as connection:
+        with self._single.begin() as connection:
             row = connection.execute(query).one_or_none()
         return self._shown(row) if row else None
 

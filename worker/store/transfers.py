@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from infra.db import single
 from worker.jobs.model import State
 from worker.jobs.transfer import Transfer
 from worker.store.beginnings import later
@@ -21,10 +22,11 @@ class Transfers:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._single = single(engine)
 
     def of(self, job_id: str) -> list[Transfer]:
         """The files of a job that were begun and not proven."""
-        with self._engine.begin() as connection:
+        with self._single.begin() as connection:
             rows = connection.execute(select(*_COLUMNS).where(transfers.c.job_id == job_id)).mappings().all()
         return [Transfer(**{**row, "etags": tuple(row["etags"])}) for row in rows]
 
@@ -62,6 +64,6 @@ class Transfers:
 
     def known_uploads(self) -> set[str]:
         """Ids of the multipart uploads that somebody will go on with."""
-        with self._engine.begin() as connection:
+        with self._single.begin() as connection:
             query = select(transfers.c.upload_id).where(transfers.c.upload_id.is_not(None))
             return set(connection.execute(query).scalars())
