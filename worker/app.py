@@ -114,7 +114,14 @@ def _attend() -> None:
 @app.task(name=messages.EXPIRE)
 def _expire() -> None:
     s = services()
-    expire(retention=s.retention, attention=s.attention, days=settings.retention_days, clock=now)
+    expire(
+        retention=s.retention,
+        attention=s.attention,
+        queue=s.queue,
+        days=settings.retention_days,
+        clock=now,
+        seconds=s.slice_seconds,
+    )
     tidy(transfers=s.store.transfers, bucket=s.bucket, clock=now, prefixes=s.places())
 
 

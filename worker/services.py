@@ -168,7 +168,7 @@ class Services:
             key_template=self.settings.s3_key_template,
             largest=self.settings.max_result_bytes,
             slowest=self.settings.fetch_slowest,
-            slice_seconds=max(self.settings.shutdown_grace_seconds - _MARGIN_SECONDS, 1),
+            slice_seconds=self.slice_seconds,
             previews=Previews(self.settings.posters, self.settings.contact_sheets),
         )
 
@@ -176,6 +176,11 @@ class Services:
         """What the keys of our files begin with: each place that a job's files were sent to."""
         head = self.settings.s3_key_template.partition("{")[0]
         return [f"{prefix}/{head}" if prefix else head for prefix in ["", *self.store.prefixes()]]
+
+    @property
+    def slice_seconds(self) -> float:
+        """How long one task may work on something that another can go on with."""
+        return max(self.settings.shutdown_grace_seconds - _MARGIN_SECONDS, 1)
 
     @property
     def link(self) -> Callable[[str], str]:

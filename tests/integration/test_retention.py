@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, update
 from structlog.testing import capture_logs
 
-from tests.fakes import MORNING, FakeClock
+from tests.fakes import MORNING, FakeClock, FakeQueue
+from worker import messages
 from worker.jobs.machine import Event
 from worker.jobs.model import State
 from worker.store import retention as module
@@ -37,6 +38,20 @@ def led(store: Repository, job_id: str, *path: Event) -> None:
         job = moved.job
 
 
+def told(engine: Engine) -> None:
+    """Everybody has been told."""
+    with engine.begin() as connection:
+        connection.execute(update(deliveries).values(state="delivered", due_at=None))
+
+
+def old_goes(engine: Engine, clock: FakeClock, **limits: float) -> FakeQueue:
+    """What the task does; what it sent."""
+    queue = FakeQueue()
+    rows = {"retention": Retention(engine), "attention": Attention(engine)}
+    expire(**rows, queue=queue, days=DAYS, clock=clock, **limits)  # type: ignore[arg-type]  # ** of mixed values
+    return queue
+
+
 RUN = (Event.SUBMIT_BEGUN, Event.SUBMIT_TAKEN)
 
 
@@ -50,7 +65,8 @@ def test_what_ended_long_ago_expires_in_batches_and_its_id_stays(
         led(store, f"old{number}", *RUN, Event.TASK_FAILED)
     led(store, "open", *RUN)
     Inbox(engine).put([Arrival("old0", b"{}", "understood", None, MORNING)])
-    expire(retention=Retention(engine), attention=Attention(engine), days=DAYS, clock=clock)
+    told(engine)
+    old_goes(engine, clock)
 
     with engine.connect() as connection:
         left = [
@@ -66,21 +82,67 @@ def test_what_is_young_stays(engine: Engine) -> None:
     """A day before its time nothing goes."""
     store, clock = Repository(engine), FakeClock(MORNING + timedelta(days=DAYS - 1))
     led(store, "young", *RUN, Event.TASK_FAILED)
-    expire(retention=Retention(engine), attention=Attention(engine), days=DAYS, clock=clock)
+    old_goes(engine, clock)
 
     assert store.request("young") is not None
 
 
+def test_what_somebody_is_still_to_be_told_stays(engine: Engine) -> None:
+    """P3: retention may be shorter than the schedule of deliveries; what is pending keeps what it is told from."""
+    store, clock = Repository(engine), FakeClock(MORNING + timedelta(days=DAYS, seconds=1))
+    led(store, "untold", *RUN, Event.TASK_FAILED)
+    old_goes(engine, clock)
+    assert store.request("untold") is not None
+    told(engine)
+    old_goes(engine, clock)
+
+    assert store.request("untold") is None
+
+
+def test_a_callback_that_came_too_late_for_its_job_expires_too(engine: Engine) -> None:
+    """One that comes when all else of its job had gone is kept as long, and goes then."""
+    store, clock = Repository(engine), FakeClock(MORNING + timedelta(days=DAYS, seconds=1))
+    led(store, "old", *RUN, Event.TASK_FAILED)
+    told(engine)
+    old_goes(engine, clock)
+    Inbox(engine).put([Arrival("old", b"{}", "understood", None, clock())])
+    old_goes(engine, clock)
+    kept = len(Inbox(engine).of("old"))
+    clock.advance(DAYS * 86400 + 1)
+    old_goes(engine, clock)
+
+    assert (1, 0) == (kept, len(Inbox(engine).of("old")))
+
+
+def test_a_long_expiry_goes_on_in_another_task(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P7: a task ends within the platform's patience; the next message goes on where it stopped."""
+    monkeypatch.setattr(module, "BATCH", 1)
+    store, clock = Repository(engine), FakeClock(MORNING + timedelta(days=DAYS, seconds=1))
+    for number in range(2):
+        led(store, f"old{number}", *RUN, Event.TASK_FAILED)
+    told(engine)
+    first = old_goes(engine, clock, seconds=-1)
+    left = [number for number in range(2) if store.request(f"old{number}")]
+
+    assert ([messages.EXPIRE], [1]) == ([task for task, _, _ in first.sent], left)
+    assert [] == old_goes(engine, clock).sent
+    assert store.request("old1") is None
+
+
 def test_results_that_will_soon_be_deleted_are_an_alarm(engine: Engine) -> None:
-    """27 days after submission a job that is still being copied is named aloud, and due at once."""
+    """27 days after submission a job that is still being copied is named aloud, and due before all others."""
     store, clock = Repository(engine), FakeClock(MORNING + timedelta(days=28))
     led(store, "risky", *RUN, Event.TASK_SUCCEEDED)
+    led(store, "other", *RUN, Event.TASK_SUCCEEDED)
+    with engine.begin() as connection:
+        young = {"submitted_at": clock(), "due_at": clock() - timedelta(hours=1)}
+        connection.execute(update(jobs).where(jobs.c.id == "other").values(**young))
     job = store.get("risky")
     assert job is not None
     store.postpone(job, clock() + timedelta(days=1))
     with capture_logs() as logs:
-        expire(retention=Retention(engine), attention=Attention(engine), days=DAYS, clock=clock)
+        old_goes(engine, clock)
 
     assert [["risky"]] == [line["jobs"] for line in logs if line["event"] == "retention.at_risk"]
-    assert ["risky"] == [one.job_id for one in store.claim_due(clock(), lease=timedelta(seconds=1), limit=5)]
+    assert ["risky"] == [one.job_id for one in store.claim_due(clock(), lease=timedelta(seconds=1), limit=1)]
     assert State.COPYING is job.state

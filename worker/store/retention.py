@@ -7,8 +7,10 @@ In batches, each a short transaction on a few rows that nobody writes any more: 
 from __future__ import annotations
 
 from datetime import datetime
+from math import inf
+from time import monotonic
 
-from sqlalchemy import ColumnElement, Connection, CursorResult, Engine, delete, select, update
+from sqlalchemy import ColumnElement, Connection, CursorResult, Engine, delete, exists, select, update
 
 from worker.jobs.model import ENDS, State
 from worker.store.tables import attempts, callbacks, claims, deliveries, events, jobs, payloads, set_aside
@@ -23,11 +25,18 @@ class Retention:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def expire(self, before: datetime) -> int:
-        """Remove what belongs to jobs that ended before then; how many rows went."""
+    def expire(self, before: datetime, *, until: float = inf) -> tuple[int, bool]:
+        """Remove what belongs to jobs that ended before then; how many rows went, and whether all did.
+
+        `until`: monotonic seconds, after which the rest is left for another time.
+        """
         gone = 0
         while batch := self._expired(before):
             gone += self._remove(batch)
+            if monotonic() > until:
+                return gone, False
+        while late := self._late(before):
+            gone += late
         with self._engine.begin() as connection:
             gone += _count(connection.execute(delete(set_aside).where(set_aside.c.at < before)))
             gone += _count(connection.execute(delete(claims).where(claims.c.until < before)))
@@ -35,34 +44,48 @@ class Retention:
             trials = select(deliveries.c.id).join(events, events.c.id == deliveries.c.event_id).where(old)
             gone += _forget(connection, deliveries.c.id.in_(trials))
             gone += _count(connection.execute(delete(events).where(old)))
-        return gone
+        return gone, True
 
     def at_risk(self, since: datetime) -> list[tuple[str, datetime]]:
         """Jobs whose results are still being copied although the provider finished them before `since`."""
         query = (
             select(jobs.c.id, jobs.c.submitted_at)
-            .where(jobs.c.state == State.COPYING, jobs.c.submitted_at < since)
+            .where(jobs.c.due_at.is_not(None), jobs.c.state == State.COPYING, jobs.c.submitted_at < since)
             .order_by(jobs.c.submitted_at)
         )
         with self._engine.begin() as connection:
             return [(row.id, row.submitted_at) for row in connection.execute(query)]
 
-    def hasten(self, job_ids: list[str], now: datetime) -> None:
-        """Make jobs due at once."""
+    def hasten(self, job_ids: list[str]) -> None:
+        """Make jobs due before all others: a sweep takes first what has been due longest."""
+        waiting = jobs.c.id.in_(job_ids) & jobs.c.lease_owner.is_(None)
         with self._engine.begin() as connection:
-            connection.execute(
-                update(jobs).where(jobs.c.id.in_(job_ids), jobs.c.lease_owner.is_(None)).values(due_at=now)
-            )
+            connection.execute(update(jobs).where(waiting).values(due_at=jobs.c.submitted_at))
 
     def _expired(self, before: datetime) -> list[str]:
+        # What somebody is still to be told is needed for telling it, however short the retention.
+        untold = exists().where(deliveries.c.job_id == payloads.c.job_id, deliveries.c.state == "pending")
         query = (
             select(payloads.c.job_id)
             .join(jobs, jobs.c.id == payloads.c.job_id)
-            .where(jobs.c.state.in_(ENDS), jobs.c.updated_at < before)
+            .where(jobs.c.state.in_(ENDS), jobs.c.updated_at < before, ~untold)
+            .order_by(payloads.c.job_id)  # ids grow with time: the oldest lie at the index's beginning
             .limit(BATCH)
         )
         with self._engine.begin() as connection:
             return list(connection.execute(query).scalars())
+
+    def _late(self, before: datetime) -> int:
+        """Remove callbacks that came when all else of their job had gone; how many at once."""
+        late = (
+            select(callbacks.c.id)
+            .join(jobs, jobs.c.id == callbacks.c.job_id)
+            .where(callbacks.c.received_at < before, jobs.c.state.in_(ENDS))
+            .where(~exists().where(payloads.c.job_id == callbacks.c.job_id))
+            .limit(BATCH)
+        )
+        with self._engine.begin() as connection:
+            return _count(connection.execute(delete(callbacks).where(callbacks.c.id.in_(late))))
 
     def _remove(self, job_ids: list[str]) -> int:
         with self._engine.begin() as connection:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from math import inf
+from time import monotonic
 
 from infra.log import logger
-from worker.ports import Clock
+from worker import messages
+from worker.ports import Clock, Queue
 from worker.store.attention import Attention
 from worker.store.retention import Retention
 
@@ -17,16 +20,23 @@ DELETED_DAYS = 30
 ALARM_DAYS = 3
 
 
-def expire(*, retention: Retention, attention: Attention, days: int, clock: Clock) -> None:
-    """Remove what belongs to jobs that ended more than `days` ago; hasten and name results at risk."""
+def expire(
+    *, retention: Retention, attention: Attention, queue: Queue, days: int, clock: Clock, seconds: float = inf
+) -> None:
+    """Remove what belongs to jobs that ended more than `days` ago; hasten and name results at risk.
+
+    What is not done after `seconds` is left to another task: this one has to end when the platform ends it.
+    """
     now = clock()
-    gone = retention.expire(now - timedelta(days=days))
+    gone, all_of_it = retention.expire(now - timedelta(days=days), until=monotonic() + seconds)
     if gone:
-        log.info("retention.expired", rows=gone)
+        log.info("retention.expired", rows=gone, all=all_of_it)
+    if not all_of_it:
+        messages.send(queue, [messages.Message(messages.EXPIRE, "sweep")])
     risky = retention.at_risk(now - timedelta(days=DELETED_DAYS - ALARM_DAYS))
     if risky:
         log.error("retention.at_risk", jobs=[job_id for job_id, _ in risky], oldest=risky[0][1].isoformat())
-        retention.hasten([job_id for job_id, _ in risky], now)
+        retention.hasten([job_id for job_id, _ in risky])
         for job_id, submitted_at in risky:
             message = f"Kling deletes it {DELETED_DAYS} days after {submitted_at.isoformat()}"
             attention.attend(job_id, "result_at_risk", message, now, once=True)
