@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DisconnectionError
 
@@ -54,13 +54,23 @@ def single(engine: Engine) -> Engine:
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
+def take_time(connection: Connection, seconds: int) -> None:
+    """Let statements on this connection take so long, for work that no request waits for. Invalidate it afterwards."""
+    connection.execute(text(f"set statement_timeout = '{seconds}s'"))
+    driver: Any = connection.connection.driver_connection
+    driver.patience = seconds + ANSWER_SECONDS - STATEMENT_SECONDS
+
+
 class _Bounded(psycopg.Connection[Any]):
     """A connection on which nobody waits for ever: a server that takes bytes and is silent counts as gone."""
+
+    #: Seconds for a statement that is known to be long, see `take_time`.
+    patience: float | None = None
 
     def wait(self, gen: PQGen[_Answer], interval: float = 0.1, timeout: float | None = None) -> _Answer:
         """Wait as the base class does, but never without a limit. Raises `psycopg.OperationalError`."""
         try:
-            return super().wait(gen, interval, ANSWER_SECONDS if timeout is None else timeout)
+            return super().wait(gen, interval, timeout or self.patience or ANSWER_SECONDS)
         except psycopg.OperationalError:
             if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
                 # Nobody knows what the server did with it: nothing else may be asked on this connection.

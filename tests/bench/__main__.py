@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import archive, check, lifecycle, receiver
+from tests.bench import archive, check, lifecycle, receiver, scale
 
-BENCHES = {"archive": archive.run, "check": check.run, "lifecycle": lifecycle.run, "receiver": receiver.run}
+BENCHES = {
+    "archive": archive.run,
+    "check": check.run,
+    "lifecycle": lifecycle.run,
+    "receiver": receiver.run,
+    "scale": scale.run,
+}
 
 if __name__ == "__main__":
     wanted = sys.argv[1:] or list(BENCHES)

@@ -56,3 +56,15 @@ def test_a_connection_that_the_server_ended_is_not_used_again(settings: Settings
         assert pid != connection.execute(text("select pg_backend_pid()")).scalar_one()
     for one in (engine, other):
         one.dispose()
+
+
+def test_a_long_statement_has_its_time_where_it_is_given(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A migration that builds an index for minutes is not given up as a silent server is."""
+    monkeypatch.setattr(db, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(db, "STATEMENT_SECONDS", 0)
+    engine = db.make_engine(settings, application="tests", connections=1)
+    with engine.connect() as connection:
+        db.take_time(connection, 30)
+
+        assert "" == connection.execute(text("select pg_sleep(0.5)::text")).scalar_one()
+    engine.dispose()

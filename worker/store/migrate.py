@@ -10,15 +10,19 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
+from infra.db import take_time
+
 #: Any number will do, as long as it is always this one.
 _LOCK = 7_263_001
+#: Seconds that one step may take: an index on a large table wants minutes.
+_STATEMENT_SECONDS = 1800
 
 
 def migrate(engine: Engine) -> None:
     """Run the steps that are missing, one process at a time."""
     with engine.connect() as connection:
         connection.execute(text("set lock_timeout = '60s'"))
-        connection.execute(text("set statement_timeout = '600s'"))
+        take_time(connection, _STATEMENT_SECONDS)
         connection.execute(text("select pg_advisory_lock(:lock)"), {"lock": _LOCK})
         connection.commit()
         try:
@@ -30,6 +34,7 @@ def migrate(engine: Engine) -> None:
             connection.rollback()
             connection.execute(text("select pg_advisory_unlock(:lock)"), {"lock": _LOCK})
             connection.commit()
+            connection.invalidate()
 
 
 def is_current(engine: Engine) -> bool:
