@@ -21,6 +21,7 @@ from webhook.asgi import Answer, Hangup, Receive, Scope, Send, TooLong, body_of,
 from webhook.group_commit import Crowded, GroupCommit
 from webhook.problems import AGAIN_SECONDS, NO_DATABASE, Problem, problem
 from worker.jobs.tokens import callback_token
+from worker.kling.answers import TaskStatus
 from worker.kling.callback import read_callback, verify_signature
 from worker.kling.errors import BadSignature, MalformedCallback
 from worker.store.inbox import Arrival
@@ -87,7 +88,7 @@ class Receiver:
             raise Problem(404, "no such callback address")
         if refusal:
             raise refusal
-        if is_new:
+        if is_new and arrival.ends:
             self.nudge(job_id)
         return Answer(204)
 
@@ -110,7 +111,9 @@ class Receiver:
             refusal = Problem(401, "the callback's signature does not hold", forged)
             return Arrival(job_id, body, f"refused: {forged}", None, now), refusal
         try:
-            return Arrival(job_id, body, "understood", _storable(read_callback(body).status_word), now), None
+            said = read_callback(body)
+            ends = said.status not in {TaskStatus.SUBMITTED, TaskStatus.PROCESSING}
+            return Arrival(job_id, body, "understood", _storable(said.status_word), now, ends), None
         except MalformedCallback as fault:
             verdict = f"malformed: {fault}"
             return Arrival(job_id, body, verdict, None, now), Problem(400, "the body is no callback of Kling", verdict)

@@ -20,12 +20,13 @@ from rich.progress import track
 from rich.table import Table
 from sqlalchemy import Engine, text
 
+from infra.db import single
 from infra.settings import load
 from infra.stack.servers import Servers
 from tests.bench.filled import CALLER, FAMILY, RUNNING, filled
 from tests.bench.measure import write
 from tests.conftest import environment_for
-from worker.store.inbox import Inbox
+from worker.store.inbox import Arrival, Inbox
 from worker.store.outbox import Outbox
 from worker.store.repository import Repository
 
@@ -70,9 +71,10 @@ class Side:
         """Store a callback that nobody has seen, of a job that runs."""
         number = next(self.numbers)
         job = f"r{number % RUNNING + 1:025}"
-        body = b'{"task_status": "processing", "number": %d}' % number
-        stored = Inbox(self.engine).put(job, body, verdict="understood", status="processing", now=datetime.now(UTC))
-        assert stored
+        body = b'{"task_status": "succeed", "number": %d}' % number
+        arrival = Arrival(job, body, "understood", "succeed", datetime.now(UTC))
+        # As the door does: each write is a transaction of its own.
+        assert [True] == Inbox(single(self.engine)).put([arrival])
 
 
 def run() -> None:

@@ -27,6 +27,7 @@ from worker.kling.wire import TaskStatus
 from worker.services import Services, now
 from worker.tasks.announce import Announcer, Ways
 from worker.tasks.archive import archive
+from worker.tasks.begin import Begin
 from worker.tasks.follow_up import follow_up
 from worker.tasks.submit import submit
 from worker.tasks.sweep import sweep
@@ -47,6 +48,8 @@ class Stages:
         self.door: FlaskClient = application.test_client()
         self.entrance = Entrance(application, self.settings)
         self.loop = asyncio.new_event_loop()
+        self.entrance = Entrance(application, self.settings)
+        self.loop = asyncio.new_event_loop()
         self.hook = hook
         self.costs: dict[str, list[float]] = defaultdict(list)
 
@@ -55,7 +58,7 @@ class Stages:
         s, queue = self.services, self.queue
         answer = self.cost("accept", self.accept)
         job_id = answer.get_json()["data"]["task_id"]
-        rows: Any = {"store": s.store, "queue": queue, "clock": now}
+        rows: Any = {"begin": Begin(s.store, s.aside, queue, now), "store": s.store, "queue": queue, "clock": now}
         asking: Any = {"accounts": s.accounts, "provider": s.provider}
         self.cost("submit", lambda: submit(job_id, pipelines=s.pipelines, **asking, **rows))
         self.await_end(job_id)

@@ -217,6 +217,20 @@ def test_a_callback_makes_its_job_due(engine: Engine) -> None:
     assert ["a"] == [due.job_id for due in store.claim_due(MORNING, lease=LEASE, limit=10)]
 
 
+def test_a_callback_that_says_nothing_new_costs_no_query(engine: Engine) -> None:
+    """That a running task still runs is kept, and asks Kling nothing; where the create's reply is missing, it does."""
+    store, inbox = Repository(engine), Inbox(engine)
+    job = led(store, accepted(store), Event.SUBMIT_BEGUN)
+    store.postpone(job, MORNING + timedelta(minutes=1))
+    said = [Arrival("a", word, "understood", "processing", MORNING, ends=False) for word in (b"1", b"2")]
+    assert [True] == inbox.put(said[:1])
+    assert ["a"] == [due.job_id for due in store.claim_due(MORNING, lease=LEASE, limit=10)]
+    store.move(job, Event.SUBMIT_TAKEN, MORNING, due_at=MORNING + timedelta(hours=1))
+
+    assert [True] == inbox.put(said[1:])
+    assert [] == store.claim_due(MORNING, lease=LEASE, limit=10)
+
+
 def test_a_callback_for_an_ended_job_moves_nothing(engine: Engine) -> None:
     """A late callback is kept, and does not wake a job that has ended."""
     store, inbox = Repository(engine), Inbox(engine)

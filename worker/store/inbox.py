@@ -32,6 +32,7 @@ with given as (
 ), due as (
     select id from jobs
     where id = any(cast(:jobs as text[])) and due_at > :now and lease_owner is null
+        and (state <> 'running' or id = any(cast(:ending as text[])))
     order by id for no key update
 ), nudged as (
     update jobs set due_at = :now from due where jobs.id = due.id
@@ -49,6 +50,7 @@ class Arrival:
     verdict: str
     status: str | None
     at: datetime
+    ends: bool = True  #: whether it says that the task ended, or says nothing that is known
 
     @cached_property
     def key(self) -> tuple[str, bytes]:
@@ -65,6 +67,7 @@ class Inbox:
     def put(self, arrivals: Sequence[Arrival]) -> list[bool | None]:
         """Store each once, and make their jobs due in the same statement. A repetition is only counted.
 
+        That a running task goes on running is no reason to ask for it: its job stays due when it was.
         For each: True when it is new, False when it is known, None when there is no such job.
         """
         counts = Counter(one.key for one in arrivals)
@@ -77,6 +80,7 @@ class Inbox:
             "words": [one.status for one in single],
             "times": [one.at for one in single],
             "counts": [counts[one.key] for one in single],
+            "ending": [one.job_id for one in single if one.ends],
             "now": max(one.at for one in single),
         }
         with self._engine.begin() as connection:
