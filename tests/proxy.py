@@ -16,13 +16,14 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 _CHUNK = 64 * 1024
 #: Chunks under way in one direction: what the line holds, so that a delay costs latency and not throughput.
 _UNDER_WAY = 256
+When = Literal["before", "after"]
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -49,6 +50,7 @@ class FaultProxy:
         self._changed = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._lines: set[_Line] = set()
+        self._traps: list[_Trap] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
         self.port = 0  #: where it listens, the same from start to end
@@ -103,6 +105,18 @@ class FaultProxy:
     def delay(self, seconds: float) -> None:
         """Every byte comes so much later in each direction; a new connection waits for one round trip of it."""
         self._obey(_Order(seconds=seconds))
+
+    def on(self, needle: bytes, act: Callable[[int], object], *, when: When = "before") -> None:
+        """Call `act` with the client's port whenever a request holds `needle`: a server's side of a crash point.
+
+        `before`: the request has not been passed on, and is not. `after`: the server has answered, and the client has
+        not heard it. What the client does then, being dead, is of no interest, so its connection is cut.
+        """
+        self._traps.append(_Trap(needle, act, when))
+
+    def off(self) -> None:
+        """Forget what `on` was told."""
+        self._traps.clear()
 
     def heal(self) -> None:
         """Pass everything on again."""
@@ -190,6 +204,18 @@ class FaultProxy:
             line.cut("reset")
         await queue.put((self._loop.time() + self._order.seconds, b""))
 
+    async def _springs(self, chunk: bytes, line: _Line, *, asks: bool) -> bool:
+        """Whether a trap took this chunk."""
+        for trap in self._traps:
+            if asks and trap.needle in chunk:
+                line.caught = trap
+            if line.caught is trap and asks == (trap.when == "before"):
+                line.caught = None
+                await self._loop.run_in_executor(None, trap.act, line.client_port)
+                line.cut("reset")
+                return True
+        return False
+
     async def _push(self, queue: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter, line: _Line) -> None:
         while True:
             due, chunk = await queue.get()
@@ -200,6 +226,8 @@ class FaultProxy:
                 return
             if not chunk:
                 writer.write_eof()
+                return
+            if self._traps and await self._springs(chunk, line, asks=writer is line.ends[1]):
                 return
             if self._order.kind != "blackhole":
                 await self._write(chunk, writer, line)
@@ -230,10 +258,26 @@ class FaultProxy:
 
 
 @dataclass(eq=False)
+class _Trap:
+    """A request that something happens at."""
+
+    needle: bytes
+    act: Callable[[int], object]
+    when: When
+
+
+@dataclass(eq=False)
 class _Line:
     """The two sockets of one proxied connection."""
 
     ends: tuple[asyncio.StreamWriter, asyncio.StreamWriter]
+    caught: _Trap | None = None  #: a request has gone by whose answer is waited for
+
+    @property
+    def client_port(self) -> int:
+        """The port that the client speaks from."""
+        port: int = self.ends[0].get_extra_info("peername")[1]
+        return port
 
     def cut(self, how: Literal["reset", "fin"]) -> None:
         """End both, at once by RST, or after what was written by FIN."""

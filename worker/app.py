@@ -9,21 +9,26 @@ import logging
 import sys
 from typing import Any
 
-from celery.signals import setup_logging, task_postrun, task_prerun
+from billiard.exceptions import WorkerLostError
+from celery import Task
+from celery.signals import setup_logging, task_failure, task_postrun, task_prerun
 from kombu import Queue as Declared
+from sqlalchemy.exc import OperationalError
 
 from infra import log
+from infra.db import make_engine
 from infra.queue import make_celery
 from infra.settings import BadSettings, load
 from worker import messages
 from worker.services import PerProcess, Services, accounts, now
+from worker.store.aside import Aside
 from worker.tasks.announce import Announcer, Ways
 from worker.tasks.archive import archive
 from worker.tasks.attend import attend
 from worker.tasks.begin import Begin
 from worker.tasks.expire import expire
 from worker.tasks.follow_up import follow_up
-from worker.tasks.request import request
+from worker.tasks.request import give_up, request
 from worker.tasks.submit import submit
 from worker.tasks.sweep import sweep
 from worker.tasks.tidy import tidy
@@ -51,15 +56,44 @@ app.conf.beat_schedule = {
 }
 services = PerProcess(settings, app)
 
+#: So often is a message of another app taken again that ended its process or failed; seconds between, and at most.
+_TRIES = 10
+_TRY_SECONDS = 5
+_LONGEST_TRY_SECONDS = 60
+
 
 def _begin(s: Services) -> Begin:
     return Begin(s.store, s.aside, s.queue, now, settings.deaths_until_set_aside)
 
 
-@app.task(name=messages.REQUEST)
-def _request(*args: Any, **kwargs: Any) -> None:
-    s = services()
-    request(args, kwargs, acceptor=s.acceptor, keys=s.keys, aside=s.aside, queue=s.queue, clock=now)
+@app.task(
+    name=messages.REQUEST, bind=True, retry_on_worker_lost=True, max_retries=_TRIES, default_retry_delay=_TRY_SECONDS
+)
+def _request(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
+    s, tried = services(), self.request.retries
+    try:
+        message = str(self.request.id)
+        request(
+            args, kwargs, message=message, acceptor=s.acceptor, keys=s.keys, aside=s.aside, queue=s.queue, clock=now
+        )
+    # Whatever it is: no row knows of this message yet, so nobody else would bring it back.
+    except Exception as fault:  # noqa: BLE001 - as said
+        if tried >= _TRIES and not isinstance(fault, OperationalError):
+            give_up(args, kwargs, f"{type(fault).__name__} after {tried} tries", aside=s.aside, clock=now)
+            return
+        raise self.retry(exc=fault, countdown=min(2**tried, _LONGEST_TRY_SECONDS), max_retries=None) from None
+
+
+@task_failure.connect(sender=_request)
+def _request_lost(exception: BaseException, args: Any, kwargs: Any, **_: Any) -> None:
+    """In the main process: the pool's processes died of this message, as often as they may."""
+    if isinstance(exception, WorkerLostError):
+        engine = make_engine(settings, application="reelhook-worker")
+        try:
+            reason = f"it ended its process {_TRIES + 1} times"
+            give_up(tuple(args), kwargs, reason, aside=Aside(engine), clock=now)
+        finally:
+            engine.dispose()  # what the main process holds, its next children would share
 
 
 @app.task(name=messages.SUBMIT)

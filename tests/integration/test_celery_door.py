@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,10 +34,19 @@ def home(servers: Servers, engine: Engine, emulator: Emulator) -> Iterator[House
         yield opened
 
 
-def ask(home: House, *args: Any, **kwargs: Any) -> None:
-    """What a worker does with a message of another app."""
-    s = home.services
-    request(args, kwargs, acceptor=s.acceptor, keys=s.keys, aside=s.aside, queue=home.queue, clock=home.clock)
+def ask(home: House, *args: Any, message: str = "", **kwargs: Any) -> None:
+    """What a worker does with a message of another app; one of its own unless it has an id."""
+    s, message = home.services, message or str(uuid.uuid4())
+    request(
+        args,
+        kwargs,
+        message=message,
+        acceptor=s.acceptor,
+        keys=s.keys,
+        aside=s.aside,
+        queue=home.queue,
+        clock=home.clock,
+    )
 
 
 def told(home: House) -> list[tuple[str, str, dict[str, Any]]]:
@@ -72,6 +82,14 @@ def test_the_same_message_twice_is_one_job(home: House) -> None:
         ask(home, family="videos/omni-video", request={**TEXT, "external_task_id": "order-8"}, on_done=DONE)
 
     assert 1 == len(home.get("/v1/videos/omni-video").json()["data"])
+
+
+def test_a_message_that_the_broker_delivers_twice_is_one_job(home: House) -> None:
+    """P4: also without an external id: a message has an id of its own, and another message is another job."""
+    for message in ("m1", "m1", "m2", "m1"):
+        ask(home, message=message, family="videos/omni-video", request=TEXT)
+
+    assert 2 == len(home.get("/v1/videos/omni-video").json()["data"])
 
 
 @pytest.mark.parametrize(

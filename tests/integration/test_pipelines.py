@@ -309,7 +309,8 @@ def test_a_message_may_stand_on_earlier_jobs_too(home: House) -> None:
     s = home.services
     for name in ("cat", "dog"):
         order = {"family": "videos/image2video", "request": {"image": f"reelhook://{name}/files/0", "prompt": "x"}}
-        request((), order, acceptor=s.acceptor, keys=s.keys, aside=s.aside, queue=home.queue, clock=home.clock)
+        rows: Any = {"acceptor": s.acceptor, "keys": s.keys, "aside": s.aside}
+        request((), order, message=name, queue=home.queue, clock=home.clock, **rows)
     (second,) = [one["task_id"] for one in home.get(I2V).json()["data"]]
 
     assert [State.ARCHIVED] * 2 == home.until_end(first, second)

@@ -79,13 +79,17 @@ def request(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     *,
+    message: str,
     acceptor: Acceptor,
     keys: ApiKeys,
     aside: Aside,
     queue: Queue,
     clock: Clock,
 ) -> None:
-    """Take one message: a job, or a row that says why not. Raises nothing of the sender's making."""
+    """Take one message: a job, or a row that says why not. Raises nothing of the sender's making.
+
+    `message` is its id: brokers deliver twice, also what carries no `external_task_id`, and it is one job all the same.
+    """
     try:
         order = _understood(args, kwargs)
     except Refused as fault:
@@ -93,7 +97,7 @@ def request(
         log.warning("request.set_aside", reason=fault.message)
         return
     try:
-        job, is_new = acceptor.accept(_asked(order, keys, clock()))
+        job, is_new = acceptor.accept(_asked(order, message, keys, clock()))
     except Refused as fault:
         aside.put(messages.REQUEST, _shown(args, kwargs), fault.message, clock())
         log.warning("request.refused", code=fault.code, reason=fault.message)
@@ -103,6 +107,12 @@ def request(
         return
     if is_new:
         messages.send(queue, [messages.for_step(Step.SUBMIT, job.id)])
+
+
+def give_up(args: tuple[Any, ...], kwargs: Mapping[str, Any], reason: str, *, aside: Aside, clock: Clock) -> None:
+    """Set a message aside that ends every process that takes it, or fails for no reason of its sender's making."""
+    aside.put(messages.REQUEST, _shown(args, kwargs), reason, clock())
+    log.error("request.given_up", reason=reason)
 
 
 def _understood(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Order:
@@ -115,7 +125,7 @@ def _understood(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Order:
         raise Refused("; ".join(reasons)) from None
 
 
-def _asked(order: Order, keys: ApiKeys, now: datetime) -> Asked:
+def _asked(order: Order, message: str, keys: ApiKeys, now: datetime) -> Asked:
     try:
         family = catalog.family(order.family).path
     except UnknownFamily as fault:
@@ -135,7 +145,7 @@ def _asked(order: Order, keys: ApiKeys, now: datetime) -> Asked:
         order.request,
         raw,
         account=order.account,
-        idempotency_key=order.idempotency_key,
+        idempotency_key=order.idempotency_key or f"celery:{message}",
         check=order.check,
         on_done=on_done,
         prefix=order.prefix,
