@@ -10,12 +10,14 @@ Everything it does is plain HTTP: `requests` alone does it as well, with the pat
 
 from __future__ import annotations
 
+import base64
+import hmac
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import requests
-from standardwebhooks.webhooks import Webhook
 
 #: States that a job does not leave.
 ENDS = frozenset({"archived", "failed", "cancelled", "unknown", "expired"})
@@ -28,6 +30,10 @@ class ReelhookError(Exception):
         super().__init__(message)
         self.http_status = http_status
         self.code = code
+
+
+class BadWebhook(Exception):
+    """A delivery that Reelhook did not send, not now, or not for the first time."""
 
 
 class Reelhook:
@@ -120,20 +126,56 @@ def progress_bar(title: str) -> Callable[[dict[str, Any]], None]:
     return tell
 
 
-def verify_webhook(secrets: str | Sequence[str], headers: Mapping[str, str], body: bytes) -> None:
-    """Check that Reelhook sent `body`: `secrets` are your signing secrets, several while one replaces another.
+def verify_webhook(
+    keys: str | Sequence[str],
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    seen: Callable[[str], bool] | None = None,
+    tolerance: float = 300,
+) -> dict[str, Any]:
+    """The JSON of `body`, once it is certain that Reelhook sent it, lately, and not again.
 
-    Raises `standardwebhooks.webhooks.WebhookVerificationError`, also when the delivery is older than five minutes.
+    `keys`: your signing secrets (`whsec_...`) or public keys (`whpk_...`, needs `cryptography`), several while one
+    replaces another. `seen` says whether a `webhook-id` came before, and remembers it; without it a repetition is not
+    noticed. It is asked last, so that nobody fills it with forgeries. `tolerance`: seconds that an attempt may be old,
+    or ahead of your clock. Raises `BadWebhook`.
     """
     lowered = {name.lower(): value for name, value in headers.items()}
-    secrets = [secrets] if isinstance(secrets, str) else list(secrets)
-    for secret in secrets[:-1]:
+    message_id, stamp = lowered.get("webhook-id", ""), lowered.get("webhook-timestamp", "")
+    if not (message_id and message_id.isascii() and stamp.isascii() and stamp.isdigit() and len(stamp) < 13):
+        raise BadWebhook("webhook-id or webhook-timestamp is missing, or not what it should be")
+    if abs(time.time() - int(stamp)) > tolerance:
+        raise BadWebhook("the attempt is too old, or from the future; is your clock right?")
+    signed = f"{message_id}.{stamp}.".encode() + body
+    signatures = [one.partition(",")[::2] for one in lowered.get("webhook-signature", "").split()]
+    keys = [keys] if isinstance(keys, str) else keys
+    if not any(_signed_with(key, signed, version, value) for key in keys for version, value in signatures):
+        raise BadWebhook("no signature is right")
+    if seen is not None and seen(message_id):
+        raise BadWebhook(f"{message_id} came before")
+    return json.loads(body)  # type: ignore[no-any-return]  # the key's owner made it, and we send objects
+
+
+def _signed_with(key: str, signed: bytes, version: str, value: str) -> bool:
+    """Whether `value` is what `key` makes of `signed`. Source: the Standard Webhooks specification."""
+    kind, _, encoded = key.partition("_")
+    try:
+        signature, raw = base64.b64decode(value, validate=True), base64.b64decode(encoded, validate=True)
+    except ValueError:
+        return False
+    if (kind, version) == ("whsec", "v1"):
+        return hmac.compare_digest(hmac.digest(raw, signed, "sha256"), signature)
+    if (kind, version) == ("whpk", "v1a"):
+        from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - only public keys need it
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415 - as above
+
         try:
-            Webhook(secret).verify(body, lowered)
-        except Exception:  # noqa: BLE001, S112 - the library raises of several kinds; the last secret's counts
-            continue
-        return
-    Webhook(secrets[-1]).verify(body, lowered)
+            Ed25519PublicKey.from_public_bytes(raw).verify(signature, signed)
+        except (InvalidSignature, ValueError):  # or a key of another length
+            return False
+        return True
+    return False
 
 
 def _json(answer: requests.Response) -> dict[str, Any]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import Engine
-from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from infra.emulator import Config, Emulator
 from infra.stack.servers import Servers
 from tests.house import TEXT, House, house
-from webhook.client import Reelhook, ReelhookError, progress_bar, verify_webhook
+from webhook.client import BadWebhook, Reelhook, ReelhookError, progress_bar, verify_webhook
+from worker.jobs import signing
+from worker.jobs.signing import Signing
 
 FAMILY = "videos/omni-video"
 SECRET, OTHER = "whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQ=", "whsec_b3RoZXItb3RoZXItb3RoZXI="
@@ -70,26 +74,67 @@ def test_waiting_ends(home: House) -> None:
         client.wait(client.submit(FAMILY, TEXT)["task_id"], seconds=0.2, every=0.05)
 
 
-def test_webhooks_verify_also_while_a_secret_is_replaced() -> None:
-    """A delivery signed with either secret is taken; a changed body, an old time or another secret is not."""
-    import datetime as dt  # noqa: PLC0415 - only this test needs it
+def attempt(keys: list[str], body: str = '{"a": 1}', late: float = 0, name: str = "msg_1") -> dict[str, str]:
+    """The headers of an attempt that was signed with `keys`, so many seconds ago."""
+    return signing.headers(keys, name, datetime.now(UTC) - timedelta(seconds=late), body)
 
-    now = dt.datetime.now(dt.UTC)
 
-    def headers(at: dt.datetime) -> dict[str, str]:
-        signature = Webhook(SECRET).sign("msg_1", at, "{}")
-        return {"Webhook-Id": "msg_1", "Webhook-Timestamp": str(int(at.timestamp())), "Webhook-Signature": signature}
+def test_a_delivery_verifies_with_any_of_its_keys() -> None:
+    """Either secret is taken while one replaces another; a public key verifies what its private half signed."""
+    private = signing.new_secret(Signing.V1A)
+    public = str(signing.public_key(private))
+    body = b'{"a": 1}'
 
-    verify_webhook(SECRET, headers(now), b"{}")
-    verify_webhook([OTHER, SECRET], headers(now), b"{}")
-    verify_webhook([SECRET, OTHER], headers(now), b"{}")
-    for secrets, at, body in (
-        ([OTHER], now, b"{}"),
-        ([SECRET], now, b"{ }"),
-        ([SECRET], now - dt.timedelta(minutes=6), b"{}"),
-    ):
-        with pytest.raises(WebhookVerificationError):
-            verify_webhook(secrets, headers(at), body)
+    assert {"a": 1} == verify_webhook(SECRET, attempt([SECRET]), body)
+    assert {"a": 1} == verify_webhook([OTHER, SECRET], attempt([SECRET]), body)
+    assert {"a": 1} == verify_webhook(SECRET, attempt([OTHER, SECRET]), body)
+    assert {"a": 1} == verify_webhook([public], attempt([private]), body)
+    assert {"a": 1} == verify_webhook(SECRET, {k.title(): v for k, v in attempt([SECRET]).items()}, body)
+
+
+@pytest.mark.parametrize("late", [301, -301])
+def test_a_skewed_delivery_is_refused(late: float) -> None:
+    """What is more than five minutes old, or ahead, is not taken, however well it is signed."""
+    with pytest.raises(BadWebhook, match="too old"):
+        verify_webhook(SECRET, attempt([SECRET], late=late), b'{"a": 1}')
+
+
+def test_a_replayed_delivery_is_refused() -> None:
+    """The same webhook-id is taken once; a forgery does not use an id up."""
+    met: set[str] = set()
+
+    def seen(name: str) -> bool:
+        before = name in met
+        met.add(name)
+        return before
+
+    with pytest.raises(BadWebhook, match="no signature"):
+        verify_webhook(SECRET, attempt([OTHER]), b'{"a": 1}', seen=seen)
+    verify_webhook(SECRET, attempt([SECRET]), b'{"a": 1}', seen=seen)
+    with pytest.raises(BadWebhook, match="came before"):
+        verify_webhook(SECRET, attempt([SECRET]), b'{"a": 1}', seen=seen)
+
+
+@pytest.mark.parametrize("how", list(Signing))
+@given(data=st.data())
+@settings(max_examples=60)
+def test_a_forged_delivery_is_refused(how: Signing, data: st.DataObject) -> None:
+    """Whatever is changed of id, time, body or signature: it is refused with the one error, for any bytes."""
+    secret = signing.new_secret(how)
+    key = signing.public_key(secret) or secret
+    headers, body = attempt([secret]), b'{"a": 1}'
+    before = (dict(headers), body, key)
+    place = data.draw(st.sampled_from([*headers, "body", "key"]))
+    anything = data.draw(st.text(max_size=80) | st.binary(max_size=64).map(lambda raw: raw.decode("latin-1")))
+    if place == "body":
+        body = anything.encode("utf-8", "replace")
+    elif place == "key":
+        key = data.draw(st.sampled_from(["whsec_", "whpk_", ""])) + anything
+    else:
+        headers[place] = anything
+    assume((headers, body, key) != before)
+    with pytest.raises(BadWebhook):
+        verify_webhook(key, headers, body)
 
 
 def test_the_client_can_be_copied(root: Path) -> None:
