@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -167,18 +168,20 @@ class Http:
         slowest: float = 0,
     ) -> Iterator[Stream]:
         self._check_url(url)
+        silence = min(_SILENCE_SECONDS, seconds) if slowest else seconds
         pace = _Pace(time.monotonic() + seconds, slowest)
         with self._session(redirects) as session:
             try:
-                answer = session.request(
-                    method,
-                    url,
-                    headers=dict(headers),
-                    data=body,
-                    stream=True,
-                    allow_redirects=redirects > 0,
-                    timeout=(min(_CONNECT_SECONDS, seconds), min(_SILENCE_SECONDS, seconds) if slowest else seconds),
-                )
+                with _hung_up_after(seconds, url) if self._guard else nullcontext():
+                    answer = session.request(
+                        method,
+                        url,
+                        headers=dict(headers),
+                        data=body,
+                        stream=True,
+                        allow_redirects=redirects > 0,
+                        timeout=(min(_CONNECT_SECONDS, seconds), silence),
+                    )
             except (requests.RequestException, TransportError) as fault:
                 raise _sorted(fault, url) from fault
             with answer:
@@ -293,6 +296,34 @@ def _causes(fault: BaseException) -> Iterator[BaseException]:
         yield from _causes(fault.__cause__)
 
 
+_calls = threading.local()
+
+
+@contextmanager
+def _hung_up_after(seconds: float, url: str) -> Iterator[None]:
+    """Hang up on whoever has not sent all headers by then: a byte now and then would renew every other limit."""
+    connections: list[HTTPConnection] = []
+    _calls.connections = connections  # those that this thread makes now, see `_pools`
+    late = threading.Event()
+
+    def hang_up() -> None:
+        late.set()
+        for connection in connections:
+            with suppress(OSError):
+                if connection.sock:
+                    connection.sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, hang_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+    if late.is_set():  # headers that end where we hung up look whole
+        raise NoAnswer(f"{_host(url)} took too long to send its headers")
+
+
 def _host(url: str) -> str:
     return urlsplit(url).hostname or "?"
 
@@ -323,10 +354,12 @@ def _pools(guard: Guard) -> dict[str, Any]:
 
     class Plain(HTTPConnection):
         def _new_conn(self) -> Any:
+            _calls.connections.append(self)
             return judged(super()._new_conn(), tls=False)
 
     class Tls(HTTPSConnection):
         def _new_conn(self) -> Any:
+            _calls.connections.append(self)
             return judged(super()._new_conn(), tls=True)
 
     class PlainPool(HTTPConnectionPool):

@@ -34,6 +34,7 @@ class Receiver:
     answers: list[int | Reply] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)  #: when each came, seconds since the epoch
     moments: list[float] = field(default_factory=list)  #: when each came, in seconds since the epoch
 
     @property
@@ -62,6 +63,7 @@ def receiver() -> Iterator[Receiver]:
             into.headers.append({name.lower(): value for name, value in self.headers.items()})
             into.moments.append(time.time())
             into.raw.append(body)
+            into.times.append(time.time())
             answer = into.answers.pop(0) if into.answers else 200
             reply = Reply(answer) if isinstance(answer, int) else answer
             self.send_response(reply.status)

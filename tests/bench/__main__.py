@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import archive, check, lifecycle, receiver, scale
+from tests.bench import archive, check, deliveries, lifecycle, receiver, scale
 
 BENCHES = {
     "archive": archive.run,
     "check": check.run,
+    "deliveries": deliveries.run,
     "lifecycle": lifecycle.run,
     "receiver": receiver.run,
     "scale": scale.run,

@@ -1,5 +1,6 @@
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address, ip_network
@@ -220,3 +221,20 @@ def test_no_error_repeats_a_query_string() -> None:
         Http().send("GET", f"http://127.0.0.1:{port}/x?X-Amz-Signature=s3cr3t", {}, None, seconds=5)
 
     assert "s3cr3t" not in str(caught.value)
+
+
+def test_headers_that_drip_are_hung_up_on() -> None:
+    """A peer that sends a byte of its headers now and then, for ever, holds nobody beyond the deadline."""
+
+    def drip(connection: socket.socket) -> None:
+        connection.recv(65536)
+        try:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            while True:
+                connection.sendall(b"x")
+                time.sleep(0.05)
+        except OSError:
+            return
+
+    with server(drip) as port, pytest.raises(NoAnswer):
+        Http(Guard(LOOPBACK)).send("POST", f"http://127.0.0.1:{port}/", {}, b"x", seconds=0.5)

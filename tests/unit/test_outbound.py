@@ -1,8 +1,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes import a_file, a_job
+from tests.fakes import MORNING, a_file, a_job
 from worker.jobs import outbound
+from worker.jobs.events import STATES
 from worker.jobs.model import State
 
 
@@ -75,3 +76,49 @@ def test_external_task_id_is_echoed() -> None:
     """`task_info.external_task_id` is the caller's own; without one the object is empty."""
     assert {"external_task_id": "mine"} == outbound.created(a_job(external_task_id="mine"))["task_info"]
     assert {} == outbound.created(a_job())["task_info"]
+
+
+def at(state: State, sequence: int = 3) -> outbound.Occurred:
+    """A job came to `state`."""
+    return outbound.Occurred(f"job.{state}", sequence, MORNING, {})
+
+
+@given(st.sampled_from(sorted(STATES)), st.sampled_from(sorted(State)))
+def test_an_event_tells_what_was_true_then(then: State, now: State) -> None:
+    """P3: however late it is told, an event says the state that it is about, and links only if that is archived."""
+    shown = outbound.event(a_job(state=now, error_message="why"), [a_file()], link, at(then))
+
+    assert STATES[then].type == shown["type"]
+    assert (then, outbound.task_status(then), 3) == (
+        shown["data"]["state"],
+        shown["data"]["task_status"],
+        shown["data"]["sequence"],
+    )
+    assert (then is State.ARCHIVED) == bool(shown["data"]["files"]) == bool(shown["data"]["task_result"])
+    assert MORNING.isoformat() == shown["timestamp"]
+
+
+def test_a_callback_is_kling_s_own_with_ours_under_one_name() -> None:
+    """Beside Kling's fields there is one more, with state, hashes, sizes and posters."""
+    job = a_job(state=State.ARCHIVED)
+    shown = outbound.callback(job, [a_file()], link, at(State.ARCHIVED))
+
+    assert {**outbound.task(job, [a_file()], link), "reelhook": shown["reelhook"]} == shown
+    (file,) = shown["reelhook"]["files"]
+    assert ("0" * 64, 1000, "https://bucket/kling/2026/11/21/01hz/video-0.poster.jpg") == (
+        file["sha256"],
+        file["size"],
+        file["poster_url"],
+    )
+
+
+def test_attention_says_why() -> None:
+    """An event that wants a person carries the reason and a sentence."""
+    occurred = outbound.Occurred("job.attention", 4, MORNING, {"reason": "slow", "message": "it is late"})
+    shown = outbound.event(a_job(state=State.RUNNING), [], link, occurred)
+
+    assert ("job.attention", "slow", "it is late") == (
+        shown["type"],
+        shown["data"]["reason"],
+        shown["data"]["message"],
+    )

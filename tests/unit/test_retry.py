@@ -33,3 +33,26 @@ def test_polling_waits_for_the_expected_time_and_then_slows_down(elapsed: float,
 def test_retry_after_is_capped_and_never_raises(value: str | None) -> None:
     """Whatever a receiver sends as Retry-After, the wait is between none and the cap."""
     assert 0 <= retry.retry_after(value) <= retry.LONGEST_RETRY_AFTER
+    assert 0 <= retry.retry_after(value, MORNING) <= retry.LONGEST_RETRY_AFTER
+
+
+def test_retry_after_may_be_a_date() -> None:
+    """HTTP allows a date, too: what lies between it and now is waited for, within the cap."""
+    said = {"Sat, 21 Nov 2026 09:02:00 GMT": 120, "Sat, 21 Nov 2026 08:00:00 GMT": 0, "Sun, 22 Nov 2026 09:00:00": 3600}
+
+    assert list(said.values()) == [retry.retry_after(date, MORNING) for date in said]
+
+
+@given(st.integers(0, 12), st.integers(0, 120))
+def test_a_delivery_is_tried_for_about_three_days(tries: int, hours: int) -> None:
+    """After each failure it is tried again, never before its receiver asked, until its schedule or 96 h are used up."""
+    now = MORNING + timedelta(hours=hours)
+    again = retry.deliver_again(tries, MORNING, now, 500)
+
+    assert (tries > len(retry.DELIVER_AGAIN) or hours > retry.DELIVER_HOURS) == (again is None)
+    assert again is None or again - now >= timedelta(seconds=500)
+
+
+def test_the_schedule_is_the_specification_s() -> None:
+    """Ten attempts over 75 hours."""
+    assert (10, 75) == (1 + len(retry.DELIVER_AGAIN), sum(retry.DELIVER_AGAIN) // 3600)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 #: Seconds until a job that surely reached nobody is tried again; the last one repeats.
 SUBMIT_AGAIN = (2, 5, 10, 20, 40, 60)
@@ -69,10 +70,21 @@ def vary(seconds: float) -> float:
     return seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load, guards nothing
 
 
-def retry_after(value: str | None) -> float:
-    """Seconds that a `Retry-After` header asks for, capped; 0 where it says nothing usable."""
+def retry_after(value: str | None, now: datetime | None = None) -> float:
+    """Seconds that a `Retry-After` header asks for, capped; 0 where it says nothing usable.
+
+    A date in it is understood where `now` is given.
+    """
     try:
         seconds = float(value or 0)
     except ValueError:
-        return 0
+        seconds = _until(value, now) if value and now else 0
     return min(seconds, LONGEST_RETRY_AFTER) if seconds > 0 else 0
+
+
+def _until(date: str, now: datetime) -> float:
+    try:
+        moment = parsedate_to_datetime(date)
+        return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return 0

@@ -134,7 +134,7 @@ class Announcer:
         if error is None:
             self._delivered(delivery, attempt)
             return True
-        wait = retry.retry_after(answer.headers.get("Retry-After"))
+        wait = retry.retry_after(answer.headers.get("Retry-After"), self.clock())
         self._missed(delivery, attempt, subscription, wait=wait, final=answer.status == _GONE)
         return False
 

@@ -1,0 +1,110 @@
+"""Jobs that want a person: found by looking, told once, to whoever subscribed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select
+
+from tests.fakes import MORNING, FakeClock, FakeQueue
+from worker.jobs.machine import Event
+from worker.jobs.model import Job
+from worker.jobs.signing import Signing
+from worker.store.accounts import Accounts
+from worker.store.attention import Attention
+from worker.store.repository import NewJob, Repository
+from worker.store.retention import Retention
+from worker.store.subscriptions import Subscriptions
+from worker.store.tables import deliveries, events
+from worker.tasks.attend import attend
+from worker.tasks.expire import expire
+
+
+@pytest.fixture
+def store(engine: Engine) -> Repository:
+    """Rows, and a subscription to attention alone."""
+    Subscriptions(engine, b"secret").create("default", "https://app/hook", ["job.*"], Signing.V1, MORNING)
+    return Repository(engine)
+
+
+def job(store: Repository, name: str, *path: Event, caller: str = "default", **changes: Any) -> Job:
+    """A job to which all of `path` happened."""
+    new = NewJob(name, caller, "default", "videos/omni-video", None, None, b"f", b"{}")
+    made = store.accept(new, MORNING)[0]
+    for event in path:
+        moved = store.move(made, event, MORNING, changes=changes)
+        assert moved is not None
+        made = moved.job
+    return made
+
+
+def told(engine: Engine) -> list[tuple[str, str]]:
+    """Job and reason of everything that leaves."""
+    query = select(deliveries.c.job_id, events.c.data).join(events, events.c.id == deliveries.c.event_id)
+    with engine.connect() as connection:
+        return sorted((row.job_id, row.data["reason"]) for row in connection.execute(query))
+
+
+def look(engine: Engine, clock: FakeClock, times: int = 2) -> FakeQueue:
+    """Look for jobs that want a person, more than once."""
+    queue = FakeQueue()
+    for _ in range(times):
+        attend(attention=Attention(engine), queue=queue, clock=clock)
+    return queue
+
+
+def test_a_task_that_takes_far_too_long_is_told_once(engine: Engine, store: Repository) -> None:
+    """Three times what was expected, and ten minutes; what is merely late is not an alarm."""
+    times: Any = {"submitted_at": MORNING, "expected_at": MORNING + timedelta(minutes=5)}
+    job(store, "slow", Event.SUBMIT_BEGUN, Event.SUBMIT_TAKEN, **times)
+    clock = FakeClock(MORNING + timedelta(minutes=14))
+    look(engine, clock)
+    assert [] == told(engine)
+    clock.advance(120)
+    queue = look(engine, clock)
+
+    assert [("slow", "slow")] == told(engine)
+    assert 1 == len(queue.sent)
+
+
+def test_a_stopped_account_is_told_to_each_caller_who_waits(engine: Engine, store: Repository) -> None:
+    """One job of each caller, once for each stop; who waits for nothing hears nothing."""
+    Subscriptions(engine, b"secret").create("other", "https://other/hook", ["*"], Signing.V1, MORNING)
+    accounts, clock = Accounts(engine), FakeClock(MORNING + timedelta(minutes=1))
+    first = job(store, "a")
+    job(store, "b")
+    job(store, "c", caller="third")
+    with engine.begin() as connection:
+        accounts.admit(connection, first, "default", 1, MORNING)
+    accounts.stop(first, "the balance is used up", MORNING)
+    look(engine, clock)
+    assert [("a", "account_stopped")] == told(engine)
+
+    accounts.resume("default", clock())
+    clock.advance(60)
+    accounts.stop(first, "again", clock())
+    clock.advance(60)
+    look(engine, clock)
+    assert [("a", "account_stopped")] * 2 == told(engine)
+
+
+def test_an_unknown_end_is_told_as_both(engine: Engine, store: Repository) -> None:
+    """Whoever only hears of what wants a person hears of a job that nobody can settle."""
+    job(store, "lost", Event.SUBMIT_BEGUN, Event.SUBMIT_UNSETTLED)
+
+    assert [("lost", "unknown")] == told(engine)
+    assert ["job.accepted", "job.submitting", "job.unknown", "job.attention"] == [
+        event["type"] for event in store.timeline("lost")
+    ]
+
+
+def test_a_result_at_risk_is_told_once(engine: Engine, store: Repository) -> None:
+    """27 days after its submission a result that is not safe calls for a person, however often that is looked at."""
+    job(store, "risky", Event.SUBMIT_BEGUN, Event.SUBMIT_TAKEN, Event.TASK_SUCCEEDED, submitted_at=MORNING)
+    clock = FakeClock(MORNING + timedelta(days=28))
+    for _ in range(2):
+        expire(retention=Retention(engine), attention=Attention(engine), days=30, clock=clock)
+
+    assert [("risky", "result_at_risk")] == told(engine)
