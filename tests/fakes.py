@@ -70,6 +70,7 @@ def a_job(**changes: object) -> Job:
         "state": State.ACCEPTED,
         "external_task_id": None,
         "depth": 0,
+        "begun": 0,
         "awaited": False,
         "callback_url": None,
         "on_done": None,

@@ -105,6 +105,6 @@ def test_a_result_at_risk_is_told_once(engine: Engine, store: Repository) -> Non
     job(store, "risky", Event.SUBMIT_BEGUN, Event.SUBMIT_TAKEN, Event.TASK_SUCCEEDED, submitted_at=MORNING)
     clock = FakeClock(MORNING + timedelta(days=28))
     for _ in range(2):
-        expire(retention=Retention(engine), attention=Attention(engine), days=30, clock=clock)
+        expire(retention=Retention(engine), attention=Attention(engine), queue=FakeQueue(), days=30, clock=clock)
 
     assert [("risky", "result_at_risk")] == told(engine)
