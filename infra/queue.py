@@ -26,7 +26,8 @@ _HANG_SECONDS = 3
 def make_celery(settings: Settings, name: str = "reelhook") -> Celery:
     """A Celery app without results, chords or priorities: rows hold all that."""
     app = Celery(name, broker=settings.broker_url, set_as_current=False)
-    options: dict[str, object] = {}
+    # RabbitMQ says of each message that it has it; a broker that takes no more bytes is given up.
+    options: dict[str, object] = {"confirm_publish": True, "write_timeout": 5}
     on_redis = settings.broker_url.startswith("redis")
     if on_redis:
         options = {
