@@ -71,7 +71,7 @@ def configure(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for chatty in ("botocore", "boto3", "urllib3", "s3transfer", "alembic", "kombu", "PIL", "libav"):
+    for chatty in ("botocore", "boto3", "urllib3", "s3transfer", "alembic", "kombu", "PIL", "libav", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

@@ -1,0 +1,289 @@
+"""Callbacks on the server that production runs: slow and many senders, a database in trouble, signals, deaths."""
+
+from __future__ import annotations
+
+import json
+import os
+import select as polling
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from sqlalchemy import Engine, func, select, text
+
+from infra.emulator import Config, Emulator
+from infra.stack.environment import clean
+from infra.stack.kept import free_port
+from infra.stack.leftovers import group_lives
+from infra.stack.process import Child, wait_until
+from infra.stack.procfile import parse, shell
+from infra.stack.servers import Servers
+from tests.conftest import environment_for
+from tests.fakes import MORNING
+from tests.house import House, house
+from tests.proxy import FaultProxy
+from webhook import callbacks as receiving
+from webhook import patience
+from worker.jobs.tokens import callback_token
+from worker.store.repository import NewJob, Repository
+from worker.store.tables import callbacks
+
+SECRET = "s" * 40
+_END_OURS = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name = 'reelhook-web'"
+BODY = json.dumps({"task_id": "1", "task_status": "succeed"}).encode()
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    """A Kling that nobody asks here."""
+    with Emulator(Config(log=False)) as running:
+        yield running
+
+
+@pytest.fixture
+def proxy(servers: Servers) -> Iterator[FaultProxy]:
+    """A way to the database that can fail."""
+    with FaultProxy("127.0.0.1", servers.postgres.port) as between:
+        yield between
+
+
+@pytest.fixture
+def home(servers: Servers, engine: Engine, emulator: Emulator, proxy: FaultProxy, settings: Any) -> Iterator[House]:
+    """A house whose callbacks reach the database through the proxy."""
+    database = settings.database_url.replace(f":{servers.postgres.port}/", f":{proxy.port}/")
+    with house(servers.addresses, engine, emulator, DATABASE_URL=database, SECRET_KEY=SECRET) as opened:
+        yield opened
+
+
+def made(engine: Engine, name: str = "a") -> str:
+    """The callback address of a new job."""
+    words = {"caller": "default", "account": "default", "family": "videos/omni-video"}
+    job = NewJob(id=name, fingerprint=b"f", request=b"{}", external_task_id=None, callback_url=None, **words)  # type: ignore[arg-type]  # test data
+    Repository(engine).accept(job, MORNING)
+    return f"/callbacks/kling/{name}/{callback_token(SECRET.encode(), name)}"
+
+
+def call(url: str, path: str, body: bytes = BODY) -> requests.Response:
+    """Call back as Kling does."""
+    return requests.post(url + path, data=body, timeout=30)
+
+
+def kept(engine: Engine) -> int:
+    """Callbacks in the inbox."""
+    with engine.connect() as connection:
+        return connection.execute(select(func.count()).select_from(callbacks)).scalar_one()
+
+
+def connected(url: str, said: bytes) -> socket.socket:
+    """A connection on which so much was said."""
+    sock = socket.create_connection(("127.0.0.1", urlsplit(url).port or 0), timeout=30)
+    sock.sendall(said)
+    return sock
+
+
+def head(path: str, *more: str, length: int = len(BODY)) -> bytes:
+    """The head of a POST."""
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: h", f"Content-Length: {length}", *more, "", ""]).encode()
+
+
+# --- senders --------------------------------------------------------------------------------------------------------
+def test_a_hundred_equal_callbacks_at_once(home: House, engine: Engine) -> None:
+    """P5: each is answered 204, one row stands, and its job is named to the workers once."""
+    path = made(engine)
+    with ThreadPoolExecutor(25) as pool:
+        answers = list(pool.map(lambda _: call(home.url, path).status_code, range(100)))
+
+    assert [204] * 100 == answers
+    with engine.connect() as connection:
+        assert [99] == list(connection.execute(select(callbacks.c.repeats)).scalars())
+    assert 1 == len(home.queue.sent)
+
+
+def test_slow_senders_stop_nobody(home: House, engine: Engine) -> None:
+    """P5: hundreds that send half a head, half a body or nothing hold no thread: others are served as ever."""
+    path = made(engine)
+    halves = [b"", b"POST /callbacks/kl", head(path), head("/v1/videos/omni-video"), head(path) + BODY[:5]]
+    with ExitStack() as stack:
+        for number in range(400):
+            stack.enter_context(connected(home.url, halves[number % len(halves)]))
+        answers = [call(home.url, path, BODY + b" " * number).status_code for number in range(20)]
+        healthy = requests.get(f"{home.url}/healthz", timeout=30).status_code
+
+    assert ([204] * 20, 200) == (answers, healthy)
+    assert 20 == kept(engine)
+
+
+def test_nobody_may_be_slow_for_ever(home: House, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head that does not come, or never ends, costs the connection; a body that does not come is answered 408."""
+    monkeypatch.setattr(patience, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(receiving, "_BODY_SECONDS", 0.3)
+    path = made(engine)
+    with ExitStack() as stack:
+        silent, half, late, endless = (
+            stack.enter_context(connected(home.url, said))
+            for said in (b"", b"POST /", head(path) + BODY[:5], b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000)
+        )
+
+        assert [b"", b""] == [_last(silent), _last(half)]
+        assert b"HTTP/1.1 408" == _last(late)[:12]
+        assert b"" == _last(endless)
+    assert 0 == kept(engine)
+
+
+def _last(sock: socket.socket) -> bytes:
+    """All that comes until the other side ends the connection."""
+    said = b""
+    try:
+        while chunk := sock.recv(65536):
+            said += chunk
+    except ConnectionResetError:
+        pass
+    return said
+
+
+def test_a_body_without_end_is_cut(home: House, engine: Engine) -> None:
+    """413 as soon as it is too long, and the end of the connection, though it says neither length nor end."""
+    path = made(engine)
+    chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+    with connected(
+        home.url, head(path).replace(b"Content-Length: %d" % len(BODY), b"Transfer-Encoding: chunked")
+    ) as sock:
+        answer = b""
+        while not answer:
+            sock.sendall(chunk)
+            if polling.select([sock], [], [], 0)[0]:
+                answer = sock.recv(65536)
+
+    assert b"HTTP/1.1 413" == answer[:12]
+    assert 0 == kept(engine)
+
+
+@pytest.mark.parametrize("word", ["a\\u0000b", "\\ud800", "x" * 5000])
+def test_a_strange_status_is_kept_readable(home: House, engine: Engine, word: str) -> None:
+    """JSON may hold what a column of text may not: the body is stored as it came, the word of its status is not."""
+    body = b'{"task_id": "1", "task_status": "%s"}' % word.encode()
+
+    assert 204 == call(home.url, made(engine), body).status_code
+    with engine.connect() as connection:
+        row = connection.execute(select(callbacks.c.status, callbacks.c.body)).one()
+    assert ("(unreadable)", body) == (row.status, bytes(row.body))
+
+
+# --- the database ---------------------------------------------------------------------------------------------------
+def test_without_a_database_the_sender_is_asked_to_come_again(home: House, engine: Engine, proxy: FaultProxy) -> None:
+    """P5: 503 with Retry-After while nothing can be stored; as soon as it can it is, and nothing was restarted."""
+    path = made(engine)
+    proxy.refuse()
+    refused = call(home.url, path)
+    proxy.heal()
+
+    assert (503, "5") == (refused.status_code, refused.headers["Retry-After"])
+    assert 0 == kept(engine)
+    assert 204 == call(home.url, path).status_code
+    assert 1 == kept(engine)
+
+
+def test_an_ended_connection_costs_no_callback(home: House, engine: Engine) -> None:
+    """P5: the server's farewell is seen before the next write leaves."""
+    path = made(engine)
+    for number in range(5):
+        assert 204 == call(home.url, path, BODY + b" " * number).status_code
+        with engine.connect() as connection:
+            ours = (
+                "select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name = 'reelhook-web'"
+            )
+            assert connection.execute(text(ours)).scalars().all()
+
+    assert 5 == kept(engine)
+
+
+# --- processes ------------------------------------------------------------------------------------------------------
+@dataclass
+class Web:
+    """The Procfile's web, as a platform runs it."""
+
+    child: Child
+    url: str
+
+    def answers(self) -> bool:
+        """Whether the door is open."""
+        try:
+            return requests.get(f"{self.url}/healthz", timeout=30).ok
+        except requests.RequestException:
+            return False
+
+
+@contextmanager
+def web(servers: Servers, folder: Path, root: Path, **changes: str) -> Iterator[Web]:
+    """Such a process, with the test's secret."""
+    port = free_port()
+    given = environment_for(servers.addresses, kling_url="http://a:s@127.0.0.1:9", public_url="http://127.0.0.1:9")
+    own = {"HOST": "127.0.0.1", "PORT": str(port), "SECRET_KEY": SECRET, "SHUTDOWN_GRACE_SECONDS": "20"}
+    env = {**clean(os.environ), **given, **own, **changes}
+    command = shell(parse((root / "Procfile").read_text())["web"])
+    child = Child("web", command, state=folder, log=folder / "web.log", env=env, cwd=root)
+    one = Web(child, f"http://127.0.0.1:{port}")
+    try:
+        assert wait_until(one.answers, 60), (folder / "web.log").read_text()
+        yield one
+    finally:
+        child.sweep_up()
+
+
+@pytest.mark.parametrize(
+    ("processes", "number", "whom"), [("1", signal.SIGINT, "main"), ("2", signal.SIGTERM, "group")]
+)
+def test_what_is_under_way_ends_well(
+    servers: Servers,
+    engine: Engine,
+    tmp_path: Path,
+    root: Path,
+    processes: str,
+    number: signal.Signals,
+    whom: str,
+) -> None:
+    """P5: asked to end twice, one process or all of them, the door still stores what it had begun to take."""
+    path = made(engine)
+    with web(servers, tmp_path, root, WEB_CONCURRENCY=processes) as one:
+        with connected(one.url, head(path, "Expect: 100-continue")) as sock:
+            assert b"HTTP/1.1 100" == sock.recv(100)[:12]  # it is being read
+            began = time.monotonic()
+            for _ in range(2):
+                (one.child.send_group if whom == "group" else one.child.send)(number)
+                time.sleep(0.3)  # the second comes into the middle of the first's work
+            assert one.child.exit_code() is None
+            sock.sendall(BODY)
+            assert b"HTTP/1.1 204" == _last(sock)[:12]
+        assert one.child.wait(15) is not None
+        assert time.monotonic() - began < 20
+
+    assert 1 == kept(engine)
+
+
+def test_processes_die_one_by_one(servers: Servers, engine: Engine, tmp_path: Path, root: Path) -> None:
+    """A killed process is replaced; when the one that does this is killed, none of the others stays."""
+    path = made(engine)
+    with web(servers, tmp_path, root, WEB_CONCURRENCY="2") as one:
+        first = _below(one.child.pid)
+        os.kill(first[0], signal.SIGKILL)
+        assert wait_until(lambda: len(set(_below(one.child.pid)) - {first[0]}) == 2, 30)
+        assert wait_until(lambda: call(one.url, path).status_code == 204, 30)
+        os.kill(one.child.pid, signal.SIGKILL)
+        assert one.child.wait(5) == -signal.SIGKILL
+        assert wait_until(lambda: not group_lives(one.child.pid), 20)
+
+
+def _below(parent: int) -> list[int]:
+    """The children of a process."""
+    shown = subprocess.run(["/bin/ps", "-axo", "ppid=,pid="], capture_output=True, text=True, check=True).stdout
+    return [pid for above, pid in (map(int, line.split()) for line in shown.splitlines()) if above == parent]
