@@ -44,7 +44,7 @@ from worker.store.migrate import migrate
 
 ROUNDS = 5
 #: Callbacks of one turn, and how many are under way at once.
-COUNT = 5000
+COUNT = 4000
 CONNECTIONS = 64
 PROCESSES = 2
 _JOBS = 20_000

@@ -41,7 +41,7 @@ def web_killed(world: World, jobs: int, rounds: int) -> None:
 
 
 def web_child_killed(world: World, jobs: int, rounds: int) -> None:
-    """SIGKILL what serves behind gunicorn's arbiter."""
+    """SIGKILL one of the processes that serve behind the door's supervisor."""
     with world.load(jobs, every=0.1, prompt="a cat [fate: callback_twice]"):
         for _ in range(rounds):
             time.sleep(1)
