@@ -81,7 +81,7 @@ class World(Truth):
         proxied: bool = True,
     ) -> None:
         #: Its own values join it when the proxies listen.
-        self._more = {"SWEEP_SECONDS": "2", "TMPDIR": str(folder / "tmp"), **(more or {})}
+        self._more = {"SWEEP_SECONDS": "2", "WEB_CONCURRENCY": "2", "TMPDIR": str(folder / "tmp"), **(more or {})}
         deployment = Deployment(folder, speed=speed, fast=True, more=self._more, procfile=procfile, formation=formation)
         super().__init__(deployment, folder / "tmp")
         self.proxies: dict[str, FaultProxy] = {}
