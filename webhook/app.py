@@ -19,6 +19,7 @@ from webhook import (
     problems,
     subscriptions_api,
 )
+from webhook.openapi import routes as description
 from webhook.wiring import DoorPerProcess
 from worker.services import accounts
 
@@ -44,6 +45,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(subscriptions_api.api, url_prefix="/api")
     app.register_blueprint(deliveries_api.api, url_prefix="/api")
     app.register_blueprint(health.api)
+    description.install(app)
     problems.install(app)
     auth.install(app)
     app.before_request(_begin)

@@ -11,8 +11,10 @@ from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator, Field
 
 from webhook import forms
+from webhook.documented import Operation, documented
 from webhook.forms import Form
 from webhook.problems import Problem
+from webhook.shapes import Deliveries, DeliveryTried, Replayed
 from webhook.wiring import Door, door
 from worker import messages
 from worker.store.deliveries import Which
@@ -22,6 +24,7 @@ api = Blueprint("deliveries", __name__)
 #: Deliveries whose message leaves at once; a sweep sends the others.
 _AT_ONCE = 100
 _MOMENT = "a time with its zone, such as 2026-11-21T09:00:00Z"
+_OF_JOB = {"name": "our id of the job, or your external_task_id"}
 _State = Literal["pending", "held", "delivered", "given_up"]
 
 
@@ -56,6 +59,7 @@ class Page(Range):
 
 
 @api.get("/deliveries")
+@documented(Operation("List deliveries", "deliveries", Deliveries, query=Page, problems=(404,)))
 def listed() -> ResponseReturnValue:
     """The newest first; `next` leads on."""
     here = door()
@@ -67,6 +71,7 @@ def listed() -> ResponseReturnValue:
 
 
 @api.get("/deliveries/<name>")
+@documented(Operation("Look at a delivery", "deliveries", DeliveryTried, problems=(404,)))
 def one(name: str) -> ResponseReturnValue:
     """One delivery with every attempt: when, how long, what status, how the answer began."""
     here = door()
@@ -77,6 +82,7 @@ def one(name: str) -> ResponseReturnValue:
 
 
 @api.post("/deliveries/<name>/replay")
+@documented(Operation("Send one again", "deliveries", Replayed, 202, problems=(404,)))
 def again(name: str) -> ResponseReturnValue:
     """Send it again, under the same webhook-id."""
     here = door()
@@ -87,6 +93,16 @@ def again(name: str) -> ResponseReturnValue:
 
 
 @api.post("/jobs/<name>/replay")
+@documented(
+    Operation(
+        "Send all of a job again",
+        "deliveries",
+        Replayed,
+        202,
+        path=_OF_JOB,
+        problems=(404,),
+    )
+)
 def of_a_job(name: str) -> ResponseReturnValue:
     """Send everything again that was told of a job."""
     here = door()
@@ -95,6 +111,7 @@ def of_a_job(name: str) -> ResponseReturnValue:
 
 
 @api.post("/deliveries/replay")
+@documented(Operation("Send all of a time again", "deliveries", Replayed, 202, body=Range))
 def of_a_time() -> ResponseReturnValue:
     """Send everything again whose event lies in a range of time."""
     here = door()

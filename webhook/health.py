@@ -7,6 +7,8 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from webhook.documented import Operation, documented
+from webhook.shapes import Word
 from webhook.wiring import door
 from worker.store.migrate import is_current
 
@@ -14,12 +16,14 @@ api = Blueprint("health", __name__)
 
 
 @api.get("/healthz")
+@documented(Operation("Is the process alive?", "service", Word, open=True, free=True))
 def alive() -> ResponseReturnValue:
     """The process answers."""
     return jsonify({"status": "ok"})
 
 
 @api.get("/readyz")
+@documented(Operation("Can it do its work?", "service", Word, open=True, free=True, also={503: Word}))
 def ready() -> ResponseReturnValue:
     """The database answers, and its tables are the ones that this code knows."""
     try:

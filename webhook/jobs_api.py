@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from flask import Blueprint, jsonify, request
+from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
+from pydantic import Field
 
 from infra.settings import LONGEST_LINK
+from webhook import forms
 from webhook.auth import caller
+from webhook.documented import Operation, documented
 from webhook.problems import Problem
+from webhook.shapes import JobShown, Timeline
 from webhook.wiring import Door, door
 from worker import messages
 from worker.jobs import keys
@@ -22,15 +26,31 @@ from worker.jobs.model import Job, ResultFile, State
 api = Blueprint("jobs", __name__)
 
 
+class Links(forms.Form):
+    """For how long links shall open."""
+
+    link_seconds: int | None = Field(
+        None,
+        ge=1,
+        le=LONGEST_LINK,
+        description=f"for how long its links open: 1 to {LONGEST_LINK} seconds, as no store signs for over seven days",
+    )
+
+
+_NAMED = {"name": "our id of the job, or your external_task_id"}
+
+
 @api.get("/jobs/<name>")
+@documented(Operation("Look at a job", "jobs", JobShown, path=_NAMED, query=Links, problems=(404,)))
 def one(name: str) -> ResponseReturnValue:
     """A job by our id or the caller's own."""
     here = door()
     job = _mine(here, name, Scope.READ)
-    return jsonify(_shown(here, job, here.store.files([job.id])[job.id], _link_seconds()))
+    return jsonify(_shown(here, job, here.store.files([job.id])[job.id], forms.query(Links).link_seconds))
 
 
 @api.post("/jobs/<name>/cancel")
+@documented(Operation("Cancel a job", "jobs", JobShown, path=_NAMED, problems=(404, 409)))
 def cancel(name: str) -> ResponseReturnValue:
     """End a job that the provider was not asked for yet. Kling has no way to take a task back, so later it is 409."""
     here = door()
@@ -43,6 +63,7 @@ def cancel(name: str) -> ResponseReturnValue:
 
 
 @api.get("/jobs/<name>/timeline")
+@documented(Operation("What happened to a job", "jobs", Timeline, path=_NAMED, problems=(404,)))
 def timeline(name: str) -> ResponseReturnValue:
     """What happened to a job, in order: its moves, and the callbacks that came for it."""
     here = door()
@@ -58,21 +79,6 @@ def _mine(here: Door, name: str, scope: Scope) -> Job:
     if job is None:
         raise Problem(404, "no such job")
     return job
-
-
-def _link_seconds() -> int | None:
-    """What `?link_seconds=` asks for: how long the links in the answer shall open."""
-    asked = request.args.get("link_seconds")
-    if asked is None:
-        return None
-    if asked.isascii() and asked.isdigit() and len(asked) < 8 and 1 <= int(asked) <= LONGEST_LINK:
-        return int(asked)
-    fault = {
-        "field": "link_seconds",
-        "rule": f"a whole number from 1 to {LONGEST_LINK}: no store signs a link for more than seven days",
-        "fix": f"ask for {LONGEST_LINK} at most, and again when the link has ended",
-    }
-    raise Problem(400, "link_seconds is not right", f"link_seconds must be {fault['rule']}", errors=[fault])
 
 
 def _shown(here: Door, job: Job, files: list[ResultFile], seconds: int | None = None) -> dict[str, Any]:

@@ -10,8 +10,10 @@ from flask.typing import ResponseReturnValue
 from pydantic import Field, field_validator
 
 from webhook import forms
+from webhook.documented import Operation, documented
 from webhook.forms import Form
 from webhook.problems import Problem
+from webhook.shapes import EventTypes, SubscriptionEnabled, SubscriptionMade, Subscriptions, SubscriptionShown, TestSent
 from webhook.wiring import Door, door
 from worker import messages
 from worker.jobs import events
@@ -67,6 +69,7 @@ class Rotate(Form):
 
 
 @api.get("/event-types")
+@documented(Operation("What can be subscribed to", "subscriptions", EventTypes))
 def types() -> ResponseReturnValue:
     """What can be subscribed to, and why a job wants a person."""
     forms.asker(door())
@@ -74,6 +77,7 @@ def types() -> ResponseReturnValue:
 
 
 @api.post("/subscriptions")
+@documented(Operation("Subscribe", "subscriptions", SubscriptionMade, 201, body=New, problems=(409,)))
 def create() -> ResponseReturnValue:
     """A new one. Its secret is shown in this answer and never again."""
     here = door()
@@ -89,6 +93,7 @@ def create() -> ResponseReturnValue:
 
 
 @api.get("/subscriptions")
+@documented(Operation("List your subscriptions", "subscriptions", Subscriptions))
 def listed() -> ResponseReturnValue:
     """The caller's own, oldest first."""
     here = door()
@@ -96,6 +101,7 @@ def listed() -> ResponseReturnValue:
 
 
 @api.get("/subscriptions/<name>")
+@documented(Operation("Look at a subscription", "subscriptions", SubscriptionShown, problems=(404,)))
 def one(name: str) -> ResponseReturnValue:
     """One of them."""
     here = door()
@@ -103,6 +109,7 @@ def one(name: str) -> ResponseReturnValue:
 
 
 @api.patch("/subscriptions/<name>")
+@documented(Operation("Change a subscription", "subscriptions", SubscriptionShown, body=Change, problems=(404,)))
 def change(name: str) -> ResponseReturnValue:
     """Change where or of what it is told. What waits goes to the new URL."""
     here = door()
@@ -117,6 +124,7 @@ def change(name: str) -> ResponseReturnValue:
 
 
 @api.delete("/subscriptions/<name>")
+@documented(Operation("Delete a subscription", "subscriptions", status=204, problems=(404,)))
 def delete(name: str) -> ResponseReturnValue:
     """Forget it, and what waits for it."""
     here = door()
@@ -125,6 +133,7 @@ def delete(name: str) -> ResponseReturnValue:
 
 
 @api.post("/subscriptions/<name>/disable")
+@documented(Operation("Disable a subscription", "subscriptions", SubscriptionShown, problems=(404,)))
 def disable(name: str) -> ResponseReturnValue:
     """Tell it nothing for now: its events are kept."""
     here = door()
@@ -134,6 +143,7 @@ def disable(name: str) -> ResponseReturnValue:
 
 
 @api.post("/subscriptions/<name>/enable")
+@documented(Operation("Enable a subscription", "subscriptions", SubscriptionEnabled, problems=(404,)))
 def enable(name: str) -> ResponseReturnValue:
     """Let it hear again: what was kept is sent."""
     here = door()
@@ -142,6 +152,7 @@ def enable(name: str) -> ResponseReturnValue:
 
 
 @api.post("/subscriptions/<name>/rotate")
+@documented(Operation("Rotate the secret", "subscriptions", SubscriptionMade, body=Rotate, problems=(404,)))
 def rotate(name: str) -> ResponseReturnValue:
     """A new secret, shown in this answer and never again; both sign for a while."""
     here = door()
@@ -152,6 +163,7 @@ def rotate(name: str) -> ResponseReturnValue:
 
 
 @api.post("/subscriptions/<name>/test")
+@documented(Operation("Send a test event", "subscriptions", TestSent, 202, problems=(404,)))
 def test(name: str) -> ResponseReturnValue:
     """Send it a test event, once, also while it is disabled. What becomes of it shows in its delivery."""
     here = door()

@@ -1,0 +1,1 @@
+"""The API's description of itself, made from the routes and the models that they work with."""

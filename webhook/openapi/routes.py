@@ -1,0 +1,43 @@
+"""The description served: as a document for programs, and as a page for people."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from flask import Blueprint, Flask, Response, current_app, jsonify, render_template
+
+from webhook.documented import Operation, documented
+from webhook.openapi.document import document
+from webhook.openapi.page import groups
+
+api = Blueprint("description", __name__, template_folder="templates")
+
+_KEPT = "reelhook-openapi"
+#: The page has no script and fetches nothing.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+
+def install(app: Flask) -> None:
+    """Add the two routes; to be called when all others are there. Raises `LookupError` where one is not described."""
+    app.register_blueprint(api)
+    app.extensions[_KEPT] = document(app)
+
+
+@api.get("/openapi.json")
+@documented(Operation("This description, as OpenAPI 3.1", "service", open=True, free=True))
+def as_document() -> Response:
+    """For programs: generators of clients, gateways, test tools."""
+    return jsonify(_document())
+
+
+@api.get("/docs")
+@documented(Operation("This description, as a page", "service", open=True, free=True, media="text/html"))
+def as_page() -> Response:
+    """For people; it needs no script."""
+    answer = Response(render_template("docs.html", about=_document(), groups=groups(_document())))
+    answer.headers["Content-Security-Policy"] = _POLICY
+    return answer
+
+
+def _document() -> dict[str, Any]:
+    return cast("dict[str, Any]", current_app.extensions[_KEPT])
