@@ -24,6 +24,8 @@ class File:
     etag: str | None = '"1"'
     ranges: bool = True
     says_length: bool = True
+    claims: int = 0  #: bytes that its length is wrong by
+    chunked: bool = False  #: whether it comes in chunks, where it does not say its length
     status: int = 200
     headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "video/mp4"})
     asked: list[tuple[int, int]] = field(default_factory=list)  #: the first byte of each answer, and its status
@@ -100,7 +102,10 @@ class _Handler(BaseHTTPRequestHandler):
         if file.etag:
             yield "ETag", file.etag
         if file.says_length:
-            yield "Content-Length", str(file.size - start)
+            yield "Content-Length", str(file.size + file.claims - start)
+            self.close_connection = file.claims > 0  # or who waits for the rest would wait long
+        elif file.chunked:
+            yield "Transfer-Encoding", "chunked"
         else:
             self.close_connection = True
             yield "Connection", "close"
@@ -108,8 +113,12 @@ class _Handler(BaseHTTPRequestHandler):
             yield "Content-Range", f"bytes {start}-{file.size - 1}/{file.size}"
 
     def _send(self, file: File, start: int) -> None:
+        in_chunks = file.chunked and not file.says_length
         for at in range(start, file.size, _PIECE):
-            self.wfile.write(file.read(at, min(at + _PIECE, file.size)))
+            piece = file.read(at, min(at + _PIECE, file.size))
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if in_chunks else piece)
+        if in_chunks:
+            self.wfile.write(b"0\r\n\r\n")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from sqlalchemy import Engine
 from infra.object_store import ObjectStore
 from infra.settings import Settings
 from tests.fakes import MORNING, FakeClock, FakeQueue
+from tests.origin import File
 from worker.copier import Copier
 from worker.jobs.machine import Event
 from worker.jobs.model import Job, ResultFile, State
@@ -119,6 +121,13 @@ class Yard:
         return job.state
 
     @property
+    def attempts(self) -> int:
+        """How often it could not be proven so far."""
+        job = self.store.get(self.job_id)
+        assert job is not None
+        return job.archive_attempts
+
+    @property
     def files(self) -> list[ResultFile]:
         """Its proven files."""
         return self.store.files([self.job_id])[self.job_id]
@@ -136,7 +145,9 @@ def video(url: str, ordinal: int = 0, **changes: Any) -> Output:
 
 
 @contextmanager
-def yard(settings: Settings, engine: Engine, outputs: Sequence[Output], **changes: Any) -> Iterator[Yard]:
+def yard(
+    settings: Settings, engine: Engine, outputs: Sequence[Output], *, job_id: str = "01job", **changes: Any
+) -> Iterator[Yard]:
     """A job in an empty database and an emptied bucket. `changes` are to the copier."""
     services = Services(settings, cast("Any", None))
     store = Repository(engine)
@@ -145,7 +156,8 @@ def yard(settings: Settings, engine: Engine, outputs: Sequence[Output], **change
         bucket.delete(key)
     for pending in bucket.pending():
         bucket.abort(pending.key, pending.upload_id)
-    made = Yard(store, bucket, replace(services.copier, **changes), FakeProvider(list(outputs)), Aside(engine))
+    copier = replace(services.copier, **changes)
+    made = Yard(store, bucket, copier, FakeProvider(list(outputs)), Aside(engine), job_id=job_id)
     copying_job(made)
     yield made
 
@@ -160,3 +172,25 @@ def copying_job(made: Yard) -> None:
         moved = made.store.move(job, event, MORNING, changes={"provider_task_id": "t1"})
         assert moved is not None
         job = moved.job
+
+
+#: What lies in the bucket of a job of one video.
+ALL = {"video-0.mp4", "video-0.poster.jpg", "video-0.sheet.jpg", "manifest.json"}
+
+
+def sha256_of(file: File) -> str:
+    """The hash of what the origin holds."""
+    digest = hashlib.sha256()
+    for at in range(0, file.size, 2**20):
+        digest.update(file.read(at, min(at + 2**20, file.size)))
+    return digest.hexdigest()
+
+
+def proven(made: Yard, file: File) -> None:
+    """P2, P7: exactly one right file, its poster and its manifest; nothing else, and nothing open."""
+    assert State.ARCHIVED is made.state
+    assert (ALL, 0, 0) == made.left()
+    (stored,) = made.files
+    wanted = sha256_of(file)
+    assert (file.size, wanted) == (stored.size, stored.sha256)
+    assert wanted == hashlib.sha256(b"".join(made.bucket.chunks(stored.key))).hexdigest()

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import random
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from itertools import count
-from typing import Any, cast
-from urllib.parse import urlsplit
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import requests
 from sqlalchemy import Engine
 
-from infra.object_store import ObjectStore
 from infra.settings import Settings
-from tests.integration.archive_kit import Yard, copying_job, film, song, video, yard
+from tests.integration.archive_kit import ALL, Yard, film, proven, sha256_of, song, video, yard
 from tests.origin import File, Origin, film_of, origin
-from tests.proxy import FaultProxy
 from worker import messages, previews, sender
 from worker.jobs.model import State
 from worker.previews import Previews
-from worker.store.repository import Repository
 
 FILM = film()
-ALL = {"video-0.mp4", "video-0.poster.jpg", "video-0.sheet.jpg", "manifest.json"}
 
 
 @pytest.fixture(autouse=True)
@@ -45,24 +37,6 @@ def place(settings: Settings, engine: Engine) -> Any:
             yield made, served
 
     return make
-
-
-def sha256_of(file: File) -> str:
-    """The hash of what the origin holds."""
-    digest = hashlib.sha256()
-    for at in range(0, file.size, 2**20):
-        digest.update(file.read(at, min(at + 2**20, file.size)))
-    return digest.hexdigest()
-
-
-def proven(made: Yard, file: File) -> None:
-    """P2, P7: exactly one right file, its poster and its manifest; nothing else, and nothing open."""
-    assert State.ARCHIVED is made.state
-    assert (ALL, 0, 0) == made.left()
-    (stored,) = made.files
-    wanted = sha256_of(file)
-    assert (file.size, wanted) == (stored.size, stored.sha256)
-    assert wanted == hashlib.sha256(b"".join(made.bucket.chunks(stored.key))).hexdigest()
 
 
 @pytest.mark.parametrize("size", [0, 5 * 2**20, 5 * 2**20 + 1, 17 * 2**20])
@@ -138,11 +112,12 @@ def test_a_source_that_cannot_go_on_is_begun_anew(place: Any, changes: dict[str,
         proven(made, file)
 
 
+@pytest.mark.parametrize("chunked", [True, False])
 @pytest.mark.parametrize("size", [0, 12 * 2**20])
-def test_a_source_need_not_say_how_long_it_is(place: Any, size: int) -> None:
-    """Without Content-Length only the boxes tell that the file is whole, and they do."""
+def test_a_source_need_not_say_how_long_it_is(place: Any, size: int, *, chunked: bool) -> None:
+    """In chunks, or until the connection ends: there only the boxes tell that the file is whole, and they do."""
     file = film_of(FILM, size) if size else File.of(FILM)
-    file.says_length = False
+    file.says_length, file.chunked = False, chunked
     with place(file) as (made, _):
         made.work()
 
@@ -165,22 +140,30 @@ def test_half_a_film_is_never_archived(place: Any, *, says_length: bool) -> None
     "changes",
     [
         {"status": 403},
+        {"status": 404},
         {"status": 410},
         {"status": 429, "headers": {"Retry-After": "999999999"}},
         {"headers": {"Content-Type": "text/html"}},
         {"size": 0},
+        {"claims": 1000},
+        {"claims": -1000},
     ],
 )
 def test_a_dead_link_is_asked_for_anew(place: Any, changes: dict[str, Any]) -> None:
-    """Expired, gone, busy, a page, nothing: the provider is asked for a fresh link, and that one is taken."""
+    """Expired, gone, busy, a page, nothing, a wrong length: the provider is asked for a fresh link, which is taken."""
     broken = File.of(FILM)
     broken.__dict__.update(changes)
     good = File.of(FILM)
     with place(broken) as (made, served):
         assert State.COPYING is made.work()
         assert (set(), 0) == made.left()[:2]
-        served.files["film"] = good
+        served.files["film"], served.files["fresh"] = broken, good
+        made.provider.outputs = [video(served.link("fresh.mp4"))]
+        asked = made.provider.asked
+        made.clock.advance(100_000)
         made.until_end()
+
+        assert asked + 1 == made.provider.asked
 
         proven(made, good)
 
@@ -229,78 +212,3 @@ def test_pictures_can_be_left_out(place: Any) -> None:
         made.work()
 
         assert ({"video-0.mp4", "manifest.json"}, 0, 0) == made.left()
-
-
-@pytest.mark.parametrize("size", [5 * 2**20, 17 * 2**20])
-@pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("side", ["source", "bucket"])
-def test_connections_break_at_any_byte(place: Any, settings: Settings, side: str, seed: int, size: int) -> None:
-    """P2, P7: resets and early ends on either side, anywhere: one right object, and nothing left behind."""
-    chance = random.Random(f"{side} {seed} {size}")  # noqa: S311 - a test that can be run again, not a secret
-    file = film_of(FILM, size)
-    with place(file) as (made, served), ExitStack() as stack:
-        target = served.port if side == "source" else urlsplit(settings.s3_endpoint_url or "").port
-        proxy = stack.enter_context(FaultProxy("127.0.0.1", target or 0))
-        if side == "source":
-            made.provider.outputs = [video(served.link("film.mp4", proxy.port))]
-            worker = made
-        else:
-            worker = made.restarted(bucket=ObjectStore(settings.model_copy(update={"s3_endpoint_url": proxy.url})))
-        for _ in range(4):
-            cut = chance.choice([proxy.reset_after, proxy.fin_after])
-            cut(chance.randrange(size + 20_000))
-            worker.work()
-            made.clock.advance(100_000)
-        proxy.heal()
-        worker.until_end()
-
-        proven(made, file)
-
-
-class Killed(BaseException):
-    """What a process does not survive: nothing below catches it, so nothing is tidied up."""
-
-
-class Dying:
-    """Stands before `target` and dies after its n-th call, before anybody hears what came of it."""
-
-    def __init__(self, target: Any, calls: Iterator[int], at: int) -> None:
-        self._target, self._calls, self._at = target, calls, at
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._target, name)
-        if name == "transfers":
-            return Dying(value, self._calls, self._at)
-        if not callable(value):
-            return value
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            answer = value(*args, **kwargs)
-            if next(self._calls) == self._at:
-                raise Killed
-            return answer
-
-        return call
-
-
-@pytest.mark.parametrize("size", [0, 5 * 2**20 + 1000])
-def test_a_worker_may_be_killed_at_every_step(place: Any, size: int) -> None:
-    """P2, P7: after each call to the rows or to the bucket, death costs time and nothing else."""
-    file = film_of(FILM, size) if size else File.of(FILM)
-    with place(file) as (made, _):
-        for at in count():
-            made.job_id = f"01job{at}"
-            copying_job(made)
-            worker = made.restarted()
-            calls = iter(count())
-            worker.store = cast("Repository", Dying(made.store, calls, at))
-            worker.copier.__dict__["bucket"] = Dying(made.bucket, calls, at)
-            try:
-                worker.work()
-            except Killed:
-                made.clock.advance(100_000)
-                made.restarted().until_end()
-                proven(made, file)
-            else:
-                break
-        assert at > 15

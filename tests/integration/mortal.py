@@ -1,0 +1,119 @@
+"""A worker that can be killed at any point: reads orders, forks for each, and says how the child ended.
+
+    python -m tests.integration.mortal
+
+An order is a line of JSON: `settings` (variables), `job`, `url` (of its one video), `part_bytes`, and when to die by
+SIGKILL: `call`, before the so-many-eth call to rows or bucket, or `byte`, once so many bytes have come of the source.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import count
+from typing import Any, cast
+
+from infra.db import make_engine
+from infra.http import Http, Stream
+from infra.settings import load
+from tests.fakes import FakeClock
+from tests.integration.archive_kit import FakeProvider, Yard, video
+from worker import sender
+from worker.services import Services
+from worker.store.aside import Aside
+from worker.store.repository import Repository
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _Dying:
+    """Stands before `target`; the process ends before its n-th call."""
+
+    def __init__(self, target: Any, calls: Iterator[int], at: int) -> None:
+        self._target, self._calls, self._at = target, calls, at
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._target, name)
+        if name == "transfers":
+            return _Dying(value, self._calls, self._at)
+        if not callable(value):
+            return value
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if next(self._calls) == self._at:
+                _die()
+            return value(*args, **kwargs)
+
+        return call
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """The way to the source; the process ends once `at` bytes have come."""
+
+    http: Http
+    at: int
+
+    @contextmanager
+    def stream(self, *args: Any, **kwargs: Any) -> Iterator[Stream]:
+        with self.http.stream(*args, **kwargs) as stream:
+            yield replace(stream, chunks=self._counted(stream.chunks))
+
+    def _counted(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        come = 0
+        for chunk in chunks:
+            come += len(chunk)
+            if come > self.at:
+                _die()
+            yield chunk
+
+
+@lru_cache
+def _services(variables: str) -> Services:
+    """Made once, before the forks: a client without a connection may be inherited, and takes long to make."""
+    made = Services(load(json.loads(variables)), cast("Any", None))
+    assert made.bucket.bucket
+    return made
+
+
+def _work(order: dict[str, Any], services: Services) -> None:
+    sender.PART_BYTES = sender.LONGEST_PART = order["part_bytes"]
+    calls = iter(count())
+    at = order.get("call", -1)
+    engine = make_engine(services.settings, application="mortal")
+    store = cast("Any", _Dying(Repository(engine), calls, at))
+    changes: dict[str, Any] = {"bucket": _Dying(services.bucket, calls, at), "slice_seconds": 60.0}
+    if "byte" in order:
+        changes["http"] = _Cut(services.guarded, order["byte"])
+    copier = replace(services.copier, **changes)
+    provider = FakeProvider([video(order["url"])])
+    Yard(store, services.bucket, copier, provider, Aside(engine), clock=FakeClock(), job_id=order["job"]).work()
+
+
+def main() -> None:
+    """Do as ordered until the orders end."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what the worker logs is no answer
+    for line in sys.stdin:
+        order = json.loads(line)
+        services = _services(json.dumps(order["settings"]))
+        child = os.fork()
+        if child == 0:
+            try:
+                _work(order, services)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        print(os.waitpid(child, 0)[1], file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""The archive while source, bucket, the ways to them and the worker fail: one right file, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import chain, count
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import botocore.endpoint
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine
+
+from infra import http
+from infra.object_store import ObjectStore
+from infra.settings import Settings
+from infra.stack.servers import Servers
+from tests.conftest import environment_for
+from tests.integration.archive_kit import Yard, copying_job, film, proven, video, yard
+from tests.origin import File, Origin, film_of, origin
+from tests.proxy import FaultProxy
+from tests.s3_gate import Gate
+from worker import sender
+from worker.jobs.model import State
+
+FILM = film()
+PART = 5 * 2**20
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts as small as S3 allows, so that a small film has several."""
+    monkeypatch.setattr(sender, "PART_BYTES", PART)
+    monkeypatch.setattr(sender, "LONGEST_PART", PART)
+    # How long the client waits before it asks again is not under test.
+    monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None))
+
+
+@contextmanager
+def placed(settings: Settings, engine: Engine, file: File, **changes: Any) -> Iterator[tuple[Yard, Origin]]:
+    """A yard with a job of one film, served as the test says."""
+    with origin(film=file) as served, yard(settings, engine, [video(served.link("film.mp4"))], **changes) as made:
+        yield made, served
+
+
+def behind(made: Yard, settings: Settings, url: str) -> Yard:
+    """The same with another way to the bucket for the worker; the judge goes to it directly."""
+    return made.restarted(bucket=ObjectStore(settings.model_copy(update={"s3_endpoint_url": url})))
+
+
+cuts = st.lists(st.tuples(st.sampled_from(["reset", "fin"]), st.floats(0, 1)), min_size=1, max_size=4)
+
+
+@hypothesis_settings(max_examples=10)
+@given(st.sampled_from(["source", "bucket"]), st.sampled_from([0, PART, 12 * 2**20]), cuts)
+def test_connections_break_at_any_byte(
+    settings: Settings, engine: Engine, side: str, size: int, cuts: list[tuple[Literal["reset", "fin"], float]]
+) -> None:
+    """P2, P7: resets and early ends on either side, anywhere: one right object, and nothing left behind."""
+    file = film_of(FILM, size) if size else File.of(FILM)
+    with placed(settings, engine, file, job_id=f"01job{next(NUMBERS)}") as (made, served), ExitStack() as stack:
+        target = served.port if side == "source" else urlsplit(settings.s3_endpoint_url or "").port
+        proxy = stack.enter_context(FaultProxy("127.0.0.1", target or 0))
+        if side == "source":
+            made.provider.outputs = [video(served.link("film.mp4", proxy.port))]
+        worker = made if side == "source" else behind(made, settings, proxy.url)
+        for how, place in cuts:
+            cut = proxy.reset_after if how == "reset" else proxy.fin_after
+            cut(int(place * (file.size + 20_000)))
+            worker.work()
+            made.clock.advance(100_000)
+        proxy.heal()
+        worker.until_end()
+
+        proven(made, file)
+
+
+NUMBERS = count()
+
+
+@pytest.mark.parametrize("operation", ["head", "put", "begin", "part", "complete", "list uploads"])
+def test_the_bucket_fails_and_may_have_done_it(settings: Settings, engine: Engine, operation: str) -> None:
+    """P2, P7: 500 to any call, done or not: nobody can tell, and still there is one right object and no upload."""
+    file = film_of(FILM, 12 * 2**20)
+    with placed(settings, engine, file) as (made, _), Gate(settings.s3_endpoint_url or "") as gate:
+        gate.refuse(operation, 500, "InternalError", times=5, done_first=True)
+        gate.refuse(operation, 500, "InternalError", times=5)
+        behind(made, settings, gate.url).until_end()
+
+        assert gate.refusals[0].times < 5
+        proven(made, file)
+
+
+def test_a_bucket_that_is_busy_is_waited_for(settings: Settings, engine: Engine) -> None:
+    """P1, P2: 503 SlowDown to every kind of call, more often than the client asks again, costs no attempt."""
+    file = film_of(FILM, 12 * 2**20)
+    with placed(settings, engine, file) as (made, _), Gate(settings.s3_endpoint_url or "") as gate:
+        for operation in ("put", "part", "begin", "complete", "head", "list uploads"):
+            gate.refuse(operation, 503, "SlowDown", times=6)
+        behind(made, settings, gate.url).until_end()
+
+        assert ([0] * 6, 0) == ([refusal.times for refusal in gate.refusals], made.attempts)
+        proven(made, file)
+
+
+def test_a_completion_that_is_refused_in_a_200_is_no_completion(settings: Settings, engine: Engine) -> None:
+    """S3 may say 200 and then, in the body, that it failed: that is heard."""
+    file = film_of(FILM, 12 * 2**20)
+    with placed(settings, engine, file) as (made, _), Gate(settings.s3_endpoint_url or "") as gate:
+        gate.refuse("complete", 200, "InternalError", times=2)
+        behind(made, settings, gate.url).until_end()
+
+        assert 0 == gate.refusals[0].times
+        proven(made, file)
+
+
+def test_an_upload_that_vanished_is_begun_anew(settings: Settings, engine: Engine) -> None:
+    """A lifecycle rule, or a person, ended the upload between two slices: everything is sent again, once."""
+    file = film_of(FILM, 12 * 2**20)
+    with placed(settings, engine, file, slice_seconds=0.0) as (made, _):
+        made.work()
+        (pending,) = made.bucket.pending()
+        made.bucket.abort(pending.key, pending.upload_id)
+        made.until_end()
+
+        proven(made, file)
+
+
+def test_a_slow_source_is_given_up_and_asked_for_anew(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below the least speed a fetch ends, although bytes come; with a fresh link the file is there."""
+    monkeypatch.setattr(http, "_SILENCE_SECONDS", 0.3)
+    file = film_of(FILM, 12 * 2**20)
+    with (
+        placed(settings, engine, file, slowest=2**20) as (made, served),
+        FaultProxy("127.0.0.1", served.port) as proxy,
+    ):
+        made.provider.outputs = [video(served.link("film.mp4", proxy.port))]
+        proxy.slow(100_000)
+        assert (State.COPYING, 1) == (made.work(), made.attempts)
+        made.provider.outputs = [video(served.link("film.mp4"))]
+        monkeypatch.setattr(http, "_SILENCE_SECONDS", 30)
+        made.clock.advance(100_000)
+        made.until_end()
+
+        proven(made, file)
+
+
+# --- death --------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def mortal(root: Path) -> Iterator[Callable[[dict[str, Any]], int]]:
+    """Has a worker process do an order; returns the signal that ended it, 0 where it lived."""
+    command = [sys.executable, "-m", "tests.integration.mortal"]
+    with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:  # noqa: S603 - a fixed command
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        stdin, stdout = parent.stdin, parent.stdout
+
+        def order(what: dict[str, Any]) -> int:
+            stdin.write(json.dumps(what) + "\n")
+            stdin.flush()
+            return int(stdout.readline())
+
+        yield order
+        stdin.close()
+
+
+@pytest.mark.parametrize("size", [0, PART + 1000])
+def test_a_worker_may_be_killed_at_every_step(
+    servers: Servers, settings: Settings, engine: Engine, mortal: Callable[[dict[str, Any]], int], size: int
+) -> None:
+    """P2, P7: SIGKILL before each call to rows or bucket (each second one where parts make them many), and while bytes
+    flow, costs time and nothing else.
+    """
+    file = film_of(FILM, size) if size else File.of(FILM)
+    variables = environment_for(servers.addresses, kling_url="http://a:s@127.0.0.1:9", public_url="http://127.0.0.1:9")
+    bytes_come = ({"byte": place} for place in (0, PART // 2, PART) if place < file.size)
+    moments = chain(bytes_come, ({"call": number} for number in count(step=2 if size else 1)))
+    with placed(settings, engine, file) as (made, served):
+        for number, moment in enumerate(moments):
+            made.job_id = f"01job{number}"
+            copying_job(made)
+            common = {"settings": variables, "job": made.job_id, "url": served.link("film.mp4"), "part_bytes": PART}
+            ended = mortal({**common, **moment})
+            if ended == 0:
+                proven(made, file)
+                break
+            assert signal.SIGKILL == ended
+            made.clock.advance(100_000)
+            made.until_end()
+            proven(made, file)
+        assert number > 12
