@@ -34,10 +34,10 @@ from worker.store.repository import NewJob, Repository
 from worker.store.tables import deliveries
 
 ROUNDS = 3
-EVENTS = 200
+EVENTS = 100
 DEAD = 50
-#: Events a second for the healthy one; each of the dead gets one in two seconds.
-_PACE = 12
+#: Events a second for the healthy one; each of the dead gets one in four seconds.
+_PACE = 6
 _WARM = 20
 
 
@@ -79,7 +79,7 @@ class Play:
         for number in range(events):
             name, at = self.happen(self._healthy.url)
             begun[name] = at
-            while dead and turn < (time.monotonic() - start) * len(dead) / 2:
+            while dead and turn < (time.monotonic() - start) * len(dead) / 4:
                 self.happen(dead[turn % len(dead)])
                 turn += 1
             time.sleep(max(0, start + (number + 1) / _PACE - time.monotonic()))
@@ -176,7 +176,7 @@ def run() -> None:
             alone = play.round([])
             with _dead(DEAD) as dead:
                 beside = play.round(dead)
-                play.forget()
+            play.forget()
             rounds.append((alone, beside))
     ratio = statistics.median(beside.p99 / alone.p99 for alone, beside in rounds)
     table = Table(

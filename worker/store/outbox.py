@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Connection, DateTime, Engine, Row, bindparam, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, DateTime, Engine, Integer, bindparam, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from infra.db import single
 from worker.jobs import retry
-from worker.jobs.circuit import Circuit, Standing
+from worker.jobs.circuit import SLOW, Circuit, Standing
 from worker.jobs.outbound import Occurred
-from worker.store.tables import attempts, deliveries, events, receivers
+from worker.store.tables import attempts, deliveries, receivers
 from worker.store.telling import SUBSCRIPTION
 
 _MOMENT = DateTime(timezone=True)
@@ -49,7 +48,8 @@ _DUE = text(
 _CLAIM = text(
     """
     update deliveries set due_at = :until, claimed_until = :until, attempts = attempts + 1, tries = tries + 1
-    where id = (
+    from events
+    where events.id = deliveries.event_id and deliveries.id = (
         select d.id from deliveries d
         where d.receiver = :receiver and d.due_at <= :now and d.state = 'pending' and not exists (
             select 1 from deliveries e
@@ -57,9 +57,25 @@ _CLAIM = text(
         )
         order by d.due_at, d.sequence limit 1
     ) and :most > (select count(*) from deliveries c where c.receiver = :receiver and c.claimed_until > :now)
-    returning id, event_id, job_id, url, receiver, attempts, tries, begun_at
+    returning deliveries.id, deliveries.job_id, deliveries.url, deliveries.receiver, deliveries.attempts,
+        deliveries.tries, deliveries.begun_at, events.type, events.sequence, events.at, events.data
     """
 ).bindparams(bindparam("now", type_=_MOMENT), bindparam("until", type_=_MOMENT))
+
+# What is said of a receiver that was proven and still is: nothing but this, and whether more is due there.
+_TAKEN = text(
+    """
+    with logged as (
+        insert into attempts (delivery_id, number, at, seconds, status, answer)
+        values (:id, :number, :at, :seconds, :status, :answer)
+    ), taken as (
+        update deliveries set state = 'delivered', due_at = null, claimed_until = null, delivered_at = :now,
+            last_status = :status, last_error = null
+        where id = :id and attempts = :number
+    )
+    select exists (select 1 from deliveries where receiver = :receiver and due_at <= :now and id <> :id)
+    """
+).bindparams(bindparam("at", type_=_MOMENT), bindparam("now", type_=_MOMENT), bindparam("status", type_=Integer))
 
 
 @dataclass(frozen=True)
@@ -73,6 +89,7 @@ class Delivery:
     attempts: int  #: in all, with this one
     tries: int  #: since it was last begun anew
     begun_at: datetime
+    proven: bool  #: whether its receiver was, when it was claimed
     occurred: Occurred
 
 
@@ -108,24 +125,41 @@ class Outbox:
 
         None when nothing is due there, it rests, has as many attempts as it may, or stands below `least`.
         """
-        query = select(deliveries.c.receiver).where(deliveries.c.id == delivery_id)
+        name = select(deliveries.c.receiver).where(deliveries.c.id == delivery_id)
         with self._engine.begin() as connection:
-            name = connection.execute(query).scalar_one_or_none()
-            return None if name is None else _claim(connection, name, now, lease, self._most, least)
+            known = _known(connection, receivers.c.name == name.scalar_subquery())
+            if known is None:
+                met = connection.execute(name).scalar_one_or_none()
+                if met is None:
+                    return None
+                known = _met(connection, met)
+            return _claim(connection, *known, now, lease, self._most, least)
 
     def next(self, delivery: Delivery, now: datetime, lease: timedelta) -> Delivery | None:
         """The next one at the same receiver, as `claim` has it."""
         with self._engine.begin() as connection:
-            return _claim(connection, delivery.receiver, now, lease, self._most, Standing.FAILING)
+            known = _met(connection, delivery.receiver)
+            return _claim(connection, *known, now, lease, self._most, Standing.FAILING)
 
-    def delivered(self, delivery: Delivery, attempt: Attempt) -> None:
-        """The receiver took it."""
+    def delivered(self, delivery: Delivery, attempt: Attempt) -> bool:
+        """The receiver took it. Returns whether more may be due there."""
+        values = {
+            "id": delivery.id,
+            "number": delivery.attempts,
+            "receiver": delivery.receiver,
+            "at": attempt.at,
+            "now": attempt.at + timedelta(seconds=attempt.seconds),
+            "seconds": attempt.seconds,
+            "status": attempt.status,
+            "answer": attempt.answer,
+        }
+        if delivery.proven and attempt.seconds < SLOW:
+            with self._single.begin() as connection:
+                return bool(connection.execute(_TAKEN, values).scalar_one())
         with self._engine.begin() as connection:
-            before = _circuit(connection, delivery.receiver)
+            _, before = _met(connection, delivery.receiver)
             _learn(connection, delivery.receiver, before, before.taken(attempt.seconds))
-            _log(connection, delivery, attempt)
-            _set(connection, delivery, state="delivered", due_at=None, delivered_at=attempt.at, last_error=None,
-                 last_status=attempt.status)  # fmt: skip
+            return bool(connection.execute(_TAKEN, values).scalar_one())
 
     def missed(
         self, delivery: Delivery, attempt: Attempt, again: datetime | None, *, counts: bool = True, rest: float = 0
@@ -136,7 +170,8 @@ class Outbox:
         asked to be left alone.
         """
         with self._engine.begin() as connection:
-            before = after = _circuit(connection, delivery.receiver)
+            _, before = _met(connection, delivery.receiver)
+            after = before
             if counts:
                 after = before.failed(attempt.at, rest)
                 _learn(connection, delivery.receiver, before, after)
@@ -154,38 +189,34 @@ class Outbox:
 
 
 def _claim(
-    connection: Connection, name: str, now: datetime, lease: timedelta, most: int, least: Standing
+    connection: Connection, name: str, circuit: Circuit, now: datetime, lease: timedelta, most: int, least: Standing
 ) -> Delivery | None:
-    circuit = _circuit(connection, name)
     if circuit.rests(now) or circuit.standing < least:
         return None
     values = {"receiver": name, "now": now, "until": now + lease, "most": circuit.side_by_side(most)}
     row = connection.execute(_CLAIM, values).one_or_none()
-    return None if row is None else Delivery(**_facts(row), occurred=_occurred(connection, row.event_id))
-
-
-def _facts(row: Row[*tuple[Any, ...]]) -> dict[str, Any]:
-    facts = row._mapping  # noqa: SLF001 - public in SQLAlchemy, but for its name
-    return {str(name): value for name, value in facts.items() if name != "event_id"}
-
-
-def _occurred(connection: Connection, event_id: int) -> Occurred:
-    query = select(events.c.type, events.c.sequence, events.c.at, events.c.data).where(events.c.id == event_id)
-    return Occurred(*connection.execute(query).one())
-
-
-def _circuit(connection: Connection, name: str) -> Circuit:
-    """What is known of a receiver. Its row is locked until the transaction ends."""
-    query = (
-        select(receivers.c.failures, receivers.c.proven, receivers.c.open_until)
-        .where(receivers.c.name == name)
-        .with_for_update(key_share=True)
-    )
-    row = connection.execute(query).one_or_none()
     if row is None:
+        return None
+    occurred = Occurred(row.type, row.sequence, row.at, row.data)
+    facts = (row.id, row.job_id, row.url, row.receiver, row.attempts, row.tries, row.begun_at)
+    return Delivery(*facts, proven=bool(circuit.proven), occurred=occurred)
+
+
+def _known(connection: Connection, which: ColumnElement[bool]) -> tuple[str, Circuit] | None:
+    """A receiver and what is known of it. Its row is locked until the transaction ends."""
+    columns = (receivers.c.name, receivers.c.failures, receivers.c.proven, receivers.c.open_until)
+    row = connection.execute(select(*columns).where(which).with_for_update(key_share=True)).one_or_none()
+    return (row.name, Circuit(row.failures, row.proven, row.open_until)) if row else None
+
+
+def _met(connection: Connection, name: str) -> tuple[str, Circuit]:
+    """The same, also of one of which nothing is known yet."""
+    known = _known(connection, receivers.c.name == name)
+    if known is None:
         connection.execute(upsert(receivers).values(name=name).on_conflict_do_nothing())
-        row = connection.execute(query).one()
-    return Circuit(*row)
+        known = _known(connection, receivers.c.name == name)
+    assert known is not None, "rows of receivers stay"
+    return known
 
 
 def _learn(connection: Connection, name: str, before: Circuit, after: Circuit) -> None:

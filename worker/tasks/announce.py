@@ -79,7 +79,7 @@ class Announcer:
             at_hand = self.outbox.next(at_hand, self.clock(), self._lease)
 
     def _attempt(self, delivery: Delivery) -> bool:
-        """Whether the receiver took it."""
+        """Whether the receiver took it, and more may be due there."""
         if delivery.url.startswith(_CELERY):
             return self._send(delivery)
         if not delivery.url.startswith(SUBSCRIPTION):
@@ -132,8 +132,7 @@ class Announcer:
         error = None if 200 <= answer.status < 300 else f"HTTP {answer.status}"
         attempt = Attempt(now, monotonic() - began, answer.status, _first(answer), error)
         if error is None:
-            self._delivered(delivery, attempt)
-            return True
+            return self._delivered(delivery, attempt)
         wait = retry.retry_after(answer.headers.get("Retry-After"), self.clock())
         self._missed(delivery, attempt, subscription, wait=wait, final=answer.status == _GONE)
         return False
@@ -147,14 +146,14 @@ class Announcer:
         error = None if taken else "the broker did not take the message"
         attempt = Attempt(now, monotonic() - began, error=error)
         if taken:
-            self._delivered(delivery, attempt)
-        else:
-            self._missed(delivery, attempt, None)
-        return taken
+            return self._delivered(delivery, attempt)
+        self._missed(delivery, attempt, None)
+        return False
 
-    def _delivered(self, delivery: Delivery, attempt: Attempt) -> None:
-        self.outbox.delivered(delivery, attempt)
+    def _delivered(self, delivery: Delivery, attempt: Attempt) -> bool:
+        more = self.outbox.delivered(delivery, attempt)
         log.info("delivery.delivered", job=delivery.job_id, delivery=delivery.id, attempt=delivery.attempts)
+        return more
 
     def _missed(
         self,
