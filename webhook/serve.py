@@ -66,7 +66,13 @@ def main(arguments: list[str]) -> None:
         threading.Thread(target=_outlive_nobody, args=(int(arguments[1]),), daemon=True).start()
     else:
         listening = _listening(settings)
-    server(settings, Entrance(create_app(settings), settings)).run([listening])
+    serving = server(settings, Entrance(create_app(settings), settings))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Before uvicorn has handlers of its own, and after: it sends itself once more what it was ended by.
+        signal.signal(number, lambda *_: setattr(serving, "should_exit", True))
+    serving.run([listening])
+    # A thread that still waits for somebody's answer is not waited for: the platform would not do so either.
+    os._exit(0)
 
 
 def _listening(settings: Settings) -> socket.socket:
