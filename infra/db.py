@@ -36,6 +36,8 @@ def make_engine(settings: Settings, *, application: str, connections: int | None
         url,
         pool_size=connections or settings.database_pool_size,
         max_overflow=0,
+        # What a statement was to store is in no error text: a request, a key that is sealed.
+        hide_parameters=True,
         pool_timeout=5,
         pool_recycle=300,
         connect_args={

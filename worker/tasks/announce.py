@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any
 
 from infra.http import Blocked, HttpError
-from infra.log import logger
+from infra.log import logger, without_secrets
 from worker import messages
 from worker.jobs import circuit, events, outbound, retry, signing
 from worker.jobs.tokens import signing_secret
@@ -198,5 +198,5 @@ class Announcer:
 
 
 def _first(answer: Answer) -> str:
-    """The beginning of an answer, as far as a row can hold it."""
-    return answer.body[:_KEPT].decode(errors="replace").replace("\0", "")
+    """The beginning of an answer, as far as a row can hold it. It may say back the links that it was sent."""
+    return without_secrets(answer.body[:_KEPT].decode(errors="replace").replace("\0", ""))
