@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from infra.db import make_engine
 from infra.media import BoxWalk, NotMedia, probe, probe_image
@@ -29,16 +29,22 @@ class Verdict:
     fault: str | None
 
 
-def verify_files(files: Iterable[tuple[str, ResultFile]], bucket: ObjectStore) -> Iterator[Verdict]:
-    """Read each file of (job id, file) out of `bucket`. One that can't be read is a fault of that file."""
+#: Called with the number of bytes that were read since the last call.
+Seen = Callable[[int], object]
+
+
+def verify_files(
+    files: Iterable[tuple[str, ResultFile]], bucket: ObjectStore, seen: Seen = lambda _: None
+) -> Iterator[Verdict]:
+    """Read each file of (job id, file) out of `bucket`, a piece at a time. One that can't be read is a fault of it."""
     for job_id, file in files:
         try:
-            yield Verdict(job_id, file, _fault(file, bucket))
+            yield Verdict(job_id, file, _fault(file, bucket, seen) or _picture_fault(file, bucket))
         except (StoreError, NotMedia) as fault:
             yield Verdict(job_id, file, str(fault))
 
 
-def _fault(file: ResultFile, bucket: ObjectStore) -> str | None:
+def _fault(file: ResultFile, bucket: ObjectStore, seen: Seen) -> str | None:
     if file.bucket != bucket.bucket:
         return f"lies in bucket {file.bucket}, which the settings don't name"
     stored = bucket.head(file.key)
@@ -49,6 +55,7 @@ def _fault(file: ResultFile, bucket: ObjectStore) -> str | None:
     digest, walk = sha256(), BoxWalk() if file.kind == "video" else None
     for chunk in bucket.chunks(file.key):
         digest.update(chunk)
+        seen(len(chunk))
         if walk:
             walk.feed(chunk)
     if digest.hexdigest() != file.sha256:
@@ -60,25 +67,44 @@ def _fault(file: ResultFile, bucket: ObjectStore) -> str | None:
     return None
 
 
+def _picture_fault(file: ResultFile, bucket: ObjectStore) -> str | None:
+    """What is wrong with the pictures beside it: each says its own hash in its metadata."""
+    for name, key in (("poster", file.poster_key), ("contact sheet", file.sheet_key)):
+        stored = bucket.head(key) if key else None
+        if key and stored is None:
+            return f"its {name} is not there"
+        said = stored.metadata.get("reelhook-sha256") if stored else None
+        if key and said and said != sha256(b"".join(bucket.chunks(key))).hexdigest():
+            return f"its {name} holds other bytes than were made"
+    return None
+
+
 @click.command("verify")
 @click.argument("job", required=False)
 @click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Jobs that were archived on that day (UTC) or later.")
 def verify(job: str | None, since: datetime | None) -> None:
     """Read the files of JOB, or of all archived jobs, back from the bucket and prove them again.
 
-    Exits 0 when all hold, 1 when one does not.
+    Each file that does not hold is a line that says why. Exits 0 when all hold, 1 when one does not.
     """
     try:
         settings = load()
     except BadSettings as fault:
         raise click.ClickException(str(fault)) from None
-    store = Repository(make_engine(settings, application="reelhook-cli"))
+    engine = make_engine(settings, application="reelhook-cli")
+    click.get_current_context().call_on_close(engine.dispose)
+    store = Repository(engine)
     ids = [job] if job else store.archived(since.replace(tzinfo=UTC) if since else None)
     files = ((job_id, file) for job_id in ids for file in store.files([job_id])[job_id])
-    table, bad, good = Table("job", "file", "bytes", "verdict"), 0, 0
-    for verdict in verify_files(files, ObjectStore(settings)):
-        bad, good = bad + bool(verdict.fault), good + (not verdict.fault)
-        table.add_row(verdict.job_id, verdict.file.key, f"{verdict.file.size:,}", verdict.fault or "holds")
-    Console().print(table)
-    click.echo(f"{good} hold, {bad} do not")
-    sys.exit(1 if bad or (job and not good) else 0)
+    counted = {True: 0, False: 0}
+    columns = TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        reading = progress.add_task("reading back", total=None)
+        for verdict in verify_files(files, ObjectStore(settings), lambda size: progress.advance(reading, size)):
+            counted[verdict.fault is None] += 1
+            if verdict.fault or job:
+                click.echo(f"{verdict.job_id} {verdict.file.key}: {verdict.fault or 'holds'}")
+    click.echo(f"{counted[True]} hold, {counted[False]} do not")
+    if job and not any(counted.values()):
+        raise click.ClickException(f"job {job} has no files, or there is no such job")
+    sys.exit(1 if counted[False] else 0)

@@ -3,12 +3,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_network
+from typing import Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from infra import http
-from infra.http import Blocked, Guard, Http, NoAnswer, NotSent
+from infra.http import Address, Blocked, Guard, Http, NoAnswer, NotSent
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 
@@ -238,3 +241,46 @@ def test_headers_that_drip_are_hung_up_on() -> None:
 
     with server(drip) as port, pytest.raises(NoAnswer):
         Http(Guard(LOOPBACK)).send("POST", f"http://127.0.0.1:{port}/", {}, b"x", seconds=0.5)
+
+
+#: Each class of addresses that leads inside, or to nobody in particular.
+CLASSES = {
+    "private": ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"),
+    "loopback": ("127.0.0.0/8", "::1/128"),
+    "link-local": ("169.254.0.0/16", "fe80::/10", "fec0::/10"),
+    "shared by a carrier": ("100.64.0.0/10",),
+    "NAT64": ("64:ff9b::/96", "64:ff9b:1::/48"),
+    "6to4": ("2002::/16", "192.88.99.0/24"),
+    "Teredo": ("2001::/32",),
+    "multicast": ("224.0.0.0/4", "ff00::/8"),
+    "mapped": ("::ffff:10.0.0.0/104", "::ffff:127.0.0.0/104", "::ffff:169.254.0.0/112", "::ffff:224.0.0.0/100"),
+    "nobody's": ("0.0.0.0/8", "240.0.0.0/4", "192.0.2.0/24", "198.18.0.0/15", "2001:db8::/32", "::/128"),
+}
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+@given(st.data())
+def test_no_address_of_a_class_that_leads_inside_passes(kind: str, data: st.DataObject) -> None:
+    """Any address of any of these networks is refused, at any port, with TLS and without."""
+    network = data.draw(st.sampled_from(CLASSES[kind]))
+    version: Literal[4, 6] = 6 if ":" in network else 4
+    peer = data.draw(st.ip_addresses(v=version, network=network))
+
+    assert Guard(ports=(443, 80)).refusal(peer, data.draw(st.sampled_from([443, 80])), tls=data.draw(st.booleans()))
+
+
+@given(st.ip_addresses(v=4))
+def test_a_mapped_address_is_judged_as_what_it_maps(peer: IPv4Address) -> None:
+    """Writing an IPv4 address as IPv6 changes nothing, whichever it is."""
+    mapped = IPv6Address(f"::ffff:{peer}")
+
+    assert Guard().refusal(peer, tls=True) == Guard().refusal(mapped, tls=True)
+
+
+@given(st.ip_addresses(), st.ip_addresses(v=4), st.integers(8, 32))
+def test_only_what_was_allowed_passes_by_plain_http(peer: Address, base: IPv4Address, bits: int) -> None:
+    """Without TLS a peer passes if and only if it is in an allowed network, written either way."""
+    network = IPv4Network((int(base) >> (32 - bits) << (32 - bits), bits))
+    meant = peer.ipv4_mapped or peer if isinstance(peer, IPv6Address) else peer
+
+    assert (meant in network) == (Guard((network,)).refusal(peer, 80, tls=False) is None)
