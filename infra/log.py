@@ -5,10 +5,12 @@ Event names are short constants, data goes in keywords: `log.info("job.submitted
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
 from collections.abc import MutableMapping
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -80,6 +82,15 @@ def configure(level: str = "INFO") -> None:
 def logger(name: str) -> structlog.stdlib.BoundLogger:
     """The logger of a module."""
     return structlog.stdlib.get_logger(name)
+
+
+def line(event: str, **data: Any) -> None:
+    """What `logger(...).info` writes, at a fraction of the cost: for what comes thousands of times a second."""
+    if logging.getLogger().isEnabledFor(logging.INFO):
+        at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        written = _redact(None, "", {**data, "event": event, "level": "info", "timestamp": at})
+        sys.stdout.write(json.dumps(written, ensure_ascii=False, default=str) + "\n")
+        sys.stdout.flush()
 
 
 bind = structlog.contextvars.bind_contextvars

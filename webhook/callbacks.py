@@ -7,7 +7,6 @@ kept and never believed: `follow_up` asks Kling. It is ASGI: a sender that drips
 from __future__ import annotations
 
 import hmac
-import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from infra.log import logger
+from infra.log import line, logger
 from webhook.asgi import Answer, Hangup, Receive, Scope, Send, TooLong, body_of, headers_of
 from webhook.group_commit import Crowded, GroupCommit
 from webhook.problems import AGAIN_SECONDS, NO_DATABASE, Problem, problem
@@ -65,8 +64,8 @@ class Receiver:
         # The token stays out: it is the proof.
         path = f"{PREFIX}kling/{note['job']}/***" if "job" in note else PREFIX
         milliseconds = round((time.perf_counter() - began) * 1000, 1)
-        level = logging.ERROR if answer.status >= 500 else logging.INFO
-        log.log(level, "callback", path=path, **note, answer=answer.status, milliseconds=milliseconds)
+        write = log.error if answer.status >= 500 else line
+        write("callback", path=path, **note, answer=answer.status, milliseconds=milliseconds)
 
     def _proven(self, path: str) -> str:
         """The job whose callback address this is."""

@@ -1,5 +1,8 @@
+import json
+
 import pytest
 
+from infra import log
 from infra.log import without_secrets
 
 
@@ -16,3 +19,14 @@ from infra.log import without_secrets
 def test_secrets_are_taken_out_of_texts(text: str, clean: str) -> None:
     """Signatures, passwords, callback tokens and bearer keys never reach a log line."""
     assert clean == without_secrets(text)
+
+
+def test_the_cheap_line_is_the_same_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """`line` writes what the logger does, with the same taken out."""
+    log.configure()
+    log.line("callback", path="/callbacks/kling/01hz/0123abcd", answer=204)
+    log.logger("x").info("callback", path="/callbacks/kling/01hz/0123abcd", answer=204)
+    cheap, usual = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+
+    assert {**usual, "timestamp": 0} == {**cheap, "timestamp": 0}
+    assert ("/callbacks/kling/01hz/***", len(usual["timestamp"])) == (cheap["path"], len(cheap["timestamp"]))
