@@ -1,22 +1,21 @@
-"""What the archive costs against a bare GET into one PUT, `rclone copyurl`, and the usual `upload_fileobj`.
+"""What the archive costs against a bare GET into one PUT, `rclone copyurl`, `upload_fileobj` and `s5cmd pipe`.
 
 One loopback origin, one S3 server, interleaved rounds; each way is a process of its own, so that its CPU seconds and
-its peak memory are its own. A second table puts 40 ms of latency before the S3 server.
+its peak memory are its own, and copies with the same eight threads. A second table puts 40 ms of latency before S3.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,17 @@ from rich.console import Console
 from rich.table import Table
 
 from infra.stack.servers import Servers
-from tests.bench.archive_ways import WAYS, Load
+from tests.bench.archive_latency import latency, real_film
+from tests.bench.archive_ways import WAYS, Load, tool
 from tests.integration.archive_kit import film
-from tests.origin import film_of, origin
+from tests.origin import File, film_of, origin
 from tests.proxy import FaultProxy
 
-_ROUNDS = 3
-_LATENCY = 0.02  #: seconds each way, 40 ms for a round trip
+_ROUNDS = int(os.environ.get("ROUNDS", "5"))
+_LATENCIES = int(os.environ.get("LATENCIES", "100"))
+_DELAY = 0.02  #: seconds each way, 40 ms for a round trip
 _RESULT = Path(".reelhook/bench/archive.json")
+_TOOLS = {"rclone": "rclone", "rclone_plain": "rclone", "s5cmd": "s5cmd"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Cost:
     seconds: float
     cpu: float  #: seconds of the client
     rss_growth: float  #: MiB above what the process had before it copied
+    rss_peak: float  #: MiB of the whole process
 
 
 def run() -> None:
@@ -49,26 +52,31 @@ def run() -> None:
         servers = stack.enter_context(_servers())
         port = int(servers.s3_endpoint_url.rpartition(":")[2])
         proxy = stack.enter_context(FaultProxy("127.0.0.1", port))
-        proxy.delay(_LATENCY)
-        body = film()
-        served = stack.enter_context(origin(big=film_of(body, 200 * 2**20), small=film_of(body, 5 * 2**20)))
+        proxy.delay(_DELAY)
+        body = film(5)
+        files = {"big": film_of(body, 200 * 2**20), "small": film_of(body, 5 * 2**20), "real": File.of(real_film())}
+        served = stack.enter_context(origin(**files))
         keys = {"key": servers.s3_access_key_id, "secret": servers.s3_secret_access_key, "bucket": servers.s3_bucket}
 
-        def load(name: str, count: int, endpoint: str) -> Load:
+        def load(name: str, count: int, endpoint: str = servers.s3_endpoint_url) -> Load:
             return Load(url=served.link(f"{name}.mp4"), count=count, threads=min(count, 8), endpoint=endpoint, **keys)
 
-        near, far = servers.s3_endpoint_url, proxy.url
         cases = {
-            "1 x 200 MiB": load("big", 1, near),
-            "100 x 5 MiB": load("small", 100, near),
-            "1 x 5 MiB": load("small", 1, near),
-            "1 x 200 MiB, 40 ms": load("big", 1, far),
-            "100 x 5 MiB, 40 ms": load("small", 100, far),
+            "1 x 200 MiB": load("big", 1),
+            "100 x 5 MiB": load("small", 100),
+            "1 x 200 MiB, 40 ms": load("big", 1, proxy.url),
+            "100 x 5 MiB, 40 ms": load("small", 100, proxy.url),
         }
         costs = {name: _measure(case) for name, case in cases.items()}
+        facts: dict[str, Any] = {
+            "rss_growth_mib_of_5_mib": _once("pictures", load("small", 1)).rss_growth,
+            "rss_peak_mib_of_16_at_once": _once("worker", replace(load("big", 16), threads=16)).rss_peak,
+            "latency": latency(servers, load("small", 1), _LATENCIES),
+            "latency_of_a_real_film": latency(servers, load("real", 1), _LATENCIES // 5 or 2),
+        }
         served.files["big"] = film_of(body, 2 * 2**30)
-        huge = _once("proven", load("big", 1, near))
-    _show(costs, huge)
+        facts["rss_growth_mib_of_2_gib"] = _once("pictures", load("big", 1)).rss_growth
+    _show(costs, facts)
 
 
 @contextmanager
@@ -79,7 +87,7 @@ def _servers() -> Iterator[Any]:
 
 def _measure(load: Load) -> dict[str, Cost]:
     """The median cost of each way. In each round every way has its turn, so noise hits all alike."""
-    seen: dict[str, list[Cost]] = {name: [] for name in WAYS if name != "rclone" or shutil.which("rclone")}
+    seen: dict[str, list[Cost]] = {name: [] for name in WAYS if name not in _TOOLS or tool(_TOOLS[name])}
     for _ in range(_ROUNDS):
         for name, costs in seen.items():
             costs.append(_once(name, load))
@@ -99,43 +107,49 @@ def _once(name: str, load: Load) -> Cost:
 
 def _median(costs: list[Cost]) -> Cost:
     of: Callable[[str], float] = lambda name: statistics.median(getattr(cost, name) for cost in costs)  # noqa: E731
-    return Cost(of("seconds"), of("cpu"), of("rss_growth"))
+    return Cost(of("seconds"), of("cpu"), of("rss_growth"), of("rss_peak"))
 
 
-def _show(costs: dict[str, dict[str, Cost]], huge: Cost) -> None:
-    table = Table("case", "way", "vs floor", "", "CPU vs floor", "RSS growth MiB", title="throughput")
-    for case, ways in costs.items():
-        floor = ways["floor"]
-        for way, cost in ways.items():
-            ratio = floor.seconds / cost.seconds
-            cpu, bar = f"{cost.cpu / floor.cpu:.2f}", "█" * round(ratio * 10)
-            table.add_row(case, way, f"{ratio:.2f}", bar, cpu, f"{cost.rss_growth:.0f}")
-    Console().print(table)
-    ratios = {**_ratios(costs), "rss_growth_mib_of_2_gib": round(huge.rss_growth, 1)}
+def _show(costs: dict[str, dict[str, Cost]], facts: Mapping[str, Any]) -> None:
+    for title, far in (("throughput on loopback", False), ("with 40 ms for a round trip to S3", True)):
+        table = Table("case", "way", "vs floor", "", "CPU vs floor", "RSS growth MiB", title=title)
+        for case, ways in costs.items():
+            for way, cost in ways.items() if case.endswith("40 ms") is far else ():
+                ratio = ways["floor"].seconds / cost.seconds
+                cpu, bar = f"{cost.cpu / ways['floor'].cpu:.2f}", "█" * round(ratio * 10)
+                table.add_row(case, way, f"{ratio:.2f}", bar, cpu, f"{cost.rss_growth:.0f}")
+        Console().print(table)
+    ratios = _ratios(costs, facts)
     for name, value in ratios.items():
         print(f"{name}={value}")
-    if "rclone" not in costs["1 x 200 MiB"]:
-        print("rclone is not on PATH: its column is left out (vs_rclone and cpu_vs_rclone are null)")
+    for name in sorted({name for name in _TOOLS.values() if not tool(name)}):
+        print(f"{name} is not installed: left out (uv pip install --group bench)")
     _RESULT.parent.mkdir(parents=True, exist_ok=True)
-    _RESULT.write_text(json.dumps({"at": time.time(), **ratios, "cases": _plain(costs)}, indent=2))
+    _RESULT.write_text(json.dumps({"at": time.time(), **ratios, "facts": facts, "cases": _plain(costs)}, indent=2))
 
 
 def _plain(costs: dict[str, dict[str, Cost]]) -> dict[str, dict[str, dict[str, float]]]:
     return {case: {way: asdict(cost) for way, cost in ways.items()} for case, ways in costs.items()}
 
 
-def _ratios(costs: dict[str, dict[str, Cost]]) -> dict[str, float | None]:
-    near = [costs["1 x 200 MiB"], costs["100 x 5 MiB"]]
-    bare = costs["1 x 5 MiB"]
+def _ratios(costs: dict[str, dict[str, Cost]], facts: Mapping[str, Any]) -> dict[str, float | None]:
+    """Of both sizes the worse; each of them stands beside it."""
+    sizes = {"200_mib": costs["1 x 200 MiB"], "5_mib": costs["100 x 5 MiB"]}
+    found: dict[str, float | None] = {}
 
-    def worst(of: Callable[[Cost, Cost], float], other: str) -> float | None:
-        values = [of(ways["ours"], ways[other]) for ways in near if other in ways]
-        return round(min(values), 3) if values else None
+    def judge(name: str, other: str, of: Callable[[Cost, Cost], float], worse: Callable[[list[float]], float]) -> None:
+        values = {size: of(ways["ours"], ways[other]) for size, ways in sizes.items() if other in ways}
+        found[name] = round(worse(list(values.values())), 3) if values else None
+        found.update({f"{name}_{size}": round(value, 3) for size, value in values.items()})
 
-    return {
-        "vs_floor": worst(lambda ours, floor: floor.seconds / ours.seconds, "floor"),
-        "vs_rclone": worst(lambda ours, other: other.seconds / ours.seconds, "rclone"),
-        "cpu_vs_rclone": worst(lambda ours, other: ours.cpu / other.cpu, "rclone"),
-        "rss_growth_mib": round(costs["1 x 200 MiB"]["ours"].rss_growth, 1),
-        "latency_vs_bare": round(bare["proven"].seconds / bare["floor"].seconds, 2),
-    }
+    judge("vs_floor", "floor", lambda ours, other: other.seconds / ours.seconds, min)
+    judge("vs_rclone", "rclone", lambda ours, other: other.seconds / ours.seconds, min)
+    judge("cpu_vs_rclone", "rclone_plain", lambda ours, other: ours.cpu / other.cpu, max)
+    growth = max(costs["1 x 200 MiB"]["ours"].rss_growth, facts["rss_growth_mib_of_5_mib"])
+    found["rss_growth_mib"] = round(growth, 1)
+    found["latency_vs_bare"] = round(facts["latency"]["median"], 2)
+    found["latency_vs_bare_p99"] = round(facts["latency"]["p99"], 2)
+    found["latency_vs_bare_real_film"] = round(facts["latency_of_a_real_film"]["median"], 2)
+    for name in ("rss_growth_mib_of_2_gib", "rss_peak_mib_of_16_at_once"):
+        found[name] = round(facts[name], 1)
+    return found

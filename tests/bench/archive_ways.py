@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from tests.fakes import a_job
 from worker.copier import Copier
 from worker.jobs.transfer import Transfer
 from worker.kling.wire import Output
+from worker.previews import Previews
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,12 @@ class Load:
     bucket: str
 
 
-Way = Callable[[Load], Callable[[int], object]]
+#: Makes ready, and gives what copies number so and so.
+Way = Callable[[Load], Callable[[int], None]]
 
 
 class _Ledger:
-    """A ledger that keeps nothing: rows are measured by `latency_vs_bare`'s tests, bytes here."""
+    """A ledger that keeps nothing: bytes are measured here, rows with the latency."""
 
     def save(self, transfer: Transfer) -> None:
         """Nothing."""
@@ -74,45 +79,102 @@ class _Sized:
         return next(self._pieces, b"")
 
 
-def floor(load: Load) -> Callable[[int], object]:
+def floor(load: Load) -> Callable[[int], None]:
     """One GET streamed into one presigned PUT, nothing looked at."""
     client = _client(load)
 
-    def copy(number: int) -> object:
+    def copy(number: int) -> None:
         where = {"Bucket": load.bucket, "Key": f"bench/{number}"}
         link = client.generate_presigned_url("put_object", Params=where)
         with requests.get(load.url, stream=True, timeout=60) as source:
             requests.put(link, data=_Sized(source), timeout=60).raise_for_status()
-        return None
 
     return copy
 
 
-def usual(load: Load) -> Callable[[int], object]:
+def usual(load: Load) -> Callable[[int], None]:
     """`requests` into `upload_fileobj`, as it comes."""
     client = _client(load)
 
-    def copy(number: int) -> object:
+    def copy(number: int) -> None:
         with requests.get(load.url, stream=True, timeout=60) as source:
             client.upload_fileobj(source.raw, load.bucket, f"bench/{number}")
-        return None
 
     return copy
 
 
-def rclone(load: Load) -> Callable[[int], object]:
-    """`rclone copyurl`, by its defaults but for the remote."""
+def _rclone(load: Load, *flags: str) -> list[str]:
     remote = f":s3,provider=Other,endpoint='{load.endpoint}',access_key_id='{load.key}',secret_access_key={load.secret}"
+    return [
+        str(tool("rclone")),
+        "--config",
+        "",
+        "copyurl",
+        "--s3-no-check-bucket",
+        *flags,
+        f"{remote}:{load.bucket}/bench",
+    ]
 
-    def copy(number: int) -> object:
-        to = f"{remote}:{load.bucket}/bench/{number}"
-        command = ["rclone", "copyurl", "--s3-no-check-bucket", load.url, to]
-        return subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - a fixed command
+
+def rclone_plain(load: Load) -> Callable[[int], None]:
+    """`rclone copyurl` by its defaults, a process for each file."""
+    *command, folder = _rclone(load)
+
+    def copy(number: int) -> None:
+        subprocess.run([*command, load.url, f"{folder}/{number}"], check=True, capture_output=True)  # noqa: S603 - fixed
 
     return copy
 
 
-def _copier(load: Load) -> Copier:
+def rclone(load: Load) -> Callable[[int], None]:
+    """`rclone copyurl` at its best here: one process for all, one PUT for each, nothing hashed, no HEAD."""
+    best = ["--s3-no-head", "--s3-disable-checksum", "--s3-use-unsigned-payload=true", "--s3-upload-cutoff=5G"]
+    *command, folder = _rclone(load, *best, f"--transfers={load.threads}", "--urls")
+
+    def copy(number: int) -> None:
+        if number > 0:
+            return  # the first one took them all
+        with tempfile.NamedTemporaryFile("w", suffix=".csv") as names:
+            names.writelines(f"{load.url},{at}\n" for at in range(1 if number < 0 else load.count))
+            names.flush()
+            subprocess.run([*command, names.name, folder], check=True, capture_output=True)  # noqa: S603 - fixed
+
+    return copy
+
+
+def s5cmd(load: Load) -> Callable[[int], None]:
+    """`requests` into the standard input of `s5cmd pipe`."""
+    command = [str(tool("s5cmd")), "--endpoint-url", load.endpoint, "pipe", "--concurrency", "2"]
+    keys = {
+        **os.environ,
+        "AWS_ACCESS_KEY_ID": load.key,
+        "AWS_SECRET_ACCESS_KEY": load.secret,
+        "AWS_REGION": "us-east-1",
+    }
+
+    def copy(number: int) -> None:
+        order = [*command, f"s3://{load.bucket}/bench/{number}"]
+        with (
+            requests.get(load.url, stream=True, timeout=60) as source,
+            subprocess.Popen(order, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=keys) as ran,  # noqa: S603 - fixed
+        ):
+            assert ran.stdin is not None
+            shutil.copyfileobj(source.raw, ran.stdin, 2**18)
+            ran.stdin.close()
+            if ran.wait():
+                raise RuntimeError("s5cmd failed")
+
+    return copy
+
+
+def tool(name: str) -> Path | None:
+    """A program beside this interpreter or on PATH."""
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.exists() else shutil.which(name)
+    return Path(found) if found else None
+
+
+def _copier(load: Load, previews: Previews) -> Copier:
     settings = load_settings(
         {
             "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1",
@@ -122,34 +184,43 @@ def _copier(load: Load) -> Copier:
         }
     )  # fmt: skip
     http = Http(Guard(settings.guard_allow_cidrs))
-    return Copier(http, ObjectStore(settings), settings.s3_key_template, 2**40, slowest=1000, slice_seconds=1000)
+    store = ObjectStore(settings)
+    return Copier(http, store, settings.s3_key_template, 2**40, slowest=1000, slice_seconds=1000, previews=previews)
 
 
-def ours(load: Load) -> Callable[[int], object]:
-    """Hash, structure, parts that can be resumed: what brings the bytes in."""
-    copier, day = _copier(load), datetime.now(UTC)
+def ours(load: Load) -> Callable[[int], None]:
+    """The archive: hash, structure, parts that can be resumed, HEAD, first and last frame."""
+    return _archive(load, Previews(posters=False, sheets=False))
 
-    def copy(number: int) -> object:
+
+def pictures(load: Load) -> Callable[[int], None]:
+    """The same as it is by default: with a poster and a contact sheet."""
+    return _archive(load, Previews())
+
+
+def _archive(load: Load, previews: Previews) -> Callable[[int], None]:
+    copier, day = _copier(load, previews), datetime.now(UTC)
+
+    def copy(number: int) -> None:
         job = a_job(id=f"job{number}", created_at=day)
         output = Output("video", "original", 0, "1", load.url, None)
-        return copier._arrive(job, output, None, _Ledger(), lambda *_: None, time.monotonic() + 1000)
+        copier.copy(job, output, None, _Ledger(), lambda *_: None, until=time.monotonic() + 1000)
 
     return copy
 
 
-def proven(load: Load) -> Callable[[int], object]:
-    """The same with the proof out of the bucket: first and last frame decoded, poster stored."""
-    copier, day = _copier(load), datetime.now(UTC)
-
-    def copy(number: int) -> object:
-        job = a_job(id=f"job{number}", created_at=day)
-        output = Output("video", "original", 0, "1", load.url, None)
-        return copier.copy(job, output, None, _Ledger(), lambda *_: None, until=time.monotonic() + 1000)
-
-    return copy
+def worker(load: Load) -> Callable[[int], None]:
+    """The same in a process that has loaded all that a worker has: what a dyno has to hold."""
+    import_module("celery.app")
+    import_module("worker.services")
+    import_module("worker.tasks.archive")
+    return pictures(load)
 
 
-WAYS: dict[str, Way] = {"floor": floor, "ours": ours, "proven": proven, "usual": usual, "rclone": rclone}
+WAYS: dict[str, Way] = {
+    "floor": floor, "ours": ours, "pictures": pictures, "usual": usual,
+    "rclone": rclone, "rclone_plain": rclone_plain, "s5cmd": s5cmd,
+}  # fmt: skip
 
 
 def peak_mib() -> float:
@@ -169,13 +240,17 @@ def main() -> None:
     """Copy once to warm up, then as ordered; the cost of the latter as JSON."""
     order = json.load(sys.stdin)
     way, load = order.pop("way"), Load(**order)
-    copy = WAYS[way](load)
+    made = worker if way == "worker" else WAYS[way]
+    copy = made(load)
     warm = Load(**{**order, "url": load.url.replace("big", "small")})
-    WAYS[way](warm)(-1)
+    made(warm)(-1)
     before, cpu, began = peak_mib(), _cpu(), time.perf_counter()
     with ThreadPoolExecutor(load.threads) as pool:
         list(pool.map(copy, range(load.count)))
-    cost = {"seconds": time.perf_counter() - began, "cpu": _cpu() - cpu, "rss_growth": peak_mib() - before}
+    cost = {
+        "seconds": time.perf_counter() - began, "cpu": _cpu() - cpu,
+        "rss_growth": peak_mib() - before, "rss_peak": peak_mib(),
+    }  # fmt: skip
     print(json.dumps(cost))
 
 
