@@ -82,7 +82,6 @@ def a_job(**changes: object) -> Job:
         "deferrals": 0,
         "lookups": 0,
         "archive_attempts": 0,
-        "begun": 0,
         "error_code": None,
         "error_message": None,
         "expected_units": None,
