@@ -1,4 +1,4 @@
-"""How long a healthy receiver waits for an event, alone and beside fifty dead ones.
+"""How long a healthy receiver waits for an event: alone, beside fifty that answer, and beside fifty dead ones.
 
 The Procfile's processes deliver. Half of the dead take a connection and never answer, half do not even take one; each
 gets events all the while, and each attempt at one is given 15 s. Rounds alternate, with dead ones that nobody has met.
@@ -147,6 +147,13 @@ def _dead(count: int) -> Iterator[list[str]]:
 
 
 @contextmanager
+def _well(count: int) -> Iterator[list[str]]:
+    """As many that answer at once: what the same events cost where nobody is dead."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(receiver()).url for _ in range(count)]
+
+
+@contextmanager
 def _play(folder: Path) -> Iterator[Play]:
     deployment = Deployment(folder, fast=True)
     try:
@@ -174,19 +181,26 @@ def run() -> None:
         rounds = []
         for _ in range(ROUNDS):
             alone = play.round([])
+            with _well(DEAD) as well:
+                busy = play.round(well)
             with _dead(DEAD) as dead:
                 beside = play.round(dead)
             play.forget()
-            rounds.append((alone, beside))
-    ratio = statistics.median(beside.p99 / alone.p99 for alone, beside in rounds)
-    table = Table(
-        "", "p50 ms", "p99 ms", "worst ms", "attempts at the dead", "", title="until a healthy receiver hears"
-    )
+            rounds.append((alone, busy, beside))
+    ratios = {
+        f"p99_with_{DEAD}_dead_vs_alone": _ratio([(beside, alone) for alone, _, beside in rounds]),
+        f"p99_with_{DEAD}_dead_vs_{DEAD}_well": _ratio([(beside, busy) for _, busy, beside in rounds]),
+    }
+    table = Table("", "p50 ms", "p99 ms", "worst ms", "tries at others", "", title="until a healthy receiver hears")
     longest = max(one.p99 for pair in rounds for one in pair)
     for pair in rounds:
-        for name, one in zip(("alone", f"beside {DEAD} dead"), pair, strict=True):
+        for name, one in zip(("alone", f"beside {DEAD} well", f"beside {DEAD} dead"), pair, strict=True):
             cells = [f"{one.p50:.0f}", f"{one.p99:.0f}", f"{one.worst:.0f}", str(one.dead_attempts)]
             table.add_row(name, *cells, "█" * round(one.p99 / longest * 30))
     Console().print(table)
-    figures = {"rounds": [{"alone": asdict(a), "beside": asdict(b)} for a, b in rounds], "dead": DEAD, "events": EVENTS}
-    write("deliveries", {f"p99_with_{DEAD}_dead_vs_alone": round(ratio, 2)}, figures)
+    played = [{"alone": asdict(a), "well": asdict(w), "dead": asdict(d)} for a, w, d in rounds]
+    write("deliveries", ratios, {"rounds": played, "receivers": DEAD, "events": EVENTS})
+
+
+def _ratio(pairs: list[tuple[Waits, Waits]]) -> float:
+    return round(statistics.median(one.p99 / other.p99 for one, other in pairs), 2)
