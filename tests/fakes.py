@@ -93,6 +93,7 @@ def a_job(**changes: object) -> Job:
         "expected_at": None,
         "bytes_copied": 0,
         "bytes_total": None,
+        "due_at": MORNING,
         "version": 0,
     }
     return Job(**{**values, **changes})  # type: ignore[arg-type]  # a maker of test values takes what it is given

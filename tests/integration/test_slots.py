@@ -16,7 +16,7 @@ from infra.stack.servers import Servers
 from tests.fakes import MORNING, race
 from tests.house import OMNI, TEXT, House, house
 from worker.jobs import slots
-from worker.jobs.machine import Event
+from worker.jobs.machine import Event, Step
 from worker.jobs.model import State
 from worker.store.accounts import Accounts, NotAdmitted
 from worker.store.repository import NewJob, Repository
@@ -49,6 +49,24 @@ def test_a_learned_limit_is_unlearned_step_by_step(configured: int, learned: int
     assert 1 <= allowed <= configured
     assert allowed <= slots.limit(configured, learned, MORNING, now + slots.UNLEARN)
     assert configured == slots.limit(configured, learned, MORNING, MORNING + slots.UNLEARN * 60)
+
+
+def test_a_slot_that_comes_free_during_the_refusal_is_not_missed(engine: Engine) -> None:
+    """Refused a slot, then woken for one, then its worker writes that it waits: it is due at once all the same."""
+    store, accounts = Repository(engine), Accounts(engine)
+    for number in range(2):
+        store.accept(new(f"job{number}"), MORNING)
+    assert begin(store, accounts, "job0", 1)
+    refused, holder = store.begin("job1", Step.SUBMIT, MORNING), store.get("job0")
+    assert refused is not None
+    assert holder is not None
+
+    freed = store.move(holder, Event.SUBMIT_REFUSED, MORNING)
+    assert store.postpone(refused, MORNING + timedelta(seconds=30))
+
+    assert freed is not None
+    assert ("job1",) == freed.woken
+    assert ["job1"] == [due.job_id for due in store.claim_due(MORNING, lease=timedelta(1), limit=9)]
 
 
 def test_racing_workers_never_take_more_than_there_are(engine: Engine) -> None:

@@ -217,6 +217,31 @@ def test_a_callback_makes_its_job_due(engine: Engine) -> None:
     assert ["a"] == [due.job_id for due in store.claim_due(MORNING, lease=LEASE, limit=10)]
 
 
+@pytest.mark.parametrize("word", ["still running", "taken", "adopted"])
+def test_a_callback_that_comes_during_the_work_is_not_written_over(engine: Engine, word: str) -> None:
+    """Kling was asked, the task ended and called back, and only then the worker writes when to ask again: it is due."""
+    store, inbox, later = Repository(engine), Inbox(engine), MORNING + timedelta(hours=1)
+    job = led(store, accepted(store), Event.SUBMIT_BEGUN)
+    if word == "still running":
+        job = led(store, job, Event.SUBMIT_TAKEN)
+    if word != "taken":
+        begun = store.begin("a", Step.FOLLOW_UP, MORNING)
+        assert begun is not None
+        job = begun
+    else:
+        store.postpone(job, later)
+        job = store.get("a") or job
+    assert [] == store.claim_due(MORNING, lease=LEASE, limit=10)  # it is in a worker's hands
+
+    inbox.put([Arrival("a", b"{}", "understood", "succeed", MORNING)])
+    if word == "still running":
+        assert store.postpone(job, later)
+    else:
+        assert store.move(job, Event.SUBMIT_TAKEN, MORNING, due_at=later)
+
+    assert ["a"] == [due.job_id for due in store.claim_due(MORNING, lease=LEASE, limit=10)]
+
+
 def test_a_callback_that_says_nothing_new_costs_no_query(engine: Engine) -> None:
     """That a running task still runs is kept, and asks Kling nothing; where the create's reply is missing, it does."""
     store, inbox = Repository(engine), Inbox(engine)

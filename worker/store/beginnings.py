@@ -10,13 +10,15 @@ from typing import Any
 from sqlalchemy import ColumnElement, Update, and_, case, func, or_, update
 
 from worker.jobs.machine import Step
-from worker.jobs.model import State
+from worker.jobs.model import Job, State
 from worker.store.tables import jobs
 
 #: Once something was heard of it.
 HEARD: Mapping[str, Any] = MappingProxyType({"begun": 0, "begun_at": None})
 #: Beginnings closer together than this are messages that came twice, not deaths.
 _ONE_BEGINNING = timedelta(seconds=10)
+#: How long a job is left to the process that began a step of it, unless that says otherwise.
+_STEP = timedelta(seconds=20)
 _WANTS = MappingProxyType(
     {
         Step.SUBMIT: jobs.c.state == State.ACCEPTED,
@@ -31,7 +33,9 @@ _WANTS = MappingProxyType(
 
 def beginning(job_id: str, step: Step, now: datetime) -> Update:
     """Write down that a step of a job is begun, if the job wants it."""
-    return update(jobs).where(jobs.c.id == job_id, _WANTS[step]).values(**begun(now))
+    # While it is worked on it is not due, so what makes it due then can be told from what began the step.
+    due_at = later(now + _STEP)
+    return update(jobs).where(jobs.c.id == job_id, _WANTS[step]).values(due_at=due_at, **begun(now))
 
 
 def begun(now: datetime) -> dict[str, Any]:
@@ -41,6 +45,14 @@ def begun(now: datetime) -> dict[str, Any]:
         "begun": jobs.c.begun + case((counts, 1), else_=0),
         "begun_at": case((counts, now), else_=jobs.c.begun_at),
     }
+
+
+def unless_called(job: Job, due_at: datetime) -> ColumnElement[datetime]:
+    """When a job that was worked on is due next: sooner, if a callback or a freed slot said so since `job` was read.
+
+    Claims and leases only put a job off. What makes it due sooner came from elsewhere, and the work may not know of it.
+    """
+    return case((jobs.c.due_at < job.due_at, jobs.c.due_at), else_=due_at)
 
 
 def later(moment: datetime) -> ColumnElement[datetime]:

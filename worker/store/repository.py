@@ -19,7 +19,7 @@ from worker.jobs.events import ATTENTION, REASONS, STATES, inner
 from worker.jobs.machine import DUE_STEP, Event, Step, move
 from worker.jobs.model import ENDS, Job, ResultFile, State
 from worker.store.accounts import HOLDING, wake
-from worker.store.beginnings import HEARD, beginning, begun
+from worker.store.beginnings import HEARD, beginning, begun, unless_called
 from worker.store.chains import After, Chains, join, wake_later
 from worker.store.rows import JOB_COLUMNS, job_of
 from worker.store.tables import callbacks, events, files, jobs, payloads, transfers
@@ -239,7 +239,8 @@ class Repository:
         """Take `job`, as it was read, where `event` leads; None when the event changes nothing or somebody was faster.
 
         The state, the timeline and what is to be told change together. `due_at` is when it wants attention next, at
-        once if not said; an end wants none. `gate` is asked first, in the same transaction: what it raises ends it.
+        once if not said; what made it due sooner since it was read stands. An end wants none. `gate` is asked first,
+        in the same transaction: what it raises ends it.
         """
         led = move(job.state, event)
         if led is None:
@@ -250,7 +251,7 @@ class Repository:
             "state": led.state,
             "updated_at": now,
             "version": job.version + 1,
-            "due_at": None if ended else due_at or now,
+            "due_at": None if ended else unless_called(job, due_at or now),
             "lease_owner": None,
             "lease_until": None,
             **HEARD,
@@ -278,12 +279,15 @@ class Repository:
         return Moved(moved, led.step, told, woken)
 
     def postpone(self, job: Job, due_at: datetime, *, answer: bytes | None = None, **changes: Any) -> bool:
-        """Say when `job` wants attention next, without moving it. False when somebody moved it meanwhile."""
+        """Say when `job` wants attention next, without moving it; sooner, if a callback or a freed slot said so.
+
+        False when somebody moved it meanwhile.
+        """
         with self._engine.begin() as connection:
             done = connection.execute(
                 update(jobs)
                 .where(jobs.c.id == job.id, jobs.c.version == job.version)
-                .values(due_at=due_at, **{**HEARD, **changes})
+                .values(due_at=unless_called(job, due_at), **{**HEARD, **changes})
             )
             if answer is not None and done.rowcount:
                 connection.execute(update(payloads).where(payloads.c.job_id == job.id).values(answer=answer))
