@@ -12,9 +12,34 @@ from typing import Any
 from kombu.transport import redis
 
 
+class QoS(redis.QoS):
+    """What a worker was given and has not acknowledged.
+
+    kombu counts a message until the broker has heard of its end. Where that fails, because the broker has just died, it
+    counts for ever; with as many as a worker may have, it takes no more, nor looks whether its connection lives: it
+    hangs until somebody restarts it. Here the count ends with the work. The broker will hand the message out again,
+    which does no harm.
+    """
+
+    def ack(self, delivery_tag: Any) -> None:
+        """It was worked on."""
+        try:
+            super().ack(delivery_tag)
+        finally:
+            self._quick_ack(delivery_tag)  # type: ignore[attr-defined]  # set in its constructor
+
+    def reject(self, delivery_tag: Any, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
+        """It is not wanted, or not now."""
+        try:
+            super().reject(delivery_tag, requeue=requeue)
+        finally:
+            self._quick_ack(delivery_tag)  # type: ignore[attr-defined]  # set in its constructor
+
+
 class Channel(redis.Channel):
     """A channel whose commands go over the connections that it has."""
 
+    QoS = QoS
     _commands: Any = None
 
     @property
