@@ -106,11 +106,11 @@ class FaultProxy:
         """Every byte comes so much later in each direction; a new connection waits for one round trip of it."""
         self._obey(_Order(seconds=seconds))
 
-    def on(self, needle: bytes, act: Callable[[int], object], *, when: When = "before") -> None:
-        """Call `act` with the client's port whenever a request holds `needle`: a server's side of a crash point.
+    def on(self, needle: bytes, act: Callable[[int], bool], *, when: When = "before") -> None:
+        """Call `act` with the client's port whenever a request holds `needle`: a crash point, seen from the server.
 
-        `before`: the request has not been passed on, and is not. `after`: the server has answered, and the client has
-        not heard it. What the client does then, being dead, is of no interest, so its connection is cut.
+        `before`: the request was not passed on. `after`: the server has answered, and the client has not heard it.
+        Where `act` says that it did something, the connection is cut, else all goes its way.
         """
         self._traps.append(_Trap(needle, act, when))
 
@@ -209,11 +209,12 @@ class FaultProxy:
         for trap in self._traps:
             if asks and trap.needle in chunk:
                 line.caught = trap
-            if line.caught is trap and asks == (trap.when == "before"):
+            # That a server will take a body is no answer yet.
+            if line.caught is trap and asks == (trap.when == "before") and not chunk.startswith(b"HTTP/1.1 100 "):
                 line.caught = None
-                await self._loop.run_in_executor(None, trap.act, line.client_port)
-                line.cut("reset")
-                return True
+                if await self._loop.run_in_executor(None, trap.act, line.client_port):
+                    line.cut("reset")
+                    return True
         return False
 
     async def _push(self, queue: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter, line: _Line) -> None:
@@ -262,7 +263,7 @@ class _Trap:
     """A request that something happens at."""
 
     needle: bytes
-    act: Callable[[int], object]
+    act: Callable[[int], bool]
     when: When
 
 

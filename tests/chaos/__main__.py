@@ -54,8 +54,9 @@ def _play_until_broken(
 ) -> None:
     """Play on one world as long as it is whole: what one scenario breaks must not be charged to the next."""
     folder = Path(tempfile.mkdtemp(prefix="reelhook-chaos-"))
-    with World(folder) as world:
-        while wanted:
+    more = SCENARIOS[wanted[0]].more
+    with World(folder, more=more) as world:
+        while wanted and SCENARIOS[wanted[0]].more == more:
             name = wanted.pop(0)
             one = play(world, name, SCENARIOS[name], quick=quick)
             played.append(one)

@@ -11,7 +11,8 @@ from contextlib import suppress
 
 from infra.queue import make_celery
 from infra.settings import load
-from tests.chaos.world import World
+from infra.stack.process import wait_until
+from tests.chaos.world import TEXT, World
 from worker import messages
 
 
@@ -63,6 +64,16 @@ def redis_full(world: World, jobs: int, seconds: int) -> None:
         broker.config_set("maxmemory", "0")
 
 
+def redis_evicts(world: World, jobs: int, seconds: int) -> None:
+    """The broker's memory is used up, and it throws away what was not used for the longest time: our queues."""
+    with world.load(jobs, every=0.3), world.redis() as broker:
+        time.sleep(1)
+        broker.config_set("maxmemory-policy", "allkeys-lru")
+        broker.config_set("maxmemory", str(broker.info("memory")["used_memory"] - 1))
+        time.sleep(seconds)
+        broker.config_set("maxmemory", "0")
+
+
 def redis_crowded(world: World, jobs: int, seconds: int) -> None:
     """The broker takes no further connection, and those that it had are gone."""
     with world.load(jobs, every=0.5), world.redis() as broker:
@@ -98,11 +109,35 @@ def _copy(body: bytes) -> bytes:
     return json.dumps(message).encode()
 
 
+def orders_by_message(world: World, jobs: int, rounds: int) -> None:
+    """Another app asks by messages, without ids of its own, while children of the pool die and the database refuses."""
+    before = {row["id"] for row in world.rows("select id from jobs")}
+    app = make_celery(load({**world.deployment._make_runner()._env, "REDIS_URL": world.direct_redis}))
+    for turn in range(jobs):
+        app.send_task(messages.REQUEST, queue="submit", kwargs={"family": "videos/omni-video", "request": TEXT})
+        if turn % max(jobs // rounds, 1) == 0:
+            world.kill_child("worker")
+        if turn == jobs // 2:
+            world.proxies["postgres"].refuse()
+        time.sleep(0.2)
+    app.close()
+    time.sleep(5)
+    world.proxies["postgres"].heal()
+    world.is_healed()
+
+    def made() -> list[str]:
+        return [row["id"] for row in world.rows("select id from jobs") if row["id"] not in before]
+
+    wait_until(lambda: len(made()) >= jobs, 60, pause=0.5)
+    world.run.jobs += made()
+    if len(world.run.jobs) != jobs:
+        world.run.faults.append(f"{jobs} messages became {len(world.run.jobs)} jobs")
+
+
 def poison(world: World, jobs: int, _rounds: int) -> None:
     """On our queues lie a task that nobody knows, wrong arguments, and ids that nobody has."""
-    broker_url = world.deployment.access.servers.redis_url
     with world.load(jobs, every=0.2):
-        app = make_celery(load({**world.deployment._make_runner()._env, "REDIS_URL": broker_url}))
+        app = make_celery(load({**world.deployment._make_runner()._env, "REDIS_URL": world.direct_redis}))
         for queue in messages.QUEUES:
             app.send_task("reelhook.of.tomorrow.v9", args=["x"], queue=queue)
             app.send_task(messages.SUBMIT, args=[], queue=queue)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import signal
 import time
+from typing import Any
 
 from tests.chaos.world import World, until
 
@@ -68,12 +70,22 @@ def terminated_twice(world: World, jobs: int, rounds: int) -> None:
     _terminated(world, jobs, rounds, times=2)
 
 
-def _terminated(world: World, jobs: int, rounds: int, *, times: int) -> None:
+def terminated_one(world: World, jobs: int, rounds: int) -> None:
+    """SIGTERM to the first process of each group only, as a container's platform does."""
+    _terminated(world, jobs, rounds, everybody=False)
+
+
+def interrupted(world: World, jobs: int, rounds: int) -> None:
+    """SIGINT to the first process of each group, as Fly does."""
+    _terminated(world, jobs, rounds, everybody=False, number=signal.SIGINT)
+
+
+def _terminated(world: World, jobs: int, rounds: int, **how: Any) -> None:
     world.fault("cdn", "slow=60000", 4)
     with world.load(jobs, every=0.3):
         for _ in range(rounds):
             time.sleep(3)
-            world.terminate_all(times=times)
+            world.terminate_all(**how)
             world.await_door()
 
 

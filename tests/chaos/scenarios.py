@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
-from tests.chaos import broker, deaths, provider, stores
+from tests.chaos import broker, deaths, points, provider, stores
 from tests.chaos.world import World
 from worker.jobs.model import State
 
 _ARCHIVED = frozenset({State.ARCHIVED})
+
+#: What takes an hour and a half by default must show here.
+_SOON = {"DEATHS_UNTIL_SET_ASIDE": "1"}
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Scenario:
     rounds: int
     ends: frozenset[State] = _ARCHIVED
     seconds: float = 120  #: in which everything must have recovered
+    more: Mapping[str, str] = field(default_factory=dict)  #: settings that it needs: it is played on a world of its own
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -31,17 +35,22 @@ SCENARIOS: dict[str, Scenario] = {
     "beat killed": Scenario(deaths.beat_killed, 20, 5),
     "SIGTERM to all": Scenario(deaths.terminated, 30, 2),
     "SIGTERM to all, twice": Scenario(deaths.terminated_twice, 30, 2),
+    "SIGTERM to the first only": Scenario(deaths.terminated_one, 20, 2),
+    "SIGINT": Scenario(deaths.interrupted, 20, 2),
+    "killed at chosen points": Scenario(points.killed_at_points, 60, 1),
     "Redis down": Scenario(broker.redis_down, 30, 20),
     "Redis wiped": Scenario(broker.redis_wiped, 50, 8),
     "Redis restarted empty": Scenario(broker.redis_restarted, 30, 3),
     "Redis black-holed": Scenario(broker.redis_blackholed, 30, 20),
     "Redis full": Scenario(broker.redis_full, 20, 10),
+    "Redis evicts": Scenario(broker.redis_evicts, 20, 10),
     "Redis out of connections": Scenario(broker.redis_crowded, 20, 10),
     "PostgreSQL restarted": Scenario(stores.postgres_restarted, 40, 3),
     "PostgreSQL connections killed": Scenario(stores.connections_killed, 40, 15),
     "PostgreSQL slow": Scenario(stores.postgres_slow, 10, 10),
     "PostgreSQL black-holed": Scenario(stores.postgres_blackholed, 20, 25),
     "PostgreSQL refused": Scenario(stores.postgres_refused, 15, 8),
+    "PostgreSQL out of connections": Scenario(stores.postgres_crowded, 15, 8),
     "bucket cut": Scenario(stores.bucket_cut, 30, 20),
     "bucket refuses": Scenario(stores.bucket_refuses, 30, 8),
     "creates ambiguous": Scenario(provider.creates_ambiguous, 30, 2, seconds=180),
@@ -56,5 +65,9 @@ SCENARIOS: dict[str, Scenario] = {
     "two versions": Scenario(deaths.two_versions, 30, 0),
     "poison messages": Scenario(broker.poison, 20, 0),
     "poison bytes": Scenario(broker.poison_bytes, 20, 5),
+    "orders by message": Scenario(broker.orders_by_message, 20, 5),
     "deploys": Scenario(deaths.deploys, 40, 3),
+    "deadly work": Scenario(
+        points.deadly_work, 10, 0, frozenset({State.ARCHIVED, State.FAILED, State.EXPIRED}), more=_SOON
+    ),
 }

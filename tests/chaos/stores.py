@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+from typing import Any
+
+import psycopg
 
 from tests.chaos.world import World
+
+_CUT_OURS = "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'reelhook-%%'"
 
 
 def postgres_restarted(world: World, jobs: int, rounds: int) -> None:
@@ -56,6 +62,22 @@ def postgres_refused(world: World, jobs: int, seconds: int) -> None:
         world.proxies["postgres"].refuse()
         time.sleep(seconds)
         world.proxies["postgres"].heal()
+
+
+def postgres_crowded(world: World, jobs: int, seconds: int) -> None:
+    """Others have taken every connection that the database allows, and ours are gone."""
+    taken: list[psycopg.Connection[Any]] = []
+    with world.load(jobs, every=0.5):
+        time.sleep(1)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            world.rows(_CUT_OURS)
+            with suppress(psycopg.OperationalError):
+                while True:
+                    taken.append(psycopg.connect(world.deployment.access.servers.database_url))
+            time.sleep(0.5)
+        for connection in taken:
+            connection.close()
 
 
 def bucket_cut(world: World, jobs: int, rounds: int) -> None:

@@ -49,6 +49,11 @@ class Truth:
             self._own.connection = known
         return known
 
+    @property
+    def direct_redis(self) -> str:
+        """The broker's own address."""
+        return self.deployment.access.servers.redis_url
+
     @contextmanager
     def redis(self) -> Iterator[Any]:
         """The broker, asked directly."""
@@ -87,6 +92,18 @@ class Truth:
                     if secret in (path / "environ").read_bytes() and fields[2] not in groups:
                         found[int(path.name)] = (path / "cmdline").read_text().replace("\0", " ")[:80]
         return found
+
+    def speaker(self, port: int) -> int | None:
+        """The process of ours that has a connection from this local port."""
+        wanted, secret = f":{port:04X}", (self.deployment.servers.kept.get("SECRET_KEY") or "").encode()
+        lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+        sockets = {f"socket:[{line[9]}]" for line in lines if line[1].endswith(wanted)}
+        for path in Path("/proc").iterdir():
+            with suppress(OSError):
+                ours = path.name.isdigit() and secret in (path / "environ").read_bytes()
+                if ours and sockets & {str(fd.readlink()) for fd in (path / "fd").iterdir()}:
+                    return int(path.name)
+        return None
 
     def droppings(self) -> list[str]:
         """Files in the folder for our processes' temporary ones. (Python's empty folders stay after any SIGKILL.)"""

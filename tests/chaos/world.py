@@ -308,17 +308,30 @@ class World(Truth):
         """Until the platform has started the successor of a process."""
         assert wait_until(lambda: self.deployment.pids.get(name, old) != old, seconds), f"{name} did not come back"
 
-    def terminate_all(self, *, times: int = 1) -> float:
+    def kill_client(self, port: int) -> bool:
+        """SIGKILL the process of ours that speaks from `port`; whether there was one."""
+        pid = self.speaker(port)
+        if pid is None:
+            return False
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        self.run.kills += 1
+        return True
+
+    def terminate_all(
+        self, *, times: int = 1, number: signal.Signals = signal.SIGTERM, everybody: bool = True
+    ) -> float:
         """SIGTERM to every process of every group at once, as Heroku does, `times` times a second apart.
 
-        Seconds until the last one was gone; what is left after the grace period is killed.
+        Not to `everybody`: to the first of each group, as others do. Seconds until the last one was gone; what is left
+        after the grace period is killed.
         """
         old = dict(self.deployment.pids)
         began = time.monotonic()
         for turn in range(times):
             for pid in old.values():
                 with suppress(ProcessLookupError):
-                    os.killpg(pid, signal.SIGTERM)
+                    (os.killpg if everybody else os.kill)(pid, number)
             self.run.kills += len(old)
             if turn + 1 < times:
                 time.sleep(1)
@@ -328,7 +341,7 @@ class World(Truth):
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
         if not gone:
-            self.run.faults.append(f"processes outlived SIGTERM by {GRACE_SECONDS} s and had to be killed")
+            self.run.faults.append(f"processes outlived {number.name} by {GRACE_SECONDS} s and had to be killed")
         for name, pid in old.items():
             self.await_new(name, pid)
         return seconds

@@ -46,6 +46,11 @@ class Transfers:
             connection.execute(row.on_conflict_do_update(index_elements=place, set_=values))
         return True
 
+    def forget(self, job_id: str) -> None:
+        """Forget all of a job that has ended; uploads that no row knows are cleared away in time."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(transfers).where(transfers.c.job_id == job_id))
+
     def drop(self, job_id: str, owner: str, transfer: Transfer) -> bool:
         """Forget a file under way. False when the lease was lost: nothing is forgotten."""
         with self._engine.begin() as connection:

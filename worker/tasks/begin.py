@@ -67,6 +67,7 @@ class Begin:
         moved = self.store.move(job, _ENDS[job.state], self.clock(), changes=changes)
         if moved:
             log.error("job.set_aside", job=job.id, state=moved.job.state, reason=reason)
+            self.store.transfers.forget(job.id)
             self.aside.put(f"job {job.id}", job.id.encode(), reason, self.clock())
             messages.send(self.queue, messages.after(job.id, moved.step, moved.deliveries, moved.woken))
         return moved
