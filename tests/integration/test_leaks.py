@@ -148,7 +148,7 @@ def live_badly(life: Life, app: Receiver, who: Mapping[str, str]) -> None:
     home.until_end(*life.jobs, hurry=30)
     s = home.services
     rest: Any = {"acceptor": s.acceptor, "keys": s.keys, "aside": s.aside, "queue": home.queue, "clock": home.clock}
-    request((), {"family": "videos/omni-video", "request": {}, "caller": "shop"}, **rest)
+    request((), {"family": "videos/omni-video", "request": {}, "caller": "shop"}, message="1", **rest)
     # What nobody foresaw: a row that isn't there, in the midst of a create.
     with s.engine.begin() as connection:
         connection.execute(text("alter table payloads rename to gone"))
@@ -201,7 +201,7 @@ def test_no_secret_is_anywhere(life: Life) -> None:
 
     assert [] == found
     assert min(map(len, places.values())) > 1000
-    assert logs.count("\n") > 100
+    assert logs.count("\n") > 50
     assert "door.unforeseen" in logs
     assert [] == [word for word in ("X-Amz-Signature=", "X-Amz-Credential=", OWN, "eyJ") if word in logs]
     assert b"X-Amz-Signature=" not in places["tables"] + places["bucket"] + places["commands"]
