@@ -28,7 +28,7 @@ from worker.jobs.model import ENDS, State
 RESULT = PROJECT / ".reelhook" / "chaos" / "headline.json"
 _TWO = {"worker": 2}
 #: Two cores are expected; and no posters, as plain Celery makes none either.
-_SMALL = {"WORKER_CONCURRENCY": "2", "POSTERS": "false"}
+_SMALL = {"WORKER_CONCURRENCY": "2", "WEB_CONCURRENCY": "1", "POSTERS": "false"}
 #: Seconds after which plain Celery's broker gives back what a lost worker held: far longer than any of its tasks takes.
 _VISIBILITY_SECONDS = 60
 _SETTLE_SECONDS = 300

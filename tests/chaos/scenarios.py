@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from tests.chaos import broker, deaths, points, provider, stores
+from tests.chaos import broker, deaths, points, provider, receivers, stores
 from tests.chaos.world import World
 from worker.jobs.model import State
 
@@ -61,6 +61,7 @@ SCENARIOS: dict[str, Scenario] = {
     "callbacks astray": Scenario(provider.callbacks_astray, 25, 0),
     "callbacks forged": Scenario(provider.callbacks_forged, 5, 3),
     "callbacks a hundredfold": Scenario(provider.callbacks_hundredfold, 4, 100),
+    "receivers misbehave": Scenario(receivers.misbehaving, 20, 2),
     "messages thrice": Scenario(broker.messages_twice, 40, 4),
     "two versions": Scenario(deaths.two_versions, 30, 0),
     "poison messages": Scenario(broker.poison, 20, 0),

@@ -35,7 +35,7 @@ def plan(kills: int, wipes: int, seconds: float, *, seed: int = 0) -> list[Blow]
 
 
 def strike(world: World, blows: list[Blow], told: Callable[[Blow], object]) -> None:
-    """Let each blow fall when its time has come. What should die and is not there yet is waited for."""
+    """Let each blow fall when its time has come. What should die and is not there yet, or not open, is waited for."""
     began = time.monotonic()
     for blow in blows:
         time.sleep(max(began + blow.at - time.monotonic(), 0))
@@ -45,5 +45,7 @@ def strike(world: World, blows: list[Blow], told: Callable[[Blow], object]) -> N
         else:
             name = blow.target.removesuffix(_CHILD)
             wait_until(lambda name=name: name in world.deployment.pids, 30)  # type: ignore[misc]  # mypy can't infer a lambda with defaults
+            if name == "web":
+                wait_until(world.is_open, 30, pause=0.1)
             (world.kill if blow.target == name else world.kill_child)(name)
         told(blow)
