@@ -31,7 +31,8 @@ _TWO = {"worker": 2}
 _SMALL = {"WORKER_CONCURRENCY": "2", "WEB_CONCURRENCY": "1", "POSTERS": "false"}
 #: Seconds after which plain Celery's broker gives back what a lost worker held: far longer than any of its tasks takes.
 _VISIBILITY_SECONDS = 60
-_SETTLE_SECONDS = 300
+#: What is open and does not move for so long is stuck.
+_STILL_SECONDS = 120
 _SAY_SECONDS = 20
 
 
@@ -94,24 +95,32 @@ def _reelhook(size: Size, blows: list[Blow], console: Console) -> Outcome:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="reelhook-headline-") as folder:
         with World(Path(folder) / "world", formation=_TWO, more=_SMALL, proxied=False) as world:
+            told = _Told(world)
             with (
                 world.scenario("headline") as run_,
-                _shown(console, outcome, size, lambda: len(run_.jobs), _Told(world).jobs),
+                _shown(console, outcome, size, lambda: len(run_.jobs), told.jobs),
             ):
                 with _stream(size, lambda: _submit(world)):
                     strike(world, blows, outcome.struck)
                 world.is_healed()
-                world.settle(_SETTLE_SECONDS)
+                _settle(world, told)
             facts, outcome.broken = judge(world, frozenset({State.ARCHIVED}))
         pending = {one["job_id"] for one in facts.deliveries if one["state"] == "pending"}
         outcome.jobs = len(run_.jobs)
         outcome.stuck = len(pending | {job for job, row in facts.jobs.items() if row["state"] not in ENDS})
         outcome.lost = facts.lost - sum(row["state"] not in ENDS for row in facts.jobs.values())
         outcome.creates_twice, outcome.files_twice = facts.creates_twice, facts.files_twice
-        outcome.told_twice = len(world.app.raw) - _Told(world).jobs()
+        outcome.told_twice = len(world.app.raw) - told.jobs()
         outcome.recovery = facts.recovery
     outcome.seconds = time.monotonic() - began
     return outcome
+
+
+def _settle(world: World, told: _Told) -> None:
+    """Until all is done, or nothing more happens."""
+    known = -1
+    while not world.settle(_STILL_SECONDS) and told.jobs() > known:
+        known = told.jobs()
 
 
 def _submit(world: World) -> None:
