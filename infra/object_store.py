@@ -152,7 +152,10 @@ class ObjectStore:
         """Begin an object that comes in parts; the upload's id."""
         what = self._label(content_type, filename, metadata)
         with _named("begin"):
-            return self._client.create_multipart_upload(Bucket=self.bucket, Key=key, **what)["UploadId"]
+            answer = self._client.create_multipart_upload(Bucket=self.bucket, Key=key, **what)
+        if answer["ResponseMetadata"]["RetryAttempts"]:  # an answer that was lost may have named another one
+            self.end_uploads(key, but=answer["UploadId"])
+        return answer["UploadId"]
 
     def put_part(self, key: str, upload_id: str, number: int, body: Body, length: int) -> str:
         """Send part `number` (from 1) of `length` bytes while they come; its ETag. Sent again, it takes its place."""
@@ -176,6 +179,14 @@ class ObjectStore:
         """Throw the parts away; it is no error when there are none."""
         with contextlib.suppress(UploadGone), _named("abort"):
             self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
+
+    def end_uploads(self, key: str, *, but: str | None = None) -> None:
+        """Throw away what was begun under `key`, except for the upload `but`. There may be some that nobody wrote
+        down: their worker was killed, or the answer to the call that began them was lost.
+        """
+        for pending in self.pending(key):
+            if pending.key == key and pending.upload_id != but:
+                self.abort(key, pending.upload_id)
 
     def pending(self, prefix: str = "") -> list[Pending]:
         """Uploads that were begun and not ended, of keys that begin with `prefix`."""

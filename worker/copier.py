@@ -125,7 +125,7 @@ class Copier:
         """Leave nothing of a file that was not proven: no object, no picture of it, and no upload."""
         for key in (transfer.key, *(keys.beside(transfer.key, name) for name in NAMES)):
             self.bucket.delete(key)
-        self.sender.abort(transfer.key)
+        self.bucket.end_uploads(transfer.key)
 
     # --- into the bucket ----------------------------------------------------------------------------------------
     def _arrive(
@@ -137,7 +137,7 @@ class Copier:
         whole = begun and begun.whole
         sent = Sent(begun) if begun and whole else self._send(job, output, begun, ledger, progress, until)
         if sent.at.upload_id:
-            sent = self.sender.complete(sent, ledger)
+            sent = self.sender.complete(sent, ledger, alone=begun is None)
         return self._there(job, sent, progress)
 
     def _adopt(self, job: Job, begun: Transfer, progress: Progress) -> Arrived | None:
@@ -166,7 +166,7 @@ class Copier:
             )
             if not source.resumed:
                 if begun:  # the source has changed, or can't go on from a byte
-                    self.sender.abort(at.key)
+                    self.bucket.end_uploads(at.key)
                 at = replace(at.afresh(), length=source.length, validator=source.validator)
                 ledger.save(at)
             return self.sender.send(source, at, ledger, label=partial(_label, job, output, at.key), until=until)

@@ -25,7 +25,7 @@ PART_BYTES = 16 * 2**20
 #: Bytes of the longest part: what is lost at most when a worker is killed. 10,000 of them hold 625 GiB.
 LONGEST_PART = 64 * 2**20
 #: So many parts a file has about, where the limits allow: each costs a round trip, and a row.
-_PARTS = 8
+_PARTS = 4
 _KEPT_DIGESTS = 64
 #: Seconds between two looks at how far a part is.
 _LOOK = 0.5
@@ -90,8 +90,8 @@ class Sender:
         size, digest = self._digests.pop(at.upload_id or "", (None, None))
         return digest if size == at.size else None
 
-    def complete(self, sent: Sent, ledger: Ledger) -> Sent:
-        """Make an object of the parts."""
+    def complete(self, sent: Sent, ledger: Ledger, *, alone: bool) -> Sent:
+        """Make an object of the parts. `alone`: nobody before had begun to send this file."""
         at, etag = sent.at, None
         assert at.upload_id is not None
         try:
@@ -101,16 +101,9 @@ class Sender:
             if self.bucket.head(at.key) is None:
                 ledger.drop(at)
                 raise
-        self.abort(at.key)
+        if not (alone and etag):
+            self.bucket.end_uploads(at.key)
         return replace(sent, etag=etag)
-
-    def abort(self, key: str) -> None:
-        """End every upload to `key`. There may be some that no row knows: their worker was killed, or the answer to
-        the call that began them was lost.
-        """
-        for pending in self.bucket.pending(key):
-            if pending.key == key:
-                self.bucket.abort(key, pending.upload_id)
 
     # --- whole --------------------------------------------------------------------------------------------------
     def _held(self, source: Source, at: Transfer, label: Label) -> Sent:
