@@ -5,6 +5,7 @@ Only the broker is a fake: a list that the test runs through, so that it decides
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -192,6 +193,15 @@ class House:
         return len(answer.get("Uploads", []))
 
 
+class _PromptServer(serve.GracefulServer):
+    """Looks more often than ten times a second whether it shall end: hundreds of tests wait for that."""
+
+    async def main_loop(self) -> None:
+        """Until somebody says so."""
+        while not self.should_exit:  # noqa: ASYNC110 - whoever ends it does so from another thread
+            await asyncio.sleep(0.005)
+
+
 @contextmanager
 def house(addresses: Addresses, engine: Engine, emulator: Emulator, **variables: str) -> Iterator[House]:
     """A house with an open door. `variables` change its settings."""
@@ -205,7 +215,7 @@ def house(addresses: Addresses, engine: Engine, emulator: Emulator, **variables:
     queue = FakeQueue()
     door = _hand_over(application, settings, engine, queue)
     entrance = Entrance(application, settings)
-    server = serve.server(settings, entrance)
+    server = _PromptServer(serve.server(settings, entrance).config)
     services = Services(settings, Celery("unused", set_as_current=False))
     services.__dict__["provider"] = RealTimeProvider(**vars(services.provider))
     thread = threading.Thread(target=server.run, args=([listening],))

@@ -45,7 +45,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(subscriptions_api.api, url_prefix="/api")
     app.register_blueprint(deliveries_api.api, url_prefix="/api")
     app.register_blueprint(health.api)
-    description.install(app)
+    app.register_blueprint(description.api)
     problems.install(app)
     auth.install(app)
     app.before_request(_begin)

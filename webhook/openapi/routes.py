@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from flask import Blueprint, Flask, Response, current_app, jsonify, render_template
+from flask import Blueprint, Response, current_app, jsonify, render_template
 
 from webhook.documented import Operation, documented
 from webhook.openapi.document import document
@@ -15,12 +15,6 @@ api = Blueprint("description", __name__, template_folder="templates")
 _KEPT = "reelhook-openapi"
 #: The page has no script and fetches nothing.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-
-
-def install(app: Flask) -> None:
-    """Add the two routes; to be called when all others are there. Raises `LookupError` where one is not described."""
-    app.register_blueprint(api)
-    app.extensions[_KEPT] = document(app)
 
 
 @api.get("/openapi.json")
@@ -40,4 +34,8 @@ def as_page() -> Response:
 
 
 def _document() -> dict[str, Any]:
-    return cast("dict[str, Any]", current_app.extensions[_KEPT])
+    """Made when somebody first asks: it costs more than all the rest of a start."""
+    kept = current_app.extensions
+    if _KEPT not in kept:
+        kept[_KEPT] = document(current_app)
+    return cast("dict[str, Any]", kept[_KEPT])
