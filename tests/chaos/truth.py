@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -29,25 +29,37 @@ class Truth:
     def __init__(self, deployment: Deployment, temporary: Path) -> None:
         self.deployment = deployment
         self._temporary = temporary
-        self._own = threading.local()
+        #: Connections that nobody uses just now; a deque, for several threads ask.
+        self._idle: deque[psycopg.Connection[dict[str, Any]]] = deque()
 
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """What the database says, asked directly."""
-        for _ in range(2):
+        while True:
+            known = self._kept()
+            connection = known or self._connect()
             try:
-                return self._connection().execute(query.encode(), values).fetchall()
+                found = connection.execute(query.encode(), values).fetchall()
             except psycopg.OperationalError:
-                self._own.connection = None  # the scenario may have killed it
-        return self._connection().execute(query.encode(), values).fetchall()
+                connection.close()
+                if known is None:
+                    raise  # a connection that was idle may have been killed by the scenario, a new one was not
+            else:
+                self._idle.append(connection)
+                return found
 
-    def _connection(self) -> psycopg.Connection[dict[str, Any]]:
-        """Each thread has one."""
-        known: psycopg.Connection[dict[str, Any]] | None = getattr(self._own, "connection", None)
-        if known is None or known.closed:
-            url = self.deployment.access.servers.database_url
-            known = psycopg.connect(url, connect_timeout=10, autocommit=True, row_factory=dict_row)
-            self._own.connection = known
-        return known
+    def forget(self) -> None:
+        """Close the connections that `rows` keeps."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _kept(self) -> psycopg.Connection[dict[str, Any]] | None:
+        with suppress(IndexError):
+            return self._idle.pop()
+        return None
+
+    def _connect(self) -> psycopg.Connection[dict[str, Any]]:
+        url = self.deployment.access.servers.database_url
+        return psycopg.connect(url, connect_timeout=10, autocommit=True, row_factory=dict_row)
 
     @property
     def direct_redis(self) -> str:

@@ -108,6 +108,7 @@ class World(Truth):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.forget()
         self._stack.close()
 
     def _put_proxies_between(self) -> None:
