@@ -59,13 +59,13 @@ class Chains:
     def earlier(self, job_id: str) -> list[Earlier]:
         """The jobs that a job stands on."""
         query = (
-            select(dependencies.c.name, dependencies.c.judged, *JOB_COLUMNS)
+            select(*JOB_COLUMNS, dependencies.c.name.label("called"), dependencies.c.judged)
             .join(jobs, jobs.c.id == dependencies.c.after_id)
             .where(dependencies.c.job_id == job_id)
             .order_by(dependencies.c.name)
         )
         with self._single.begin() as connection:
-            return [Earlier(row.name, row.judged, job_of(row)) for row in connection.execute(query)]
+            return [Earlier(row.called, row.judged, job_of(row)) for row in connection.execute(query)]
 
     def put_off(self, job_id: str, until: datetime) -> None:
         """Let a job wait on, unless one that it waits for has ended meanwhile.

@@ -7,28 +7,26 @@ did so has also said what is to be done next.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Select, and_, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from infra.db import single
 from worker.jobs.events import ATTENTION, REASONS, STATES, inner
 from worker.jobs.machine import DUE_STEP, Event, Step, move
 from worker.jobs.model import ENDS, Job, ResultFile, State
+from worker.store import statements
 from worker.store.accounts import HOLDING, wake
-from worker.store.beginnings import HEARD, beginning, begun, unless_called
+from worker.store.beginnings import HEARD, ONE_BEGINNING, STEP
 from worker.store.chains import After, Chains, join, wake_later
 from worker.store.rows import JOB_COLUMNS, job_of
-from worker.store.tables import callbacks, events, files, jobs, payloads, transfers
+from worker.store.statements import new
+from worker.store.tables import events, jobs, payloads
 from worker.store.telling import Note, keep, tell
 from worker.store.transfers import Transfers
-
-#: How providers call the end of a task in a callback.
-_ENDED_WORDS = ("succeed", "succeeded", "failed")
-_FILE_COLUMNS = [files.c[field.name] for field in fields(ResultFile)]
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ class Repository:
     def get(self, job_id: str) -> Job | None:
         """The job with this id."""
         with self._single.begin() as connection:
-            row = connection.execute(select(*JOB_COLUMNS).where(jobs.c.id == job_id)).one_or_none()
+            row = statements.JOB(connection, job=job_id).fetchone()
         return job_of(row) if row else None
 
     def known(self, caller: str, external_task_id: str | None, idempotency_key: str | None) -> tuple[Job, bytes] | None:
@@ -178,11 +176,10 @@ class Repository:
 
     def files(self, job_ids: Sequence[str]) -> dict[str, list[ResultFile]]:
         """The proven files of jobs, by job."""
-        query = select(files.c.job_id, *_FILE_COLUMNS).where(files.c.job_id.in_(job_ids)).order_by(files.c.ordinal)
         found: dict[str, list[ResultFile]] = {job_id: [] for job_id in job_ids}
         with self._single.begin() as connection:
-            for row in connection.execute(query).mappings():
-                found[row["job_id"]].append(ResultFile(**{name: row[name] for name in _FILE_NAMES}))
+            for job_id, *values in statements.FILES(connection, jobs=list(job_ids)):
+                found[job_id].append(ResultFile(*values))
         return found
 
     def archived(self, since: datetime | None = None) -> list[str]:
@@ -201,9 +198,8 @@ class Repository:
 
     def found_by(self, job_id: str) -> str:
         """What led to the end of a task: a `callback` that said so, or a `poll` because none came."""
-        told = select(callbacks.c.id).where(callbacks.c.job_id == job_id, callbacks.c.status.in_(_ENDED_WORDS)).limit(1)
         with self._single.begin() as connection:
-            return "callback" if connection.execute(told).first() else "poll"
+            return "callback" if statements.TOLD_BY_CALLBACK(connection, job=job_id).fetchone() else "poll"
 
     def callback_health(self, since: datetime) -> dict[str, int]:
         """How many tasks ended since then, by what led to their end."""
@@ -221,7 +217,8 @@ class Repository:
 
     def _payload(self, job_id: str, name: str) -> bytes | None:
         with self._single.begin() as connection:
-            return connection.execute(select(payloads.c[name]).where(payloads.c.job_id == job_id)).scalar_one_or_none()
+            row = statements.PAYLOAD[name](connection, job=job_id).fetchone()
+        return row[0] if row else None
 
     # --- moving -------------------------------------------------------------------------------------------------
     def move(
@@ -251,7 +248,6 @@ class Repository:
             "state": led.state,
             "updated_at": now,
             "version": job.version + 1,
-            "due_at": None if ended else unless_called(job, due_at or now),
             "lease_owner": None,
             "lease_until": None,
             **HEARD,
@@ -259,17 +255,9 @@ class Repository:
         with self._engine.begin() as connection:
             if gate:
                 gate(connection)
-            row = connection.execute(
-                update(jobs)
-                .where(jobs.c.id == job.id, jobs.c.version == job.version)
-                .values(**values)
-                .returning(*JOB_COLUMNS)
-            ).one_or_none()
-            if row is None:
+            moved = _changed(connection, job, None if ended else due_at or now, values, answer)
+            if moved is None:
                 return None
-            moved = job_of(row)
-            if answer is not None:
-                connection.execute(update(payloads).where(payloads.c.job_id == job.id).values(answer=answer))
             data = {"event": event, "code": moved.error_code, "message": moved.error_message, **(note or {})}
             told = _noted(connection, moved, data, now)
             freed = job.state in HOLDING and led.state not in {*HOLDING, State.ACCEPTED}
@@ -284,19 +272,13 @@ class Repository:
         False when somebody moved it meanwhile.
         """
         with self._engine.begin() as connection:
-            done = connection.execute(
-                update(jobs)
-                .where(jobs.c.id == job.id, jobs.c.version == job.version)
-                .values(due_at=unless_called(job, due_at), **{**HEARD, **changes})
-            )
-            if answer is not None and done.rowcount:
-                connection.execute(update(payloads).where(payloads.c.job_id == job.id).values(answer=answer))
-            return done.rowcount == 1
+            return _changed(connection, job, due_at, {**HEARD, **changes}, answer) is not None
 
     def begin(self, job_id: str, step: Step, now: datetime) -> Job | None:
         """The job, if it wants `step`, after writing down that it was begun; every other word of it takes that back."""
-        with self._engine.begin() as connection:
-            row = connection.execute(beginning(job_id, step, now).returning(*JOB_COLUMNS)).one_or_none()
+        with self._single.begin() as connection:
+            times = {"now": now, "soon": now - ONE_BEGINNING, "until": now + STEP}
+            row = statements.BEGIN[step](connection, job=job_id, **times).fetchone()
         return job_of(row) if row else None
 
     def claim_due(self, now: datetime, *, lease: timedelta, limit: int) -> list[Due]:
@@ -318,37 +300,18 @@ class Repository:
     # --- copying ------------------------------------------------------------------------------------------------
     def lease(self, job_id: str, owner: str, now: datetime, length: timedelta) -> Job | None:
         """The job, if it is being copied and nobody else holds it; it is `owner`'s for `length`."""
-        until = now + length
+        times = {"now": now, "soon": now - ONE_BEGINNING, "until": now + length}
         with self._single.begin() as connection:
-            row = connection.execute(
-                update(jobs)
-                .where(
-                    jobs.c.id == job_id,
-                    jobs.c.state == State.COPYING,
-                    or_(jobs.c.lease_until.is_(None), jobs.c.lease_until <= now, jobs.c.lease_owner == owner),
-                )
-                .values(lease_owner=owner, lease_until=until, due_at=until, **begun(now))
-                .returning(*JOB_COLUMNS)
-            ).one_or_none()
+            row = statements.LEASE(connection, job=job_id, owner=owner, **times).fetchone()
         return job_of(row) if row else None
 
     def progress(
         self, job_id: str, owner: str, now: datetime, length: timedelta, *, copied: int, total: int | None
     ) -> bool:
         """Renew a lease and say how far the copy is, in bytes. False when the lease was lost: stop at once."""
-        until = now + length
+        values = {"until": now + length, "new_bytes_copied": copied, "new_bytes_total": total}
         with self._single.begin() as connection:
-            done = connection.execute(
-                update(jobs)
-                .where(jobs.c.id == job_id, jobs.c.lease_owner == owner, jobs.c.state == State.COPYING)
-                .values(
-                    lease_until=until,
-                    due_at=func.greatest(jobs.c.due_at, until),
-                    bytes_copied=copied,
-                    bytes_total=total,
-                )
-            )
-            return done.rowcount == 1
+            return statements.PROGRESS(connection, job=job_id, owner=owner, **values).rowcount == 1
 
     def put_off(self, job_id: str, owner: str, due_at: datetime, **changes: Any) -> None:
         """Give a lease back; the copy goes on at `due_at`."""
@@ -361,26 +324,13 @@ class Repository:
 
     def add_file(self, job_id: str, file: ResultFile, now: datetime) -> None:
         """Record a proven file, which is under way no longer. Recording it again changes nothing."""
-        with self._engine.begin() as connection:
-            connection.execute(
-                upsert(files).values(job_id=job_id, stored_at=now, **asdict(file)).on_conflict_do_nothing()
-            )
-            connection.execute(
-                delete(transfers).where(
-                    transfers.c.job_id == job_id,
-                    transfers.c.kind == file.kind,
-                    transfers.c.variant == file.variant,
-                    transfers.c.ordinal == file.ordinal,
-                )
-            )
+        with self._single.begin() as connection:
+            statements.ADD_FILE(connection, job=job_id, now=now, **new(asdict(file)))
 
     def set_answer(self, job_id: str, answer: bytes) -> None:
         """Keep what the provider last said of the task."""
         with self._single.begin() as connection:
-            connection.execute(update(payloads).where(payloads.c.job_id == job_id).values(answer=answer))
-
-
-_FILE_NAMES = [field.name for field in fields(ResultFile)]
+            statements.ANSWER(connection, job=job_id, new_answer=answer)
 
 
 def _same(caller: str, external_task_id: str | None, idempotency_key: str | None) -> Select[tuple[Any, ...]]:
@@ -396,6 +346,17 @@ def _storable(values: Mapping[str, Any]) -> dict[str, Any]:
         name: value.replace("\0", "").encode(errors="replace").decode() if isinstance(value, str) else value
         for name, value in values.items()
     }
+
+
+def _changed(
+    connection: Connection, job: Job, due_at: datetime | None, values: Mapping[str, Any], answer: bytes | None
+) -> Job | None:
+    """Compare and set: the job after it, None when it is not any more what was read. An end is never due."""
+    read = {"job": job.id, "read_version": job.version, "read_due_at": job.due_at if due_at else None}
+    row = statements.changed(*values)(connection, **read, new_due_at=due_at, **new(values)).fetchone()
+    if row and answer is not None:
+        statements.ANSWER(connection, job=job.id, new_answer=answer)
+    return job_of(row) if row else None
 
 
 def _noted(connection: Connection, job: Job, data: Mapping[str, Any], now: datetime) -> tuple[str, ...]:

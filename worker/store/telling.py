@@ -14,22 +14,26 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection, DateTime, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from infra.statement import Statement
 from worker.jobs import events
 from worker.jobs.model import ENDS, Job
 
 #: Before the id of a subscription, where a delivery names its receiver.
 SUBSCRIPTION = "subscription://"
 
-_KEPT = text(
-    """
+_KEPT = Statement(
+    text(
+        """
     insert into events (job_id, sequence, type, at, data)
     values (:job, (select coalesce(max(sequence), 0) + 1 from events where job_id = :job), :type, :at, :data)
     """
-).bindparams(bindparam("data", type_=JSONB), bindparam("at", type_=DateTime(timezone=True)))
+    ).bindparams(bindparam("data", type_=JSONB), bindparam("at", type_=DateTime(timezone=True)))
+)
 
 # A subscription that is disabled keeps its events. The lock lets none be written past one who enables it just now.
-_TOLD = text(
-    """
+_TOLD = Statement(
+    text(
+        """
     with event as (
         insert into events (job_id, sequence, type, at, data)
         values (:job, (select coalesce(max(sequence), 0) + 1 from events where job_id = :job), :type, :at, :data)
@@ -50,12 +54,13 @@ _TOLD = text(
     from event cross join receiver
     returning id, state
     """
-).bindparams(
-    bindparam("data", type_=JSONB),
-    bindparam("at", type_=DateTime(timezone=True)),
-    bindparam("patterns", type_=ARRAY(Text)),
-    bindparam("urls", type_=ARRAY(Text)),
-    bindparam("names", type_=ARRAY(Text)),
+    ).bindparams(
+        bindparam("data", type_=JSONB),
+        bindparam("at", type_=DateTime(timezone=True)),
+        bindparam("patterns", type_=ARRAY(Text)),
+        bindparam("urls", type_=ARRAY(Text)),
+        bindparam("names", type_=ARRAY(Text)),
+    )
 )
 
 
@@ -78,7 +83,7 @@ def keep(connection: Connection, job_id: str, note: Note, now: datetime) -> None
 
     The job's row is locked by the caller, so the number can't be taken twice.
     """
-    connection.execute(_KEPT, {"job": job_id, "type": note.type, "at": now, "data": _data(note)})
+    _KEPT(connection, job=job_id, type=note.type, at=now, data=_data(note))
 
 
 def tell(connection: Connection, job: Job, note: Note, now: datetime) -> tuple[str, ...]:
@@ -98,7 +103,7 @@ def tell(connection: Connection, job: Job, note: Note, now: datetime) -> tuple[s
         "urls": urls,
         "names": [receiver(job.caller, url) for url in urls],
     }
-    return tuple(row.id for row in connection.execute(_TOLD, values) if row.state == "pending")
+    return tuple(row.id for row in _TOLD(connection, **values) if row.state == "pending")
 
 
 def _data(note: Note) -> dict[str, Any]:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import datetime, timedelta
 
-from sqlalchemy import Engine, delete, select, update
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import Engine, delete, select
 
 from infra.db import single
-from worker.jobs.model import State
 from worker.jobs.transfer import Transfer
-from worker.store.beginnings import later
+from worker.store.statements import SAVE_TRANSFER, TRANSFERS, new
 from worker.store.tables import jobs, transfers
-
-_COLUMNS = [transfers.c[field.name] for field in fields(Transfer)]
 
 
 class Transfers:
@@ -27,24 +23,15 @@ class Transfers:
     def of(self, job_id: str) -> list[Transfer]:
         """The files of a job that were begun and not proven."""
         with self._single.begin() as connection:
-            rows = connection.execute(select(*_COLUMNS).where(transfers.c.job_id == job_id)).mappings().all()
-        return [Transfer(**{**row, "etags": tuple(row["etags"])}) for row in rows]
+            rows = TRANSFERS(connection, job=job_id).fetchall()
+        return [Transfer(**{**row._asdict(), "etags": tuple(row.etags)}) for row in rows]
 
     def save(self, job_id: str, owner: str, transfer: Transfer, now: datetime, length: timedelta) -> bool:
         """Write how far a file is, and renew the lease. False when the lease was lost: nothing is written."""
         values = {**asdict(transfer), "etags": list(transfer.etags)}
-        with self._engine.begin() as connection:
-            held = connection.execute(
-                update(jobs)
-                .where(jobs.c.id == job_id, jobs.c.lease_owner == owner, jobs.c.state == State.COPYING)
-                .values(lease_until=now + length, due_at=later(now + length))
-            )
-            if held.rowcount != 1:
-                return False
-            place = ["job_id", "kind", "variant", "ordinal"]
-            row = upsert(transfers).values(job_id=job_id, begun_at=now, **values)
-            connection.execute(row.on_conflict_do_update(index_elements=place, set_=values))
-        return True
+        with self._single.begin() as connection:
+            done = SAVE_TRANSFER(connection, job=job_id, owner=owner, now=now, until=now + length, **new(values))
+            return done.rowcount == 1
 
     def forget(self, job_id: str) -> None:
         """Forget all of a job that has ended; uploads that no row knows are cleared away in time."""

@@ -1,0 +1,142 @@
+"""What is asked of the tables for every job, each question compiled once: see `infra.statement`.
+
+A value that a row gets is called `new_` and its column; one that it is compared with has the name of what it means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import (
+    BindParameter,
+    DateTime,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from infra.statement import Statement
+from worker.jobs.machine import Step
+from worker.jobs.model import ResultFile, State
+from worker.jobs.transfer import Transfer
+from worker.store.beginnings import begun, later, unless_called, wants
+from worker.store.rows import JOB_COLUMNS
+from worker.store.tables import callbacks, files, jobs, payloads, transfers
+
+#: How providers call the end of a task in a callback.
+_ENDED_WORDS = ("succeed", "succeeded", "failed")
+_PLACE = ("kind", "variant", "ordinal")
+
+
+def _moment(name: str) -> BindParameter[Any]:
+    return bindparam(name, type_=DateTime(timezone=True))
+
+
+def _new(table: Any, *names: str) -> dict[str, BindParameter[Any]]:
+    return {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in names}
+
+
+_JOB: BindParameter[Any] = bindparam("job", type_=Text)
+_NOW, _SOON, _UNTIL = _moment("now"), _moment("soon"), _moment("until")
+_MINE = and_(jobs.c.id == _JOB, jobs.c.lease_owner == bindparam("owner"))
+_COPIED = and_(_MINE, jobs.c.state == State.COPYING)
+_PLACED = and_(transfers.c.job_id == _JOB, *(transfers.c[name] == bindparam(f"new_{name}") for name in _PLACE))
+
+JOB = Statement(select(*JOB_COLUMNS).where(jobs.c.id == _JOB))
+PAYLOAD = MappingProxyType(
+    {name: Statement(select(payloads.c[name]).where(payloads.c.job_id == _JOB)) for name in ("request", "answer")}
+)
+ANSWER = Statement(update(payloads).where(payloads.c.job_id == _JOB).values(_new(payloads, "answer")))
+#: Whether a callback said that the task has ended.
+TOLD_BY_CALLBACK = Statement(
+    select(literal(1))
+    .where(callbacks.c.job_id == _JOB, callbacks.c.status.in_(list(map(literal, _ENDED_WORDS))))
+    .limit(1)
+)
+
+
+# --- steps ------------------------------------------------------------------------------------------------------
+@lru_cache
+def changed(*names: str) -> Statement:
+    """Change these columns of the row as it was read, but let what made it due sooner meanwhile stand."""
+    due_at = unless_called(_moment("read_due_at"), _moment("new_due_at"))
+    return Statement(
+        update(jobs)
+        .where(jobs.c.id == _JOB, jobs.c.version == bindparam("read_version"))
+        .values({**_new(jobs, *names), "due_at": due_at})
+        .returning(*JOB_COLUMNS)
+    )
+
+
+def new(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that columns get, as statements call them."""
+    return {f"new_{name}": value for name, value in values.items()}
+
+
+#: Write down that a step of a job is begun, if the job wants it. While it is worked on it is not due, so what makes it
+#: due then can be told from what began the step.
+BEGIN: Mapping[Step, Statement] = MappingProxyType(
+    {
+        step: Statement(
+            update(jobs)
+            .where(jobs.c.id == _JOB, wants(step))
+            .values(due_at=later(_UNTIL), **begun(_NOW, _SOON))
+            .returning(*JOB_COLUMNS)
+        )
+        for step in (Step.SUBMIT, Step.FOLLOW_UP)
+    }
+)
+
+# --- copying ----------------------------------------------------------------------------------------------------
+LEASE = Statement(
+    update(jobs)
+    .where(
+        jobs.c.id == _JOB,
+        jobs.c.state == State.COPYING,
+        or_(jobs.c.lease_until.is_(None), jobs.c.lease_until <= _NOW, jobs.c.lease_owner == bindparam("owner")),
+    )
+    .values(lease_owner=bindparam("owner"), lease_until=_UNTIL, due_at=_UNTIL, **begun(_NOW, _SOON))
+    .returning(*JOB_COLUMNS)
+)
+PROGRESS = Statement(
+    update(jobs)
+    .where(_COPIED)
+    .values(lease_until=_UNTIL, due_at=later(_UNTIL), **_new(jobs, "bytes_copied", "bytes_total"))
+)
+FILES = Statement(
+    select(files.c.job_id, *(files.c[field.name] for field in fields(ResultFile)))
+    .where(files.c.job_id == func.any(bindparam("jobs", type_=ARRAY(Text))))
+    .order_by(files.c.ordinal)
+)
+TRANSFERS = Statement(
+    select(*(transfers.c[field.name] for field in fields(Transfer))).where(transfers.c.job_id == _JOB)
+)
+
+_GONE = delete(transfers).where(_PLACED).cte("gone")
+_STORED = {"job_id": _JOB, "stored_at": _NOW, **_new(files, *(field.name for field in fields(ResultFile)))}
+#: A file is proven, and under way no longer.
+ADD_FILE = Statement(upsert(files).values(_STORED).on_conflict_do_nothing().add_cte(_GONE))
+
+_HELD = update(jobs).where(_COPIED).values(lease_until=_UNTIL, due_at=later(_UNTIL)).returning(jobs.c.id).cte("held")
+_UNDER_WAY = _new(transfers, *(field.name for field in fields(Transfer)))
+#: How far a file is, if the lease is held; the lease is renewed.
+SAVE_TRANSFER = Statement(
+    upsert(transfers)
+    .from_select(
+        ["job_id", "begun_at", *_UNDER_WAY],
+        select(_HELD.c.id, _NOW, *_UNDER_WAY.values()),
+    )
+    .on_conflict_do_update(index_elements=["job_id", *_PLACE], set_=_UNDER_WAY)
+)
