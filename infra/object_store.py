@@ -306,6 +306,9 @@ def _client(session: Any, settings: Settings, endpoint: str | None, *, attempts:
             retries={"mode": "standard", "total_max_attempts": attempts},
             max_pool_connections=32,
             tcp_keepalive=True,
+            # Both are worked out anew for each call otherwise: an eighth of what it costs. The types are checked here.
+            user_agent="Reelhook boto3",
+            parameter_validation=False,
         ),
     )
     client.meta.events.register("before-sign.s3", _without_expect)

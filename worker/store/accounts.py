@@ -9,11 +9,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    DateTime,
+    Engine,
+    Float,
+    Integer,
+    Text,
+    bindparam,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from infra.db import single
+from infra.statement import Statement
 from worker.jobs import slots
 from worker.jobs.model import Job, State
 from worker.store.tables import accounts, api_keys, expectations, jobs
@@ -55,19 +70,20 @@ class Accounts:
         The account's row is locked until that transaction ends, so racing workers are admitted one by one.
         """
         name = slots.pack(account, job.family)
-        connection.execute(upsert(accounts).values(name=name).on_conflict_do_nothing())
-        row = connection.execute(select(accounts).where(accounts.c.name == name).with_for_update()).one()
+        row = _LOCKED(connection, pack=name).fetchone()
+        if row is None:
+            connection.execute(upsert(accounts).values(name=name).on_conflict_do_nothing())
+            row = _LOCKED(connection, pack=name).fetchone()
+        assert row is not None, "rows of accounts stay"
         if row.stopped_at is not None:
             if row.probe_at > now:
                 raise NotAdmitted(f"account {account} is stopped: {row.stopped_reason}", row.probe_at)
             connection.execute(update(accounts).where(accounts.c.name == name).values(probe_at=now + slots.PROBE))
         allowed = slots.limit(configured, row.learned_limit, row.learned_at, now)
-        held = connection.execute(_held(account, job.family)).scalar_one()
+        held, own, share = _held(connection, account, job)
         # A job that needs more slots than there are goes when it is alone.
         if held and held + job.slots > allowed:
             raise NotAdmitted(f"{held} of {allowed} slots are taken")
-        share = connection.execute(select(api_keys.c.slots).where(api_keys.c.name == job.caller)).scalar_one_or_none()
-        own = connection.execute(_held(account, job.family, job.caller)).scalar_one() if share else 0
         if share and own and own + job.slots > share:
             raise NotAdmitted(f"{own} of the {share} slots that API key {job.caller} may hold are taken")
 
@@ -75,8 +91,7 @@ class Accounts:
         """The provider refused `job` for want of a slot: as many as the others hold is what there is."""
         name = slots.pack(job.account, job.family)
         with self._engine.begin() as connection:
-            held = connection.execute(_held(job.account, job.family)).scalar_one()
-            learned = max(1, held - job.slots)
+            learned = max(1, _held(connection, job.account, job)[0] - job.slots)
             connection.execute(
                 update(accounts).where(accounts.c.name == name).values(learned_limit=learned, learned_at=now)
             )
@@ -95,6 +110,9 @@ class Accounts:
 
     def resume(self, prefix: str, now: datetime) -> list[str]:
         """Let a stopped account go on, and wake what waits for it; the packs that were stopped. `prefix`: a name."""
+        with self._single.begin() as connection:
+            if _STOPPED(connection).fetchone() is None:
+                return []  # as nearly always
         going_on = {"stopped_at": None, "stopped_reason": None, "probe_at": None}
         return self._open(_packs(prefix) & accounts.c.stopped_at.is_not(None), going_on, now)
 
@@ -131,21 +149,14 @@ class Accounts:
     # --- how long tasks take ------------------------------------------------------------------------------------
     def expected(self, kind: str) -> float | None:
         """Seconds that a task of this kind takes, learned; None while none was seen."""
-        query = select(expectations.c.seconds).where(expectations.c.kind == kind)
         with self._single.begin() as connection:
-            return connection.execute(query).scalar_one_or_none()
+            row = _EXPECTED(connection, kind=kind).fetchone()
+        return row.seconds if row else None
 
     def observe(self, kind: str, seconds: float) -> None:
         """A task of this kind took so long."""
-        new = upsert(expectations).values(kind=kind, seconds=seconds, seen=1)
-        weight = func.greatest(_WEIGHT, 1.0 / (expectations.c.seen + 1.0))
-        average = expectations.c.seconds + (new.excluded.seconds - expectations.c.seconds) * weight
         with self._single.begin() as connection:
-            connection.execute(
-                new.on_conflict_do_update(
-                    index_elements=["kind"], set_={"seconds": average, "seen": expectations.c.seen + 1}
-                )
-            )
+            _OBSERVE(connection, new_kind=kind, new_seconds=seconds)
 
 
 def wake(connection: Connection, job: Job, now: datetime) -> tuple[str, ...]:
@@ -153,31 +164,20 @@ def wake(connection: Connection, job: Job, now: datetime) -> tuple[str, ...]:
 
     Who holds as many as his key allows is passed over.
     """
-    same = (jobs.c.account == job.account, jobs.c.family.startswith(f"{job.family.partition('/')[0]}/"))
-    holding = (
-        select(jobs.c.caller, func.sum(jobs.c.slots).label("held"))
-        .where(*same, jobs.c.state.in_(HOLDING))
-        .group_by(jobs.c.caller)
-        .subquery()
-    )
-    oldest = (
-        select(jobs.c.id, jobs.c.caller, jobs.c.slots, jobs.c.created_at)
-        .where(*same, jobs.c.state == State.ACCEPTED, jobs.c.due_at > now)
-        .ext(distinct_on(jobs.c.caller))
-        .order_by(jobs.c.caller, jobs.c.created_at)
-        .subquery()
-    )
-    held = func.coalesce(holding.c.held, 0)
-    next_ones = (
-        select(oldest.c.id)
-        .outerjoin(holding, holding.c.caller == oldest.c.caller)
-        .outerjoin(api_keys, api_keys.c.name == oldest.c.caller)
-        .where(or_(api_keys.c.slots.is_(None), held == 0, held + oldest.c.slots <= api_keys.c.slots))
-        .order_by(held, oldest.c.created_at)
-        .limit(job.slots)
-    )
-    woken = update(jobs).where(jobs.c.id.in_(next_ones), jobs.c.state == State.ACCEPTED).values(due_at=now)
-    return tuple(connection.execute(woken.returning(jobs.c.id)).scalars())
+    values = {"account": job.account, "kind": _kind(job.family), "now": now, "slots": job.slots}
+    return tuple(row.id for row in _WAKE(connection, **values))
+
+
+def _kind(family: str) -> str:
+    """What the families begin with whose tasks share slots."""
+    return f"{family.partition('/')[0]}/"
+
+
+def _held(connection: Connection, account: str, job: Job) -> tuple[int, int, int | None]:
+    """Slots of an account that are held, those of them that the job's caller holds, and how many he may."""
+    row = _HELD(connection, account=account, kind=_kind(job.family), caller=job.caller).fetchone()
+    assert row is not None, "a sum has a row"
+    return row.held, row.own, row.share
 
 
 def _packs(prefix: str) -> ColumnElement[bool]:
@@ -185,9 +185,54 @@ def _packs(prefix: str) -> ColumnElement[bool]:
     return (accounts.c.name == prefix) | accounts.c.name.startswith(f"{prefix}:", autoescape=True)
 
 
-def _held(account: str, family: str, caller: str | None = None) -> Select[int]:
-    kind = family.partition("/")[0]
-    of_caller = (jobs.c.caller == caller,) if caller else ()
-    return select(func.coalesce(func.sum(jobs.c.slots), 0)).where(
-        *of_caller, jobs.c.account == account, jobs.c.state.in_(HOLDING), jobs.c.family.startswith(f"{kind}/")
-    )
+# --- compiled once ----------------------------------------------------------------------------------------------
+_PACK = bindparam("pack", type_=Text)
+_LOCKED = Statement(select(accounts).where(accounts.c.name == _PACK).with_for_update())
+_STOPPED = Statement(select(accounts.c.name).where(accounts.c.stopped_at.is_not(None)).limit(1))
+
+_SAME = (
+    jobs.c.account == bindparam("account", type_=Text),
+    jobs.c.family.startswith(bindparam("kind", type_=Text)),
+)
+_IS_HOLDING = jobs.c.state.in_(list(map(literal, HOLDING)))
+_CALLER = bindparam("caller", type_=Text)
+_SUM = func.sum(jobs.c.slots)
+_HELD = Statement(
+    select(
+        func.coalesce(_SUM, 0).label("held"),
+        func.coalesce(_SUM.filter(jobs.c.caller == _CALLER), 0).label("own"),
+        select(api_keys.c.slots).where(api_keys.c.name == _CALLER).scalar_subquery().label("share"),
+    ).where(*_SAME, _IS_HOLDING)
+)
+
+_EXPECTED = Statement(select(expectations.c.seconds).where(expectations.c.kind == bindparam("kind", type_=Text)))
+_SEEN = upsert(expectations).values(
+    kind=bindparam("new_kind", type_=Text), seconds=bindparam("new_seconds", type_=Float), seen=1
+)
+_SHARE = func.greatest(_WEIGHT, 1.0 / (expectations.c.seen + 1.0))
+_AVERAGE = expectations.c.seconds + (_SEEN.excluded.seconds - expectations.c.seconds) * _SHARE
+_OBSERVE = Statement(
+    _SEEN.on_conflict_do_update(index_elements=["kind"], set_={"seconds": _AVERAGE, "seen": expectations.c.seen + 1})
+)
+
+_NOW = bindparam("now", type_=DateTime(timezone=True))
+_HOLDERS = select(jobs.c.caller, _SUM.label("held")).where(*_SAME, _IS_HOLDING).group_by(jobs.c.caller).subquery()
+_OLDEST = (
+    select(jobs.c.id, jobs.c.caller, jobs.c.slots, jobs.c.created_at)
+    .where(*_SAME, jobs.c.state == State.ACCEPTED, jobs.c.due_at > _NOW)
+    .ext(distinct_on(jobs.c.caller))
+    .order_by(jobs.c.caller, jobs.c.created_at)
+    .subquery()
+)
+_HOLDS = func.coalesce(_HOLDERS.c.held, 0)
+_NEXT = (
+    select(_OLDEST.c.id)
+    .outerjoin(_HOLDERS, _HOLDERS.c.caller == _OLDEST.c.caller)
+    .outerjoin(api_keys, api_keys.c.name == _OLDEST.c.caller)
+    .where(or_(api_keys.c.slots.is_(None), _HOLDS == 0, _HOLDS + _OLDEST.c.slots <= api_keys.c.slots))
+    .order_by(_HOLDS, _OLDEST.c.created_at)
+    .limit(bindparam("slots", type_=Integer))
+)
+_WAKE = Statement(
+    update(jobs).where(jobs.c.id.in_(_NEXT), jobs.c.state == State.ACCEPTED).values(due_at=_NOW).returning(jobs.c.id)
+)

@@ -15,9 +15,24 @@ from hashlib import sha256
 from typing import Any
 
 from cryptography.fernet import Fernet
-from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    DateTime,
+    Engine,
+    LargeBinary,
+    Row,
+    and_,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from infra.statement import Statement
 from worker.jobs.access import Caller, Scope
 from worker.store.tables import api_keys
 
@@ -65,9 +80,8 @@ class ApiKeys:
     def caller(self, key: str, now: datetime) -> Caller | None:
         """Whose key it is; None when it is nobody's, or opens nothing any more."""
         digest = self._hmac(key)
-        mine = or_(api_keys.c.hmac == digest, and_(api_keys.c.old_hmac == digest, api_keys.c.old_until > now))
         with self._engine.begin() as connection:
-            row = connection.execute(select(api_keys).where(mine, _opens(now))).one_or_none()
+            row = _OF_KEY(connection, hmac=digest, now=now).fetchone()
             return _used(connection, row, now)
 
     def signer(self, name: str, now: datetime) -> tuple[Caller | None, list[str]]:
@@ -159,11 +173,11 @@ def _new_key() -> str:
     return f"rk_{secrets.token_urlsafe(30)}"
 
 
-def _opens(now: datetime) -> ColumnElement[bool]:
+def _opens(now: Any) -> ColumnElement[bool]:
     return and_(api_keys.c.revoked_at.is_(None), or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now))
 
 
-def _used(connection: Connection, row: Row[Any] | None, now: datetime) -> Caller | None:
+def _used(connection: Connection, row: Any, now: datetime) -> Caller | None:
     """The caller in a row, noted as used; many at once write it once."""
     if row is None:
         return None
@@ -191,3 +205,8 @@ def _columns(terms: Terms) -> dict[str, object]:
 def _shown(row: Row[Any]) -> ApiKey:
     terms = Terms(_scopes(row.scopes), tuple(row.prefixes), row.slots, row.per_minute, row.expires_at)
     return ApiKey(row.name, row.prefix, terms, row.created_at, row.used_at, row.old_until, row.revoked_at)
+
+
+_NOW, _HMAC = bindparam("now", type_=DateTime(timezone=True)), bindparam("hmac", type_=LargeBinary)
+_MINE = or_(api_keys.c.hmac == _HMAC, and_(api_keys.c.old_hmac == _HMAC, api_keys.c.old_until > _NOW))
+_OF_KEY = Statement(select(api_keys).where(_MINE, _opens(_NOW)))

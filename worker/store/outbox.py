@@ -5,13 +5,17 @@ Claims go receiver by receiver, with its row locked, so the bounds hold however 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, DateTime, Engine, Integer, bindparam, insert, select, text, update
+from psycopg import Cursor
+from sqlalchemy import Connection, DateTime, Engine, Integer, Text, bindparam, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from infra.db import single
+from infra.statement import Statement
 from worker.jobs import retry
 from worker.jobs.circuit import SLOW, Circuit, Standing
 from worker.jobs.outbound import Occurred
@@ -21,8 +25,9 @@ from worker.store.telling import SUBSCRIPTION
 _MOMENT = DateTime(timezone=True)
 
 # Hops from receiver to receiver through the index, so that a heap of rows for a dead one is never read.
-_DUE = text(
-    """
+_DUE = Statement(
+    text(
+        """
     with recursive name as (
         (select receiver from deliveries where due_at is not null order by receiver limit 1)
         union all
@@ -42,11 +47,13 @@ _DUE = text(
         and due.place <= case when r.proven then :most else 1 end
     order by coalesce(r.failures, 0), due.due_at limit :limit
     """
-).bindparams(bindparam("now", type_=_MOMENT))
+    ).bindparams(bindparam("now", type_=_MOMENT))
+)
 
 # Of one job a later event waits until the earlier one is through or given up.
-_CLAIM = text(
-    """
+_CLAIM = Statement(
+    text(
+        """
     update deliveries set due_at = :until, claimed_until = :until, attempts = attempts + 1, tries = tries + 1
     from events
     where events.id = deliveries.event_id and deliveries.id = (
@@ -60,11 +67,13 @@ _CLAIM = text(
     returning deliveries.id, deliveries.job_id, deliveries.url, deliveries.receiver, deliveries.attempts,
         deliveries.tries, deliveries.begun_at, events.type, events.sequence, events.at, events.data
     """
-).bindparams(bindparam("now", type_=_MOMENT), bindparam("until", type_=_MOMENT))
+    ).bindparams(bindparam("now", type_=_MOMENT), bindparam("until", type_=_MOMENT))
+)
 
 # What is said of a receiver that was proven and still is: nothing but this, and whether more is due there.
-_TAKEN = text(
-    """
+_TAKEN = Statement(
+    text(
+        """
     with logged as (
         insert into attempts (delivery_id, number, at, seconds, status, answer)
         values (:id, :number, :at, :seconds, :status, :answer)
@@ -75,7 +84,16 @@ _TAKEN = text(
     )
     select exists (select 1 from deliveries where receiver = :receiver and due_at <= :now and id <> :id)
     """
-).bindparams(bindparam("at", type_=_MOMENT), bindparam("now", type_=_MOMENT), bindparam("status", type_=Integer))
+    ).bindparams(bindparam("at", type_=_MOMENT), bindparam("now", type_=_MOMENT), bindparam("status", type_=Integer))
+)
+
+
+_LOCKED = select(receivers.c.name, receivers.c.failures, receivers.c.proven, receivers.c.open_until).with_for_update(
+    key_share=True
+)
+_RECEIVER = Statement(_LOCKED.where(receivers.c.name == bindparam("name", type_=Text)))
+_OF_DELIVERY = select(deliveries.c.receiver).where(deliveries.c.id == bindparam("delivery", type_=Text))
+_RECEIVER_OF = Statement(_LOCKED.where(receivers.c.name == _OF_DELIVERY.scalar_subquery()))
 
 
 @dataclass(frozen=True)
@@ -115,8 +133,7 @@ class Outbox:
     def due(self, now: datetime, limit: int) -> list[str]:
         """Deliveries that are due, healthy receivers' first, no more of each than may be attempted at once."""
         with self._single.begin() as connection:
-            rows = connection.execute(_DUE, {"now": now, "most": self._most, "limit": limit})
-            return list(rows.scalars())
+            return [row.id for row in _DUE(connection, now=now, most=self._most, limit=limit)]
 
     def claim(
         self, delivery_id: str, now: datetime, lease: timedelta, least: Standing = Standing.FAILING
@@ -125,10 +142,10 @@ class Outbox:
 
         None when nothing is due there, it rests, has as many attempts as it may, or stands below `least`.
         """
-        name = select(deliveries.c.receiver).where(deliveries.c.id == delivery_id)
         with self._engine.begin() as connection:
-            known = _known(connection, receivers.c.name == name.scalar_subquery())
+            known = _known(_RECEIVER_OF(connection, delivery=delivery_id))
             if known is None:
+                name = select(deliveries.c.receiver).where(deliveries.c.id == delivery_id)
                 met = connection.execute(name).scalar_one_or_none()
                 if met is None:
                     return None
@@ -155,11 +172,11 @@ class Outbox:
         }
         if delivery.proven and attempt.seconds < SLOW:
             with self._single.begin() as connection:
-                return bool(connection.execute(_TAKEN, values).scalar_one())
+                return _taken(connection, values)
         with self._engine.begin() as connection:
             _, before = _met(connection, delivery.receiver)
             _learn(connection, delivery.receiver, before, before.taken(attempt.seconds))
-            return bool(connection.execute(_TAKEN, values).scalar_one())
+            return _taken(connection, values)
 
     def missed(
         self, delivery: Delivery, attempt: Attempt, again: datetime | None, *, counts: bool = True, rest: float = 0
@@ -194,7 +211,7 @@ def _claim(
     if circuit.rests(now) or circuit.standing < least:
         return None
     values = {"receiver": name, "now": now, "until": now + lease, "most": circuit.side_by_side(most)}
-    row = connection.execute(_CLAIM, values).one_or_none()
+    row = _CLAIM(connection, **values).fetchone()
     if row is None:
         return None
     occurred = Occurred(row.type, row.sequence, row.at, row.data)
@@ -202,19 +219,24 @@ def _claim(
     return Delivery(*facts, proven=bool(circuit.proven), occurred=occurred)
 
 
-def _known(connection: Connection, which: ColumnElement[bool]) -> tuple[str, Circuit] | None:
+def _taken(connection: Connection, values: Mapping[str, Any]) -> bool:
+    """A delivery is taken. Whether more is due at its receiver."""
+    row = _TAKEN(connection, **values).fetchone()
+    return bool(row and row[0])
+
+
+def _known(rows: Cursor[Any]) -> tuple[str, Circuit] | None:
     """A receiver and what is known of it. Its row is locked until the transaction ends."""
-    columns = (receivers.c.name, receivers.c.failures, receivers.c.proven, receivers.c.open_until)
-    row = connection.execute(select(*columns).where(which).with_for_update(key_share=True)).one_or_none()
+    row = rows.fetchone()
     return (row.name, Circuit(row.failures, row.proven, row.open_until)) if row else None
 
 
 def _met(connection: Connection, name: str) -> tuple[str, Circuit]:
     """The same, also of one of which nothing is known yet."""
-    known = _known(connection, receivers.c.name == name)
+    known = _known(_RECEIVER(connection, name=name))
     if known is None:
         connection.execute(upsert(receivers).values(name=name).on_conflict_do_nothing())
-        known = _known(connection, receivers.c.name == name)
+        known = _known(_RECEIVER(connection, name=name))
     assert known is not None, "rows of receivers stay"
     return known
 

@@ -11,8 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, and_, func, insert, or_, select, update
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import Connection, Engine, Select, and_, func, or_, select, update
 
 from infra.db import single
 from worker.jobs.events import ATTENTION, REASONS, STATES, inner
@@ -24,7 +23,7 @@ from worker.store.beginnings import HEARD, ONE_BEGINNING, STEP
 from worker.store.chains import After, Chains, join, wake_later
 from worker.store.rows import JOB_COLUMNS, job_of
 from worker.store.statements import new
-from worker.store.tables import events, jobs, payloads
+from worker.store.tables import events, jobs
 from worker.store.telling import Note, keep, tell
 from worker.store.transfers import Transfers
 
@@ -89,35 +88,10 @@ class Repository:
         """
         state = State.WAITING if new.after else State.ACCEPTED
         with self._engine.begin() as connection:
-            row = connection.execute(
-                upsert(jobs)
-                .values(
-                    id=new.id,
-                    caller=new.caller,
-                    account=new.account,
-                    family=new.family,
-                    model=new.model,
-                    expected_units=new.expected_units,
-                    list_price=new.list_price,
-                    state=state,
-                    depth=new.after.depth if new.after else 0,
-                    external_task_id=new.external_task_id,
-                    callback_url=new.callback_url,
-                    on_done=new.on_done,
-                    idempotency_key=new.idempotency_key,
-                    prefix=new.prefix,
-                    fallbacks=new.fallbacks,
-                    slots=new.slots,
-                    fingerprint=new.fingerprint,
-                    created_at=now,
-                    updated_at=now,
-                    due_at=now,
-                )
-                .on_conflict_do_nothing()
-                .returning(*JOB_COLUMNS)
-            ).one_or_none()
+            depth = new.after.depth if new.after else 0
+            values = {f"new_{name}": value for name, value in vars(new).items() if name != "after"}
+            row = statements.ACCEPT(connection, **values, new_state=state, new_depth=depth, now=now).fetchone()
             if row is not None:
-                connection.execute(insert(payloads).values(job_id=new.id, request=new.request))
                 job = job_of(row)
                 after = dict(new.after.ids) if new.after else None
                 tell(connection, job, Note(inner(job.state), {"family": new.family, "after": after}), now)
@@ -283,17 +257,8 @@ class Repository:
 
     def claim_due(self, now: datetime, *, lease: timedelta, limit: int) -> list[Due]:
         """Jobs that want attention, each for one sweep only: due again after `lease` unless work moves that."""
-        due = (
-            select(jobs.c.id)
-            .where(jobs.c.due_at <= now)
-            .order_by(jobs.c.due_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
         with self._single.begin() as connection:
-            rows = connection.execute(
-                update(jobs).where(jobs.c.id.in_(due)).values(due_at=now + lease).returning(jobs.c.id, jobs.c.state)
-            ).all()
+            rows = statements.CLAIM_DUE(connection, now=now, until=now + lease, limit=limit).fetchall()
         steps = ((row.id, DUE_STEP.get(State(row.state))) for row in rows)
         return [Due(job_id, step) for job_id, step in steps if step]
 

@@ -14,11 +14,13 @@ from typing import Any
 from sqlalchemy import (
     BindParameter,
     DateTime,
+    Integer,
     Text,
     and_,
     bindparam,
     delete,
     func,
+    insert,
     literal,
     or_,
     select,
@@ -64,6 +66,39 @@ TOLD_BY_CALLBACK = Statement(
     select(literal(1))
     .where(callbacks.c.job_id == _JOB, callbacks.c.status.in_(list(map(literal, _ENDED_WORDS))))
     .limit(1)
+)
+
+
+_ACCEPTED = (
+    "id", "caller", "account", "family", "model", "expected_units", "list_price", "state", "depth", "external_task_id",
+    "callback_url", "on_done", "idempotency_key", "prefix", "fallbacks", "slots", "fingerprint",
+)  # fmt: skip
+_MADE = (
+    upsert(jobs)
+    .values({**_new(jobs, *_ACCEPTED), "created_at": _NOW, "updated_at": _NOW, "due_at": _NOW})
+    .on_conflict_do_nothing()
+    .returning(*JOB_COLUMNS)
+    .cte("made")
+)
+_REQUESTED = insert(payloads).from_select(
+    ["job_id", "request"], select(_MADE.c.id, *_new(payloads, "request").values())
+)
+#: A new job, due at once, and its request; no row when its caller has one of the same name.
+ACCEPT = Statement(select(_MADE).add_cte(_REQUESTED.cte("requested")))
+#: Claim what is due, for one sweep only.
+CLAIM_DUE = Statement(
+    update(jobs)
+    .where(
+        jobs.c.id.in_(
+            select(jobs.c.id)
+            .where(jobs.c.due_at <= _NOW)
+            .order_by(jobs.c.due_at)
+            .limit(bindparam("limit", type_=Integer))
+            .with_for_update(skip_locked=True)
+        )
+    )
+    .values(due_at=_UNTIL)
+    .returning(jobs.c.id, jobs.c.state)
 )
 
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from time import monotonic
 from typing import Any
 
@@ -103,7 +104,7 @@ class Announcer:
         job = self.store.get(delivery.job_id)
         assert job is not None, "deliveries refer to jobs"
         files = self.store.files([job.id])[job.id]
-        return job, form(job, files, self.ways.link, delivery.occurred)
+        return job, form(job, files, cache(self.ways.link), delivery.occurred)
 
     def _post(
         self,

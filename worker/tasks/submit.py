@@ -6,6 +6,7 @@ created (tried again), and unknown (looked up by `follow_up`, which alone may se
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -139,15 +140,22 @@ def _create(
     log.info("submit.taken", job=job.id, account=job.account, provider_task=task.task_id)
     for name in accounts.resume(slots.pack(job.account, job.family), clock()):
         log.warning("account.resumed", account=name)
-    return taken(job, task, store=store, accounts=accounts, provider=provider, now=clock())
+    return taken(job, task, store=store, accounts=accounts, provider=provider, now=clock(), body=body)
 
 
 def taken(
-    job: Job, task: Task, *, store: Repository, accounts: Accounts, provider: Provider, now: datetime
+    job: Job,
+    task: Task,
+    *,
+    store: Repository,
+    accounts: Accounts,
+    provider: Provider,
+    now: datetime,
+    body: Mapping[str, object] | None = None,
 ) -> Moved | None:
-    """The provider has a task for `job`: running, with the time it is expected to end."""
-    request = store.request(job.id)
-    body = decode(request) if request else {}
+    """The provider has a task for `job`: running, with the time it is expected to end. `body`: read if not given."""
+    if body is None:
+        body = decode(store.request(job.id) or b"{}")
     learned = accounts.expected(provider.kind(job, body))
     expected = now + timedelta(seconds=learned) if learned else provider.expected_at(job, body, now)
     changes = {"provider_task_id": task.task_id, "submitted_at": now, "expected_at": expected, "lookups": 0}
