@@ -20,6 +20,9 @@ LOCK_SECONDS = 5
 #: Seconds that we wait for the server's word. Its own limits are no help once it says nothing at all.
 ANSWER_SECONDS = STATEMENT_SECONDS + 2
 
+#: Where an engine whose connections make transactions names the one whose connections don't.
+_SINGLE = "reelhook_single"
+
 _Answer = TypeVar("_Answer")
 _LOCAL_HOSTS = {None, "", "127.0.0.1", "localhost", "::1"}
 
@@ -40,6 +43,9 @@ def make_engine(settings: Settings, *, application: str, connections: int | None
         hide_parameters=True,
         pool_timeout=5,
         pool_recycle=300,
+        # Most of what is asked is one statement; who wants a transaction says so below, and only then is it paid for.
+        isolation_level="AUTOCOMMIT",
+        skip_autocommit_rollback=True,
         connect_args={
             "application_name": application,
             "connect_timeout": 5,
@@ -48,12 +54,13 @@ def make_engine(settings: Settings, *, application: str, connections: int | None
     )
     event.listen(engine, "do_connect", _connect)
     event.listen(engine, "checkout", _still_there)
-    return engine
+    return engine.execution_options(isolation_level="READ COMMITTED", **{_SINGLE: engine})
 
 
 def single(engine: Engine) -> Engine:
     """The same connections for statements that are a transaction of their own: no BEGIN and no COMMIT to wait for."""
-    return engine.execution_options(isolation_level="AUTOCOMMIT")
+    made: Engine = engine.get_execution_options()[_SINGLE]
+    return made
 
 
 def take_time(connection: Connection, seconds: int) -> None:

@@ -12,7 +12,7 @@ from typing import cast
 from flask import current_app
 from sqlalchemy import Engine
 
-from infra.db import make_engine
+from infra.db import make_engine, single
 from infra.http import Guard, Http
 from infra.object_store import ObjectStore
 from infra.queue import BackgroundQueue, Queue, make_celery
@@ -54,8 +54,7 @@ class Door:
     @cached_property
     def arrivals_engine(self) -> Engine:
         """A connection for callbacks that nothing else may hold; a statement is one round trip."""
-        engine = make_engine(self.settings, application="reelhook-web", connections=1)
-        return engine.execution_options(isolation_level="AUTOCOMMIT")
+        return single(make_engine(self.settings, application="reelhook-web", connections=1))
 
     @cached_property
     def arrivals(self) -> Inbox:

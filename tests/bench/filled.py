@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Engine, text
 
-from infra.db import make_engine, take_time
+from infra.db import make_engine, single, take_time
 from infra.settings import Settings
 from worker.store.migrate import migrate
 
@@ -70,7 +70,7 @@ _STEPS = (
 @contextmanager
 def filled(settings: Settings, name: str, count: int) -> Iterator[Engine]:
     """A database called `name` with so many finished jobs; gone afterwards."""
-    admin = make_engine(settings, application="bench", connections=1).execution_options(isolation_level="AUTOCOMMIT")
+    admin = single(make_engine(settings, application="bench", connections=1))
     with admin.connect() as connection:
         connection.execute(text(f"create database {name}"))
     url = settings.database_url.rpartition("/")[0] + f"/{name}"
@@ -89,7 +89,7 @@ def filled(settings: Settings, name: str, count: int) -> Iterator[Engine]:
 def _fill(engine: Engine, count: int) -> None:
     values = {"count": count, "caller": CALLER, "family": FAMILY, "events": _EVENTS, "callbacks": _CALLBACKS,
               "running": RUNNING}  # fmt: skip
-    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+    with single(engine).connect() as connection:
         take_time(connection, 3600)
         for step in (*_STEPS, "vacuum analyze"):
             connection.execute(text(step), {name: value for name, value in values.items() if f":{name}" in step})

@@ -12,11 +12,13 @@ from typing import Any
 
 from sqlalchemy import Engine, select, text
 
+from infra.statement import Statement
 from worker.store.tables import callbacks
 
 #: One row each, all in one statement and one commit. Rows are locked in the order of their ids: of two writes about
 #: the same jobs one waits for the other, and never both.
-_PUT = text("""
+_PUT = Statement(
+    text("""
 with given as (
     select * from unnest(
         cast(:jobs as text[]), cast(:digests as bytea[]), cast(:bodies as bytea[]), cast(:verdicts as text[]),
@@ -39,6 +41,7 @@ with given as (
 )
 select job_id, sha256, repeats from stored
 """)
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class Inbox:
             "now": max(one.at for one in single),
         }
         with self._engine.begin() as connection:
-            rows = connection.execute(_PUT, values).all()
+            rows = _PUT(connection, **values).fetchall()
         return _told(arrivals, counts, {(row.job_id, bytes(row.sha256)): row.repeats for row in rows})
 
     def of(self, job_id: str) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import timedelta
 from hashlib import sha256
 from time import monotonic
@@ -50,7 +51,8 @@ def archive(
     job = store.lease(job_id, owner, clock(), LEASE)
     if job is None:
         return
-    book = _Book(job.id, owner, store=store, clock=clock)
+    begun = store.transfers.of(job.id)
+    book = _Book(job.id, owner, begun, store=store, clock=clock)
     if job.begun == begin.most + 1:  # once only: clearing away may be what kills
         _clear(job, book, store=store, copier=copier)
     if not begin.may(job):
@@ -93,7 +95,6 @@ def _copy_all(
     if not task.outputs:
         raise Unproven("the provider says that the task succeeded, and names no file")
     stored = {(file.kind, file.variant, file.ordinal): file for file in store.files([job.id])[job.id]}
-    begun = {transfer.place: transfer for transfer in store.transfers.of(job.id)}
     already = len(stored)
     book.before = sum(file.size for file in stored.values())
     for output in task.outputs:
@@ -102,7 +103,7 @@ def _copy_all(
             continue
         if len(stored) > already and monotonic() > until:
             raise SliceOver
-        at = _still_ours(begun.get(place), copier.transfer(job, output), copier=copier, book=book)
+        at = _still_ours(book.begun.get(place), copier.transfer(job, output), copier=copier, book=book)
         file = copier.copy(job, output, at, book, book.progress, until=until)
         book.sign(file.size, file.size)
         store.add_file(job.id, file, clock())
@@ -125,11 +126,11 @@ def _still_ours(begun: Transfer | None, fresh: Transfer, *, copier: Copier, book
 class _Book:
     """Where it is written how far a job's copy is. Writing renews the lease: it is the sign of life, too."""
 
-    def __init__(self, job_id: str, owner: str, *, store: Repository, clock: Clock) -> None:
+    def __init__(self, job_id: str, owner: str, begun: Sequence[Transfer], *, store: Repository, clock: Clock) -> None:
         self.before = 0  #: bytes of the files that are proven
         self.owner = owner
+        self.begun = {transfer.place: transfer for transfer in begun}  #: files that were begun before
         self.grew = False  #: whether a file that was begun before has more parts now
-        self._sizes = {t.place: t.size for t in store.transfers.of(job_id)}
         self._job_id = job_id
         self._store = store
         self._clock = clock
@@ -152,7 +153,8 @@ class _Book:
         """Write how far a file is."""
         if not self._store.transfers.save(self._job_id, self.owner, transfer, self._clock(), LEASE):
             raise LeaseLost
-        self.grew = self.grew or 0 < self._sizes.get(transfer.place, 0) < transfer.size
+        before = self.begun.get(transfer.place)
+        self.grew = self.grew or (before is not None and 0 < before.size < transfer.size)
 
     def drop(self, transfer: Transfer) -> None:
         """Forget a file under way."""
