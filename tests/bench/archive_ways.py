@@ -14,7 +14,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -209,14 +208,6 @@ def _archive(load: Load, previews: Previews) -> Callable[[int], None]:
     return copy
 
 
-def worker(load: Load) -> Callable[[int], None]:
-    """The same in a process that has loaded all that a worker has: what a dyno has to hold."""
-    import_module("celery.app")
-    import_module("worker.services")
-    import_module("worker.tasks.archive")
-    return pictures(load)
-
-
 WAYS: dict[str, Way] = {
     "floor": floor, "ours": ours, "pictures": pictures, "usual": usual,
     "rclone": rclone, "rclone_plain": rclone_plain, "s5cmd": s5cmd,
@@ -240,7 +231,7 @@ def main() -> None:
     """Copy once to warm up, then as ordered; the cost of the latter as JSON."""
     order = json.load(sys.stdin)
     way, load = order.pop("way"), Load(**order)
-    made = worker if way == "worker" else WAYS[way]
+    made = WAYS[way]
     copy = made(load)
     warm = Load(**{**order, "url": load.url.replace("big", "small")})
     made(warm)(-1)
