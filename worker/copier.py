@@ -11,8 +11,10 @@ which can, says that what lies there is what was sent.
 
 from __future__ import annotations
 
+import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property, partial
@@ -38,6 +40,9 @@ _LARGEST_IMAGE = 64 * 2**20
 _FETCH_LIMIT = timedelta(hours=1)
 #: A film may be so much longer or shorter than the provider says, in seconds and as a part of it.
 _DURATION_SLACK = (1.0, 0.2)
+#: Films that a process decodes at a time: at 1080p each takes some 35 MiB, however many are copied.
+_DECODERS = threading.BoundedSemaphore(2)
+_WAIT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -198,7 +203,7 @@ class Copier:
         """The facts of the file, and the keys of what now lies beside it, by name."""
         beside: dict[str, str] = {}
         key, size = arrived.key, arrived.size
-        with self.bucket.open(key, size, arrived.kept) as file:
+        with _a_decoder(lambda: progress(size, size)), self.bucket.open(key, size, arrived.kept) as file:
             facts, first = _facts(output, file, size)
             _agree(output, facts)
             if output.kind == "video":
@@ -211,6 +216,17 @@ class Copier:
         filename = keys.download_name(job, key)
         self.bucket.put(key, picture, content_type="image/jpeg", filename=filename, metadata=metadata)
         return key
+
+
+@contextmanager
+def _a_decoder(progress: Callable[[], None]) -> Iterator[None]:
+    """One of a process's few decoders; whoever waits for one keeps its lease."""
+    while not _DECODERS.acquire(timeout=_WAIT_SECONDS):
+        progress()
+    try:
+        yield
+    finally:
+        _DECODERS.release()
 
 
 def _facts(output: Output, file: Any, size: int) -> tuple[MediaFacts, Any]:
