@@ -65,7 +65,7 @@ class Deployment:
         speed: float = SPEED,
         fast: bool = False,
         more: Mapping[str, str] | None = None,
-        procfile: Path = PROJECT / "Procfile",
+        procfile: Path | None = None,
         formation: Mapping[str, int] | None = None,
         progress: Callable[[str], None] = lambda _: None,
         observe: Observer = lambda _: None,
@@ -76,7 +76,7 @@ class Deployment:
         self._emulator = Emulator(self.state, self._kept, speed=speed)
         self.servers.members.append(self._emulator)
         self._more = more or {}
-        self._procfile = procfile
+        self._procfile = procfile or PROJECT / "Procfile"
         self._formation = formation or {}
         self._progress = progress
         self._observe = observe

@@ -48,8 +48,6 @@ class Stages:
         self.door: FlaskClient = application.test_client()
         self.entrance = Entrance(application, self.settings)
         self.loop = asyncio.new_event_loop()
-        self.entrance = Entrance(application, self.settings)
-        self.loop = asyncio.new_event_loop()
         self.hook = hook
         self.costs: dict[str, list[float]] = defaultdict(list)
 

@@ -29,10 +29,10 @@ from infra.stack.servers import Servers
 from tests.house import OMNI, House, house
 from webhook.app import create_app
 from webhook.openapi.document import document
-from webhook.openapi.examples import EXAMPLES
 from worker.jobs.model import State
 from worker.kling.catalog import FAMILIES
 from worker.kling.evaluate import evaluate
+from worker.kling.examples import EXAMPLES
 from worker.kling.gateways import parse_account
 
 #: Settings of a door that nobody opens: its routes are all that is asked of it.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, func, select, update
-from structlog.testing import capture_logs
 
+from infra import log
 from tests.fakes import MORNING, FakeClock, FakeQueue
 from worker import messages
 from worker.jobs.machine import Event
@@ -129,7 +130,19 @@ def test_a_long_expiry_goes_on_in_another_task(engine: Engine, monkeypatch: pyte
     assert store.request("old1") is None
 
 
-def test_results_that_will_soon_be_deleted_are_an_alarm(engine: Engine) -> None:
+@pytest.fixture
+def logging_as_ever() -> None:
+    """What is logged goes the way that it goes in production, whatever ran before."""
+    log.configure()
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    """The lines of our own loggers."""
+    return [record.msg for record in caplog.records if isinstance(record.msg, dict)]
+
+
+@pytest.mark.usefixtures("logging_as_ever")
+def test_results_that_will_soon_be_deleted_are_an_alarm(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
     """27 days after submission a job that is still being copied is named aloud, and due before all others."""
     store, clock = Repository(engine), FakeClock(MORNING + timedelta(days=28))
     led(store, "risky", *RUN, Event.TASK_SUCCEEDED)
@@ -140,9 +153,8 @@ def test_results_that_will_soon_be_deleted_are_an_alarm(engine: Engine) -> None:
     job = store.get("risky")
     assert job is not None
     store.postpone(job, clock() + timedelta(days=1))
-    with capture_logs() as logs:
-        old_goes(engine, clock)
+    old_goes(engine, clock)
 
-    assert [["risky"]] == [line["jobs"] for line in logs if line["event"] == "retention.at_risk"]
+    assert [["risky"]] == [line["jobs"] for line in said(caplog) if line["event"] == "retention.at_risk"]
     assert ["risky"] == [one.job_id for one in store.claim_due(clock(), lease=timedelta(seconds=1), limit=1)]
     assert State.COPYING is job.state

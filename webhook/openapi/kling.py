@@ -9,12 +9,12 @@ from typing import Any
 from pydantic import BaseModel
 from werkzeug.routing import Rule
 
-from webhook.openapi.examples import EXAMPLES
 from webhook.shapes import CreatedAnswer, Failure, ProblemDetails, TaskAnswer, TasksAnswer
 from worker.accept import CHECKS
 from worker.jobs import references
 from worker.kling.catalog import FAMILIES, PASS_THROUGH, Family, Route
 from worker.kling.evaluate import RULES
+from worker.kling.examples import EXAMPLES
 from worker.kling.requests import MODELS
 
 Json = dict[str, Any]
