@@ -29,6 +29,10 @@ class Entrance:
         serve = self._callbacks if scope["path"].startswith(PREFIX) else self._pages
         await serve(scope, receive, send)
 
+    def prepare(self) -> None:
+        """Load now what the first callback would have to wait for."""
+        self._door.queue.prepare()
+
     def close(self) -> None:
         """End the threads, once nothing is under way."""
         self._pages.close()
