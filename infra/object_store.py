@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import md5
@@ -66,7 +67,7 @@ def _nothing(_at: int, _count: int) -> bytes:
 
 
 class ObjectStore:
-    """One bucket. To be made after fork; safe to share between threads."""
+    """One bucket of a store. To be made after fork; safe to share between threads."""
 
     def __init__(self, settings: Settings) -> None:
         self.bucket = settings.s3_bucket
@@ -77,6 +78,14 @@ class ObjectStore:
         public = settings.s3_public_endpoint_url
         self._signer = _client(session, settings, public) if public else self._client
         self._options = _options(settings)
+
+    def of(self, bucket: str) -> ObjectStore:
+        """Another bucket of the same store, by the same connections; this one where it is its name, or none is said."""
+        if bucket in ("", self.bucket):
+            return self
+        other = copy(self)
+        other.bucket = bucket
+        return other
 
     # --- whole objects ------------------------------------------------------------------------------------------
     def put(self, key: str, body: bytes, *, content_type: str, filename: str, metadata: Mapping[str, str]) -> str:

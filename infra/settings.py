@@ -191,6 +191,9 @@ class Settings(BaseModel):
         _KEY_TEMPLATE, validation_alias="S3_KEY_TEMPLATE"
     )
 
+    #: The only folder that the store's key may write to, as Cloudcube has it; there is no other bucket then, either.
+    s3_key_prefix: str | None = Field(None, validation_alias="S3_KEY_PREFIX")
+
     # --- the provider -------------------------------------------------------------------------------------------
     #: The account at Kling or a gateway, as one URL with its credentials.
     kling_url: Annotated[SecretStr, AfterValidator(_account_url)] = Field(validation_alias="KLING_URL")
@@ -294,7 +297,7 @@ def _gathered(values: Mapping[str, Any]) -> dict[str, Any]:
         if name.startswith(_ACCOUNT_PREFIX)
     }
     values = {**stores.resolve(there), **there, "KLING_URL_*": named}
-    if prefix := values.pop("S3_KEY_PREFIX", None):
+    if prefix := values.get("S3_KEY_PREFIX"):
         values["S3_KEY_TEMPLATE"] = _below(prefix, values.get("S3_KEY_TEMPLATE", _KEY_TEMPLATE))
     return values
 

@@ -162,6 +162,16 @@ def others(name: str) -> list[str]:
     return [variable for one in PLATFORMS for variable in getattr(one, field)] if field else []
 
 
+def only_bucket(bucket: str, folder: str | None, *endpoints: str | None) -> str | None:
+    """Why a store has no bucket for us but `bucket`; None where it may. `folder`: the only one that its key may use."""
+    if folder:
+        return f"the store's key may only use the folder {folder}/ of {bucket}, as at Cloudcube"
+    for endpoint in filter(None, endpoints):
+        if _host(endpoint).startswith(f"{bucket}.") or urlsplit(endpoint).path.strip("/") == bucket:
+            return f"the endpoint {endpoint} is that of {bucket}: set the store's own, without the bucket's name in it"
+    return None
+
+
 @dataclass(frozen=True)
 class Dialect:
     """How a store wants to be spoken to, where nobody says otherwise."""

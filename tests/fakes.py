@@ -74,6 +74,7 @@ def a_job(**changes: object) -> Job:
         "awaited": False,
         "callback_url": None,
         "on_done": None,
+        "bucket": "",
         "prefix": "",
         "fallbacks": "",
         "slots": 1,

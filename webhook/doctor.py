@@ -15,11 +15,15 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
 
+from infra.db import make_engine
 from infra.http import Http, HttpError
 from infra.object_store import ObjectStore, StoreError
 from infra.settings import BadSettings, Settings, load
 from webhook import budget, lifecycle
+from worker.services import now
+from worker.store.keys import ApiKeys
 
 #: What the codes of a store mean to the person who set it up. Source: the S3 API reference, "Error responses".
 _WORDS = MappingProxyType(
@@ -33,7 +37,7 @@ _WORDS = MappingProxyType(
         "IllegalLocationConstraintException": "the region is wrong: set S3_REGION to the bucket's",
         "RequestTimeTooSkewed": "this machine's clock is more than 15 minutes off",
         "NoSuchBucket": "there is no such bucket: look at S3_BUCKET, or make it",
-        "InvalidBucketName": "S3_BUCKET is no possible name of a bucket",
+        "InvalidBucketName": "that is no possible name of a bucket: look at S3_BUCKET",
         "AccessDenied": "the key is not permitted to do this",
         "403": "the key is not permitted to do this",
         "InvalidStorageClass": "the store does not have this class: look at S3_STORAGE_CLASS",
@@ -60,8 +64,8 @@ class Finding:
 class _Examination:
     """Each method tries one thing with an object of our own; what is wrong, or None. Raises what it met."""
 
-    def __init__(self, settings: Settings, http: Http) -> None:
-        self.store = ObjectStore(settings)
+    def __init__(self, settings: Settings, store: ObjectStore, http: Http) -> None:
+        self.store = store
         self._http = http
         self._key = f"{lifecycle.prefix_of(settings)}reelhook-doctor-{uuid.uuid4().hex}"
         self._label: dict[str, Any] = {
@@ -115,9 +119,9 @@ class _Examination:
         return None if self.store.head(self._key) is None else "what was deleted is still there"
 
 
-def examine(settings: Settings, http: Http) -> Iterator[Finding]:
-    """Try the bucket of `settings`. Where writing fails, nothing else is tried."""
-    on = _Examination(settings, http)
+def examine(settings: Settings, http: Http, bucket: str = "") -> Iterator[Finding]:
+    """Try the bucket of `settings`, or another one of its store. Where writing fails, nothing else is tried."""
+    on = _Examination(settings, ObjectStore(settings).of(bucket), http)
     first = _try("write", on.write)
     yield first
     if not first.good:
@@ -162,6 +166,29 @@ def _lifecycle(store: ObjectStore, prefix: str) -> Finding:
     return Finding(name, good=None, words="none ends unfinished uploads; `reelhook doctor --set-lifecycle` sets one")
 
 
+def _buckets(settings: Settings) -> list[str]:
+    """The deployment's own, and those that keys name. Where the rows can't be read, that is told elsewhere."""
+    engine = make_engine(settings, application="reelhook-cli", connections=1)
+    try:
+        named = ApiKeys(engine, settings.secret_key.get_secret_value().encode()).buckets(now())
+    except SQLAlchemyError:
+        click.echo("note  the keys can't be read, so buckets that only they name are left out", err=True)
+        named = []
+    finally:
+        engine.dispose()
+    return list(dict.fromkeys([settings.s3_bucket, *named]))
+
+
+def _bucket(settings: Settings, bucket: str) -> int:
+    """Show what comes of each thing that is tried in one bucket; how many faults that is."""
+    table = Table("bucket", "", "", title=f"{bucket} at {settings.s3_endpoint_url or 'AWS'}")
+    findings = list(examine(settings, Http(), bucket))
+    for finding in findings:
+        table.add_row(finding.tried, _SIGNS[finding.good], finding.words)
+    Console().print(table)
+    return sum(finding.good is False for finding in findings)
+
+
 def _connections(settings: Settings) -> int:
     """Show who holds connections and whether the servers allow that; how many faults that is."""
     table = Table("process", "how many", "PostgreSQL each", "broker each", title="connections")
@@ -178,22 +205,18 @@ def _connections(settings: Settings) -> int:
 @click.option("--lifecycle", "shown", is_flag=True, help="Print the lifecycle configuration the bucket should have.")
 @click.option("--set-lifecycle", "change", is_flag=True, help="Set it; rules that others have set stay.")
 @click.option("--expire-days", type=click.IntRange(1, 36500), help="With a rule that deletes results so old.")
-def doctor(*, shown: bool, change: bool, expire_days: int | None) -> None:
-    """Try the real bucket, count connections against what the servers allow, say what is wrong. Exits 1 if so."""
+@click.option("--bucket", help="This one alone; otherwise S3_BUCKET and every bucket that an API key names.")
+def doctor(*, shown: bool, change: bool, expire_days: int | None, bucket: str | None) -> None:
+    """Try the real buckets, count connections against what the servers allow, say what is wrong. Exits 1 if so."""
     try:
         settings = load()
     except BadSettings as fault:
         raise click.ClickException(str(fault)) from None
     if shown or change:
-        lifecycle.arrange(settings, expire_days=expire_days, change=change)
+        lifecycle.arrange(settings, ObjectStore(settings).of(bucket or ""), expire_days=expire_days, change=change)
         return
     if expire_days is not None:
         raise click.UsageError("--expire-days goes with --lifecycle or --set-lifecycle")
-    table = Table("bucket", "", "", title=f"{settings.s3_bucket} at {settings.s3_endpoint_url or 'AWS'}")
-    faults = 0
-    for finding in examine(settings, Http()):
-        faults += finding.good is False
-        table.add_row(finding.tried, _SIGNS[finding.good], finding.words)
-    Console().print(table)
+    faults = sum(_bucket(settings, one) for one in ([bucket] if bucket else _buckets(settings)))
     faults += _connections(settings)
     sys.exit(1 if faults else 0)

@@ -24,6 +24,11 @@ def check(request: Request) -> str:
     return request.headers.get("Reelhook-Check", "lenient").lower()
 
 
+def bucket(request: Request) -> str | None:
+    """`Reelhook-Bucket`: the bucket that the files shall go to; None where it is not said."""
+    return request.headers.get("Reelhook-Bucket")
+
+
 def prefix(request: Request) -> str | None:
     """`Reelhook-Prefix`: where in the bucket the files shall go; None where it is not said."""
     return request.headers.get("Reelhook-Prefix")

@@ -84,6 +84,7 @@ def _mine(here: Door, name: str, scope: Scope) -> Job:
 def _shown(here: Door, job: Job, files: list[ResultFile], seconds: int | None = None) -> dict[str, Any]:
     failed = job.error_code or job.error_message
     manifest = keys.manifest_key(here.settings.s3_key_template, job) if job.state is State.ARCHIVED else None
+    bucket = files[0].bucket if files else job.bucket or here.settings.s3_bucket
     return {
         "id": job.id,
         "family": job.family,
@@ -102,8 +103,9 @@ def _shown(here: Door, job: Job, files: list[ResultFile], seconds: int | None = 
             "final_unit_deduction": job.units,
         },
         "error": {"code": job.error_code, "message": job.error_message} if failed else None,
+        "bucket": bucket,
         "manifest_key": manifest,
-        "manifest_url": here.link(manifest, seconds) if manifest else None,
+        "manifest_url": here.link(bucket, manifest, seconds) if manifest else None,
         **_chain(here, job),
         "files": [_file(here, file, seconds) for file in files],
     }
@@ -112,7 +114,8 @@ def _shown(here: Door, job: Job, files: list[ResultFile], seconds: int | None = 
 def _file(here: Door, file: ResultFile, seconds: int | None) -> dict[str, Any]:
     """A file, with links to it and to its pictures that open for a while."""
     keys_of = {"url": file.key, "poster_url": file.poster_key, "sheet_url": file.sheet_key}
-    return {**asdict(file), **{name: here.link(key, seconds) if key else None for name, key in keys_of.items()}}
+    links = {name: here.link(file.bucket, key, seconds) if key else None for name, key in keys_of.items()}
+    return {**asdict(file), **links}
 
 
 def _chain(here: Door, job: Job) -> dict[str, Any]:

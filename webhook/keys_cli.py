@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +14,8 @@ from rich.table import Table
 from sqlalchemy.exc import IntegrityError
 
 from infra.db import make_engine
-from infra.settings import BadSettings, load
+from infra.settings import BadSettings, Settings, load
+from infra.stores import only_bucket
 from worker.jobs import access
 from worker.jobs.access import Scope
 from worker.jobs.tokens import signing_secret
@@ -64,7 +65,20 @@ class Prefix(click.ParamType[str]):
         """It, without slashes around it."""
         try:
             return access.prefix(value)
-        except access.BadPrefix as fault:
+        except access.BadPlace as fault:
+            self.fail(str(fault), param, ctx)
+
+
+class Bucket(click.ParamType[str]):
+    """A bucket of the store."""
+
+    name = "BUCKET"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Its name."""
+        try:
+            return access.bucket(value)
+        except access.BadPlace as fault:
             self.fail(str(fault), param, ctx)
 
 
@@ -92,6 +106,13 @@ def _terms(command: Callable[..., None]) -> Callable[..., None]:
             multiple=True,
             help="Where in the bucket its files go; more of them: where a request may have them go. / is the root.",
         ),
+        click.option(
+            "--bucket",
+            "buckets",
+            type=Bucket(),
+            multiple=True,
+            help="That its files go to; more of them: what a request may choose. S3_BUCKET unless said.",
+        ),
         click.option("--slots", type=Limit(), help="Slots of an account that its jobs may hold at once; or none."),
         click.option("--per-minute", type=Limit(), help="Requests that it may make a minute; or none."),
         click.option("--expires", type=Span(), default=None, help="From now, such as 90d."),
@@ -101,8 +122,18 @@ def _terms(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _changed(terms: Terms, at: datetime, given: dict[str, Any]) -> Terms:
+@dataclass(frozen=True)
+class _Here:
+    """What the commands work with."""
+
+    rows: ApiKeys
+    secret: bytes
+    settings: Settings
+
+
+def _changed(here: _Here, terms: Terms, at: datetime, given: dict[str, Any]) -> Terms:
     """`terms` with what was given on the command line."""
+    _may_have(here.settings, given["buckets"])
     said = {name: value for name, value in given.items() if value not in (None, ())}
     for name in ("slots", "per_minute"):
         if name in said:
@@ -110,6 +141,13 @@ def _changed(terms: Terms, at: datetime, given: dict[str, Any]) -> Terms:
     if expires := said.pop("expires", None):
         said["expires_at"] = at + expires
     return replace(terms, **said)
+
+
+def _may_have(settings: Settings, buckets: tuple[str, ...]) -> None:
+    own, ends = settings.s3_bucket, (settings.s3_endpoint_url, settings.s3_public_endpoint_url)
+    others = [bucket for bucket in buckets if bucket != own]
+    if others and (reason := only_bucket(own, settings.s3_key_prefix, *ends)):
+        raise click.ClickException(f"--bucket {others[0]}: there is no bucket beside {own} here: {reason}")
 
 
 @click.group()
@@ -123,37 +161,37 @@ def keys(context: click.Context) -> None:
     secret = settings.secret_key.get_secret_value().encode()
     engine = make_engine(settings, application="reelhook-cli", connections=1)
     context.call_on_close(engine.dispose)
-    context.obj = ApiKeys(engine, secret), secret
+    context.obj = _Here(ApiKeys(engine, secret), secret, settings)
 
 
 @keys.command("create")
 @click.argument("name")
 @_terms
 @click.pass_obj
-def create(here: tuple[ApiKeys, bytes], /, name: str, **given: Any) -> None:
+def create(here: _Here, /, name: str, **given: Any) -> None:
     """Make a key called NAME. It is shown this once."""
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name):
         raise click.ClickException("a name is 1 to 64 letters, digits and any of _ . -")
-    rows, secret = here
     at = now()
+    terms = _changed(here, Terms(), at, given)
     try:
-        key = rows.create(name, at, _changed(Terms(), at, given))
+        key = here.rows.create(name, at, terms)
     except IntegrityError:
         raise click.ClickException(f"there is a key called {name} already") from None
     _show(name, key)
-    click.echo(f"signing secret  {signing_secret(secret, name)}")
+    click.echo(f"signing secret  {signing_secret(here.secret, name)}")
 
 
 @keys.command("change")
 @click.argument("name")
 @_terms
 @click.pass_obj
-def change(here: tuple[ApiKeys, bytes], /, name: str, **given: Any) -> None:
+def change(here: _Here, /, name: str, **given: Any) -> None:
     """Change what the key called NAME may do. What is not said stays."""
-    key = here[0].get(name)
+    key = here.rows.get(name)
     if key is None:
         raise click.ClickException(f"there is no key called {name}")
-    here[0].change(name, _changed(key.terms, now(), given))
+    here.rows.change(name, _changed(here, key.terms, now(), given))
     click.echo(f"{name} is changed")
 
 
@@ -161,10 +199,10 @@ def change(here: tuple[ApiKeys, bytes], /, name: str, **given: Any) -> None:
 @click.argument("name")
 @click.option("--overlap", type=Span(), default="24h", show_default=True, help="For so long the old key opens too.")
 @click.pass_obj
-def rotate(here: tuple[ApiKeys, bytes], name: str, overlap: timedelta | None) -> None:
+def rotate(here: _Here, name: str, overlap: timedelta | None) -> None:
     """Make a new key for NAME. It is shown this once."""
     at, length = now(), overlap or timedelta(0)
-    key = here[0].rotate(name, at, length)
+    key = here.rows.rotate(name, at, length)
     if key is None:
         raise click.ClickException(f"there is no key called {name} that opens anything")
     _show(name, key)
@@ -173,15 +211,16 @@ def rotate(here: tuple[ApiKeys, bytes], name: str, overlap: timedelta | None) ->
 
 @keys.command("list")
 @click.pass_obj
-def show_all(here: tuple[ApiKeys, bytes]) -> None:
+def show_all(here: _Here) -> None:
     """Show all keys by name, and what they may do."""
-    table = Table("name", "begins with", "scopes", "prefixes", "slots", "a minute", "last used", "state")
-    for key in here[0].all():
+    table = Table("name", "begins with", "scopes", "buckets", "prefixes", "slots", "a minute", "last used", "state")
+    for key in here.rows.all():
         terms = key.terms
         table.add_row(
             key.name,
             f"{key.begins}...",
             ",".join(terms.scopes),
+            " ".join(terms.buckets),
             " ".join(prefix or "/" for prefix in terms.prefixes),
             str(terms.slots or ""),
             str(terms.per_minute or ""),
@@ -194,9 +233,9 @@ def show_all(here: tuple[ApiKeys, bytes]) -> None:
 @keys.command("revoke")
 @click.argument("name")
 @click.pass_obj
-def revoke(here: tuple[ApiKeys, bytes], name: str) -> None:
+def revoke(here: _Here, name: str) -> None:
     """Turn the key called NAME away from now on."""
-    if not here[0].revoke(name, now()):
+    if not here.rows.revoke(name, now()):
         raise click.ClickException(f"there is no key called {name} that could be revoked")
     click.echo(f"{name} is revoked")
 

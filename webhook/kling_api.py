@@ -42,6 +42,7 @@ def create(family: str) -> Answer:
         account=headers.account(request),
         idempotency_key=headers.idempotency_key(request),
         check=headers.check(request),
+        bucket=headers.bucket(request),
         prefix=headers.prefix(request),
     )
     with idempotency.claimed(here, asked):

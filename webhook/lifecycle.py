@@ -63,9 +63,8 @@ def _prefix(rule: Rule) -> str:
     return str(narrow.get("Prefix", rule.get("Prefix", "")))
 
 
-def arrange(settings: Settings, *, expire_days: int | None, change: bool) -> None:
-    """Print the lifecycle configuration that the bucket should have, foreign rules included, or set it."""
-    store = ObjectStore(settings)
+def arrange(settings: Settings, store: ObjectStore, *, expire_days: int | None, change: bool) -> None:
+    """Print the lifecycle configuration that a bucket should have, foreign rules included, or set it."""
     try:
         wanted = rules(prefix_of(settings), expire_days)
         wanted = merged(store.lifecycle(), wanted)

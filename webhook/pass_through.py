@@ -73,7 +73,7 @@ def _body(here: Door, who: Caller) -> bytes | None:
         return None
     said = bodies.parse_object(bodies.read(request, here.settings.max_body_bytes))
     try:
-        may_read(who, said)
+        may_read(who, said, here.settings.s3_bucket)
     except NotAllowed as fault:
         raise KlingProblem(403, 1103, str(fault)) from None
     return json.dumps(with_links(said, here.input_link)).encode()

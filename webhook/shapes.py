@@ -214,6 +214,7 @@ class JobShown(Shape):
     account: str
     cost: Cost
     error: JobError | None
+    bucket: Annotated[str, Field(description="where its files go")]
     manifest_key: str | None
     manifest_url: str | None
     after: Annotated[list[str] | None, Field(description="ids of the jobs that it stands on")] = None

@@ -34,10 +34,13 @@ Seen = Callable[[int], object]
 
 
 def verify_files(
-    files: Iterable[tuple[str, ResultFile]], bucket: ObjectStore, seen: Seen = lambda _: None
+    files: Iterable[tuple[str, ResultFile]], store: ObjectStore, seen: Seen = lambda _: None
 ) -> Iterator[Verdict]:
-    """Read each file of (job id, file) out of `bucket`, a piece at a time. One that can't be read is a fault of it."""
+    """Read each file of (job id, file) out of its bucket of `store`, a piece at a time. One that can't be read is a
+    fault of it.
+    """
     for job_id, file in files:
+        bucket = store.of(file.bucket)
         try:
             yield Verdict(job_id, file, _fault(file, bucket, seen) or _picture_fault(file, bucket))
         except (StoreError, NotMedia) as fault:
@@ -45,8 +48,6 @@ def verify_files(
 
 
 def _fault(file: ResultFile, bucket: ObjectStore, seen: Seen) -> str | None:
-    if file.bucket != bucket.bucket:
-        return f"lies in bucket {file.bucket}, which the settings don't name"
     stored = bucket.head(file.key)
     if stored is None:
         return "is not there"

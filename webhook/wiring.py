@@ -20,7 +20,7 @@ from infra.settings import Settings
 from worker.accept import Acceptor
 from worker.inputs import Inputs
 from worker.kling.gateways import Account
-from worker.services import accounts, key_of, now
+from worker.services import accounts, input_link, now
 from worker.store.claims import Claims
 from worker.store.deliveries import Deliveries
 from worker.store.inbox import Inbox
@@ -111,7 +111,8 @@ class Door:
         """What makes a request a job, or refuses it."""
         guarded = Http(self.guard)
         inputs = Inputs(self.bucket, guarded if self.settings.probe_urls else None)
-        return Acceptor(self.store, self.accounts, inputs, self.settings.kling_edition, self.clock)
+        edition, bucket = self.settings.kling_edition, self.settings.s3_bucket
+        return Acceptor(self.store, self.accounts, inputs, edition, self.clock, bucket)
 
     @cached_property
     def trusted(self) -> Http:
@@ -120,7 +121,7 @@ class Door:
 
     def input_link(self, reference: str) -> str:
         """A link to an `s3://` input that lives until Kling has fetched it."""
-        return self.bucket.presign(key_of(reference), seconds=self.settings.s3_input_link_seconds)
+        return input_link(self.bucket, reference, self.settings.s3_input_link_seconds)
 
     @property
     def secret(self) -> bytes:
@@ -132,9 +133,9 @@ class Door:
         """The clock of production."""
         return now
 
-    def link(self, key: str, seconds: int | None = None) -> str:
+    def link(self, bucket: str, key: str, seconds: int | None = None) -> str:
         """A link that opens for so long, or for as long as the settings say."""
-        return self.bucket.presign(key, seconds=seconds or self.settings.s3_link_seconds)
+        return self.bucket.of(bucket).presign(key, seconds=seconds or self.settings.s3_link_seconds)
 
 
 class DoorPerProcess:

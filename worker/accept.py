@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -15,7 +16,7 @@ from ulid import ULID
 from infra.http import is_http_url
 from infra.log import logger
 from worker.inputs import Inputs
-from worker.jobs.access import BadPrefix, Caller, NotAllowed
+from worker.jobs.access import BadPlace, Caller, NotAllowed
 from worker.jobs.model import Job
 from worker.jobs.references import BadReference, without
 from worker.kling import catalog
@@ -62,6 +63,7 @@ class Asked:
     idempotency_key: str | None = None
     check: str = "lenient"
     on_done: str | None = None  #: a receiver beside the body's callback_url
+    bucket: str | None = None  #: that its files shall go to; None: the key's first, or the deployment's own
     prefix: str | None = None  #: where in the bucket its files shall go; None: where the key's own go
 
     @property
@@ -75,6 +77,8 @@ class Asked:
         parts: list[Any] = [self.account, self.family, self.body]
         if self.prefix is not None:
             parts.append(self.prefix)
+        if self.bucket is not None:
+            parts.append({"bucket": self.bucket})
         return sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).digest()
 
 
@@ -87,6 +91,7 @@ class Acceptor:
     inputs: Inputs
     edition: str | None  #: None: the newest, or the gateway's own
     clock: Clock
+    bucket: str  #: the deployment's own, of keys that have no other
 
     def accept(self, asked: Asked) -> tuple[Job, bool]:
         """The job for a request, and whether it is new. Raises `Refused` with every fault at once.
@@ -102,19 +107,26 @@ class Acceptor:
         if asked.check not in CHECKS:
             raise Refused(f"the check must be one of {', '.join(CHECKS)}, found {asked.check[:40]!r}")
         try:
-            place = asked.who.place(asked.prefix)
-            may_read(asked.who, asked.body)
+            bucket, prefix = self._where(asked)
+            may_read(asked.who, asked.body, self.bucket)
             new, verdict = self._new(asked, names)
-            job, fingerprint, is_new = self.store.accept(replace(new, prefix=place), self.clock())
+            job, fingerprint, is_new = self.store.accept(replace(new, bucket=bucket, prefix=prefix), self.clock())
         except NotAllowed as fault:
             raise Refused(str(fault), http_status=403, code=1103) from None
-        except (BadReference, BadPrefix, EarlierEnded) as fault:
+        except (BadReference, EarlierEnded) as fault:
             raise Refused(str(fault)) from None
         _same(asked, job, fingerprint)
         if is_new:
             warnings = [one.rule for one in verdict.warnings]
             log.info("job.accepted", job=job.id, family=job.family, account=job.account, warnings=warnings)
         return job, is_new
+
+    def _where(self, asked: Asked) -> tuple[str, str]:
+        """Bucket and prefix of where the files of a request go. Raises `Refused`."""
+        with _said("Bucket"):
+            bucket = asked.who.bucket(asked.bucket, self.bucket)
+        with _said("Prefix"):
+            return bucket, asked.who.place(asked.prefix)
 
     def _new(self, asked: Asked, names: list[str]) -> tuple[NewJob, Verdict]:
         """The job as it would be stored, and what the rules say of it."""
@@ -149,12 +161,26 @@ class Acceptor:
         return verdict
 
 
-def may_read(who: Caller, body: Mapping[str, Any]) -> None:
-    """Raises `NotAllowed` where a request names an object of the bucket that its key may not read."""
+@contextmanager
+def _said(name: str) -> Iterator[None]:
+    """Name what says where the files shall go: a header, or a field of a message."""
+    said = f"header Reelhook-{name} ({name.lower()!r} in a message)"
+    try:
+        yield
+    except NotAllowed as fault:
+        raise Refused(f"{said}: {fault}", http_status=403, code=1103) from None
+    except BadPlace as fault:
+        raise Refused(f"{said}: {fault}") from None
+
+
+def may_read(who: Caller, body: Mapping[str, Any], own: str) -> None:
+    """Raises `NotAllowed` where a request names an object that its key may not read. `own`: the deployment's bucket."""
     for field, text in strings(body):
-        if text.startswith(_STORED) and not who.reads(text.removeprefix(_STORED).partition("/")[2]):
-            own = ", ".join(who.prefixes)
-            raise NotAllowed(f"{field}: API key {who.name!r} may only name objects of the bucket below {own}")
+        if text.startswith(_STORED):
+            try:
+                who.reads(text.removeprefix(_STORED), own)
+            except NotAllowed as fault:
+                raise NotAllowed(f"{field}: {fault}") from None
 
 
 def _same(asked: Asked, job: Job, fingerprint: bytes) -> Job:

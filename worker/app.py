@@ -156,7 +156,7 @@ def _expire() -> None:
         clock=now,
         seconds=s.slice_seconds,
     )
-    tidy(transfers=s.store.transfers, bucket=s.bucket, clock=now, prefixes=s.places())
+    tidy(transfers=s.store.transfers, bucket=s.bucket, clock=now, places=s.places())
 
 
 @setup_logging.connect

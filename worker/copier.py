@@ -66,6 +66,13 @@ class Copier:
     slowest: int = 0  #: bytes a second
     slice_seconds: float = 20.0  #: of copying in one task
     previews: Previews = field(default_factory=Previews)
+    _others: dict[str, Copier] = field(default_factory=dict, init=False, repr=False)
+
+    def into(self, bucket: str) -> Copier:
+        """The one for another bucket of the store; itself where no name is said."""
+        if not bucket or bucket == self.bucket.bucket:
+            return self
+        return self._others.setdefault(bucket, replace(self, bucket=self.bucket.of(bucket)))
 
     @cached_property
     def sender(self) -> Sender:

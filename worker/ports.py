@@ -103,6 +103,9 @@ class Bucket(Protocol):
 
     bucket: str
 
+    def of(self, bucket: str) -> Bucket:
+        """Another one of the same store; itself where no name is said."""
+
     def put(self, key: str, body: bytes, *, content_type: str, filename: str, metadata: Mapping[str, str]) -> str:
         """Store a small object whole; its ETag."""
 

@@ -35,9 +35,10 @@ from worker.store.retention import Retention
 from worker.store.subscriptions import Subscriptions
 
 
-def key_of(reference: str) -> str:
-    """The key in `s3://bucket/key`."""
-    return reference.removeprefix("s3://").partition("/")[2]
+def input_link(store: ObjectStore, reference: str, seconds: int) -> str:
+    """A link to what `s3://BUCKET/KEY` names."""
+    bucket, _, key = reference.removeprefix("s3://").partition("/")
+    return store.of(bucket).presign(key, seconds=seconds)
 
 
 def now() -> datetime:
@@ -127,7 +128,7 @@ class Services:
 
     @cached_property
     def bucket(self) -> ObjectStore:
-        """The way to the bucket."""
+        """The way to the deployment's own bucket, and by `of` to others of the store."""
         return ObjectStore(self.settings)
 
     @cached_property
@@ -145,14 +146,15 @@ class Services:
             secret=self.settings.secret_key.get_secret_value().encode(),
             seconds=self.settings.kling_timeout_seconds,
             pace=self.settings.kling_pace,
-            link=lambda reference: self.bucket.presign(key_of(reference), seconds=self.settings.s3_input_link_seconds),
+            link=lambda reference: input_link(self.bucket, reference, self.settings.s3_input_link_seconds),
         )
 
     @cached_property
     def acceptor(self) -> Acceptor:
         """What makes a request that came by a message a job, or refuses it."""
         inputs = Inputs(self.bucket, self.guarded if self.settings.probe_urls else None)
-        return Acceptor(self.store, accounts(self.settings), inputs, self.settings.kling_edition, now)
+        edition, bucket = self.settings.kling_edition, self.settings.s3_bucket
+        return Acceptor(self.store, accounts(self.settings), inputs, edition, now, bucket)
 
     @cached_property
     def pipelines(self) -> Pipelines:
@@ -172,10 +174,12 @@ class Services:
             previews=Previews(self.settings.posters, self.settings.contact_sheets),
         )
 
-    def places(self) -> list[str]:
-        """What the keys of our files begin with: each place that a job's files were sent to."""
+    def places(self) -> list[tuple[str, str]]:
+        """Where our files are: buckets, and what keys begin with there. Each place that a job's files were sent to."""
         head = self.settings.s3_key_template.partition("{")[0]
-        return [f"{prefix}/{head}" if prefix else head for prefix in ["", *self.store.prefixes()]]
+        places = {("", ""), *self.store.places()}
+        own = self.settings.s3_bucket
+        return sorted({(bucket or own, f"{prefix}/{head}" if prefix else head) for bucket, prefix in places})
 
     @property
     def slice_seconds(self) -> float:
@@ -183,9 +187,9 @@ class Services:
         return max(self.settings.shutdown_grace_seconds - _MARGIN_SECONDS, 1)
 
     @property
-    def link(self) -> Callable[[str], str]:
-        """Makes a key into a link that opens for a while."""
-        return lambda key: self.bucket.presign(key, seconds=self.settings.s3_link_seconds)
+    def link(self) -> Callable[[str, str], str]:
+        """Makes bucket and key into a link that opens for a while."""
+        return lambda bucket, key: self.bucket.of(bucket).presign(key, seconds=self.settings.s3_link_seconds)
 
 
 class PerProcess:

@@ -106,7 +106,7 @@ def test_old_uploads_that_no_row_knows_are_ended(made: Yard, engine: Engine) -> 
     left = []
     for hours in (0, 25):
         later = partial(datetime.now(UTC).__add__, timedelta(hours=hours))
-        tidy(transfers=Transfers(engine), bucket=made.bucket, clock=later, prefixes=["kling/"])
+        tidy(transfers=Transfers(engine), bucket=made.bucket, clock=later, places=[("", "kling/")])
         left.append([pending.key for pending in made.bucket.pending()])
 
     for pending in made.bucket.pending():

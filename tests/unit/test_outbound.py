@@ -7,9 +7,9 @@ from worker.jobs.events import STATES
 from worker.jobs.model import State
 
 
-def link(key: str) -> str:
-    """A link that shows its key."""
-    return f"https://bucket/{key}"
+def link(bucket: str, key: str) -> str:
+    """A link that shows where it leads."""
+    return f"https://{bucket}/{key}"
 
 
 @given(st.sampled_from(State))
@@ -29,9 +29,9 @@ def test_a_video_is_shown_in_kling_s_shape() -> None:
         "videos": [
             {
                 "id": "797191640795996237",
-                "url": "https://bucket/kling/2026/11/21/01hz/video-0.mp4",
+                "url": "https://reelhook/kling/2026/11/21/01hz/video-0.mp4",
                 "duration": "5.041",
-                "watermark_url": "https://bucket/kling/marked.mp4",
+                "watermark_url": "https://reelhook/kling/marked.mp4",
             }
         ]
     }
@@ -42,7 +42,7 @@ def test_images_are_shown_by_index() -> None:
     """`task_result.images[]` carries index and url, in order."""
     files = [a_file(kind="image", ordinal=1, key="b"), a_file(kind="image", ordinal=0, key="a")]
 
-    expected = {"images": [{"index": 0, "url": "https://bucket/a"}, {"index": 1, "url": "https://bucket/b"}]}
+    expected = {"images": [{"index": 0, "url": "https://reelhook/a"}, {"index": 1, "url": "https://reelhook/b"}]}
     assert expected == outbound.task_result(files, link)
 
 
@@ -55,9 +55,9 @@ def test_a_sound_is_shown_in_its_formats() -> None:
 
     expected = {
         "id": "797191640795996237",
-        "url_mp3": "https://bucket/a.mp3",
+        "url_mp3": "https://reelhook/a.mp3",
         "duration_mp3": "5",
-        "url_wav": "https://bucket/a.wav",
+        "url_wav": "https://reelhook/a.wav",
         "duration_wav": "5.04",
     }
     assert {"audios": [expected]} == outbound.task_result(files, link)
@@ -105,7 +105,7 @@ def test_a_callback_is_kling_s_own_with_ours_under_one_name() -> None:
 
     assert {**outbound.task(job, [a_file()], link), "reelhook": shown["reelhook"]} == shown
     (file,) = shown["reelhook"]["files"]
-    assert ("0" * 64, 1000, "https://bucket/kling/2026/11/21/01hz/video-0.poster.jpg") == (
+    assert ("0" * 64, 1000, "https://reelhook/kling/2026/11/21/01hz/video-0.poster.jpg") == (
         file["sha256"],
         file["size"],
         file["poster_url"],

@@ -52,6 +52,7 @@ _ACCOUNT = _header("Reelhook-Account", "the account to use, or several in order,
 _HEADERS = (
     _ACCOUNT,
     _header("Reelhook-Check", "how the request is judged; lenient unless said", enum=list(CHECKS)),
+    _header("Reelhook-Bucket", "the bucket that its files go to, one of those that the key may use"),
     _header("Reelhook-Prefix", "where in the bucket its files go, within what the key allows"),
     _header("Idempotency-Key", "makes asking again safe without an external_task_id", maxLength=255),
 )

@@ -36,6 +36,7 @@ class Job:
     model: str | None  #: the provider's model, as named or by its default; None where the family has none
     state: State
     external_task_id: str | None  #: the caller's own, unique among the caller's jobs
+    bucket: str  #: where its files go; empty for the deployment's own, as it is named then
     prefix: str  #: where in the bucket its files go, before the template's keys; empty for the root
     fallbacks: str  #: accounts that may take it when the first can't, in order, separated by commas
     slots: int  #: of the account, while the provider works on it

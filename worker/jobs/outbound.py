@@ -41,7 +41,8 @@ _FILE_FACTS = (
     "audio_codec",
 )
 
-Link = Callable[[str], str]
+#: Makes bucket and key into a URL that opens.
+Link = Callable[[str, str], str]
 
 
 def task_status(state: State) -> str:
@@ -61,7 +62,7 @@ def created(job: Job) -> dict[str, Any]:
 
 
 def task(job: Job, files: Sequence[ResultFile], link: Link) -> dict[str, Any]:
-    """The `data` of an answer to a query. `link` makes a key into a URL that opens."""
+    """The `data` of an answer to a query."""
     shown: dict[str, Any] = {
         **created(job),
         "task_status_msg": status_message(job),
@@ -136,8 +137,9 @@ def _ours(job: Job, files: Sequence[ResultFile], link: Link, occurred: Occurred)
 
 
 def _file(file: ResultFile, link: Link) -> dict[str, Any]:
-    poster = {"poster_url": link(file.poster_key), "poster_key": file.poster_key} if file.poster_key else {}
-    return {**{name: getattr(file, name) for name in _FILE_FACTS}, "url": link(file.key), **poster}
+    poster = file.poster_key
+    beside = {"poster_url": link(file.bucket, poster), "poster_key": poster} if poster else {}
+    return {**{name: getattr(file, name) for name in _FILE_FACTS}, "url": link(file.bucket, file.key), **beside}
 
 
 def status_message(job: Job) -> str:
@@ -153,7 +155,7 @@ def task_result(files: Sequence[ResultFile], link: Link) -> dict[str, Any]:
     entries: dict[tuple[str, int], dict[str, Any]] = {}
     for file in sorted(files, key=lambda one: (one.kind, one.ordinal)):
         entry = entries.setdefault((file.kind, file.ordinal), _entry(file))
-        entry |= _variant(file, link(file.key))
+        entry |= _variant(file, link(file.bucket, file.key))
     result: dict[str, Any] = {}
     for (kind, _), entry in entries.items():
         result.setdefault(f"{kind}s", []).append(entry)

@@ -48,6 +48,7 @@ class Terms:
 
     scopes: tuple[Scope, ...] = tuple(Scope)
     prefixes: tuple[str, ...] = ()
+    buckets: tuple[str, ...] = ()
     slots: int | None = None  #: of one account, that its jobs may hold at once
     per_minute: int | None = None
     expires_at: datetime | None = None
@@ -158,6 +159,12 @@ class ApiKeys:
         with self._engine.begin() as connection:
             return [_shown(row) for row in connection.execute(select(api_keys).order_by(api_keys.c.name))]
 
+    def buckets(self, now: datetime) -> list[str]:
+        """Every bucket that a key which opens may use, by name."""
+        query = select(func.unnest(api_keys.c.buckets).label("bucket")).where(_opens(now)).distinct()
+        with self._engine.begin() as connection:
+            return sorted(connection.execute(query).scalars())
+
     def get(self, name: str) -> ApiKey | None:
         """The key of this name, whether it opens or not."""
         return next((key for key in self.all() if key.name == name), None)
@@ -184,7 +191,7 @@ def _used(connection: Connection, row: Any, now: datetime) -> Caller | None:
     if row.used_at is None or row.used_at <= now - _USED_STEP:
         old = func.coalesce(api_keys.c.used_at <= now - _USED_STEP, True)
         connection.execute(update(api_keys).where(api_keys.c.name == row.name, old).values(used_at=now))
-    return Caller(row.name, frozenset(_scopes(row.scopes)), tuple(row.prefixes), row.per_minute)
+    return Caller(row.name, frozenset(_scopes(row.scopes)), tuple(row.prefixes), tuple(row.buckets), row.per_minute)
 
 
 def _scopes(names: Sequence[str]) -> tuple[Scope, ...]:
@@ -196,6 +203,7 @@ def _columns(terms: Terms) -> dict[str, object]:
     return {
         "scopes": [str(scope) for scope in terms.scopes],
         "prefixes": list(terms.prefixes),
+        "buckets": list(terms.buckets),
         "slots": terms.slots,
         "per_minute": terms.per_minute,
         "expires_at": terms.expires_at,
@@ -203,7 +211,8 @@ def _columns(terms: Terms) -> dict[str, object]:
 
 
 def _shown(row: Row[Any]) -> ApiKey:
-    terms = Terms(_scopes(row.scopes), tuple(row.prefixes), row.slots, row.per_minute, row.expires_at)
+    where = tuple(row.prefixes), tuple(row.buckets)
+    terms = Terms(_scopes(row.scopes), *where, row.slots, row.per_minute, row.expires_at)
     return ApiKey(row.name, row.prefix, terms, row.created_at, row.used_at, row.old_until, row.revoked_at)
 
 

@@ -42,6 +42,7 @@ class NewJob:
     request: bytes
     on_done: str | None = None
     idempotency_key: str | None = None
+    bucket: str = ""
     prefix: str = ""
     fallbacks: str = ""
     slots: int = 1
@@ -164,11 +165,13 @@ class Repository:
         with self._single.begin() as connection:
             return list(connection.execute(query).scalars())
 
-    def prefixes(self) -> list[str]:
-        """Every place but the root that files of a job were sent to."""
-        query = select(jobs.c.prefix).where(jobs.c.prefix != "").distinct().order_by(jobs.c.prefix)
-        with self._engine.begin() as connection:
-            return list(connection.execute(query).scalars())
+    def places(self) -> list[tuple[str, str]]:
+        """Bucket and prefix of every place that files of a job were sent to, but for the root of our own bucket."""
+        place = jobs.c.bucket, jobs.c.prefix
+        elsewhere = (jobs.c.bucket != "") | (jobs.c.prefix != "")
+        with self._single.begin() as connection:
+            rows = connection.execute(select(*place).where(elsewhere).distinct().order_by(*place))
+            return [(row.bucket, row.prefix) for row in rows]
 
     def found_by(self, job_id: str) -> str:
         """What led to the end of a task: a `callback` that said so, or a `poll` because none came."""

@@ -71,7 +71,7 @@ TOLD_BY_CALLBACK = Statement(
 
 _ACCEPTED = (
     "id", "caller", "account", "family", "model", "expected_units", "list_price", "state", "depth", "external_task_id",
-    "callback_url", "on_done", "idempotency_key", "prefix", "fallbacks", "slots", "fingerprint",
+    "callback_url", "on_done", "idempotency_key", "bucket", "prefix", "fallbacks", "slots", "fingerprint",
 )  # fmt: skip
 _MADE = (
     upsert(jobs)

@@ -52,6 +52,8 @@ jobs = Table(
     Column("on_done", Text),
     #: From the header Idempotency-Key, unique among the caller's jobs.
     Column("idempotency_key", Text),
+    #: Where its files go; empty for the deployment's own, as it is named then.
+    Column("bucket", Text, nullable=False, server_default=text("''")),
     #: Where in the bucket its files go: before the key that the template makes; empty for the root.
     Column("prefix", Text, nullable=False, server_default=text("''")),
     #: Accounts that may take it when the first can't, in order, separated by commas.
@@ -103,7 +105,7 @@ Index(
 )
 Index("ix_jobs_waiting", jobs.c.account, jobs.c.created_at, postgresql_where=jobs.c.state == "accepted")
 
-Index("ix_jobs_prefix", jobs.c.prefix, postgresql_where=jobs.c.prefix != "")
+Index("ix_jobs_places", jobs.c.bucket, jobs.c.prefix, postgresql_where=(jobs.c.bucket != "") | (jobs.c.prefix != ""))
 
 #: Idempotency keys whose requests are being looked at: a second one is told so. Each holds for a moment only.
 claims = Table(
@@ -355,6 +357,7 @@ api_keys = Table(
     #: What it may do: see `worker.jobs.access`.
     Column("scopes", ARRAY(Text), nullable=False, server_default=text("'{submit,read,operate}'")),
     Column("prefixes", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("buckets", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     #: Slots of one account that its jobs may hold at once.
     Column("slots", Integer),
     Column("per_minute", Integer),

@@ -47,7 +47,7 @@ class Ways:
     http: Http  #: guarded
     queue: Queue
     hands: Hands
-    link: Callable[[str], str]  #: makes a key into a URL that opens
+    link: outbound.Link
     secret: bytes  #: the app's; each caller's signing secret is derived from it
     seconds: float  #: that one attempt may take
 

@@ -51,7 +51,7 @@ def archive(
     job = store.lease(job_id, owner, clock(), LEASE)
     if job is None:
         return
-    begun = store.transfers.of(job.id)
+    begun, copier = store.transfers.of(job.id), copier.into(job.bucket)
     book = _Book(job.id, owner, begun, store=store, clock=clock)
     if job.begun == begin.most + 1:  # once only: clearing away may be what kills
         _clear(job, book, store=store, copier=copier)
@@ -117,8 +117,12 @@ def _still_ours(begun: Transfer | None, fresh: Transfer, *, copier: Copier, book
     """What was begun, unless it was for another place: settings may change between two slices."""
     if begun is None or (begun.bucket, begun.key) == (fresh.bucket, fresh.key):
         return begun
-    if begun.bucket == fresh.bucket:
-        copier.clear(begun)
+    try:
+        copier.into(begun.bucket).clear(begun)
+    except StoreError as reason:
+        if begun.bucket == fresh.bucket:
+            raise
+        log.warning("archive.not_cleared", bucket=begun.bucket, reason=str(reason))  # it may be another store's by now
     book.drop(begun)
     return None
 
@@ -196,7 +200,7 @@ def _clear(job: Job, book: _Book, *, store: Repository, copier: Copier) -> None:
     """Leave nothing under way of a job that is given up."""
     try:
         for transfer in store.transfers.of(job.id):
-            copier.clear(transfer)
+            copier.into(transfer.bucket).clear(transfer)
             book.drop(transfer)
     except (StoreError, LeaseLost) as reason:
         log.warning("archive.not_cleared", job=job.id, reason=str(reason))

@@ -70,6 +70,7 @@ class Order(BaseModel):
     caller: str = "default"  #: the API key on whose behalf, by name
     account: str = DEFAULT_ACCOUNT
     check: str = "lenient"
+    bucket: str | None = None  #: that its files shall go to, if the key allows it
     prefix: str | None = None  #: where in the bucket its files shall go, if the key allows it
     idempotency_key: str | None = Field(None, min_length=1, max_length=255)
     on_done: OnDone | None = None
@@ -148,6 +149,7 @@ def _asked(order: Order, message: str, keys: ApiKeys, now: datetime) -> Asked:
         idempotency_key=order.idempotency_key or f"celery:{message}",
         check=order.check,
         on_done=on_done,
+        bucket=order.bucket,
         prefix=order.prefix,
     )
 
