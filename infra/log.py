@@ -95,3 +95,5 @@ def line(event: str, **data: Any) -> None:
 
 bind = structlog.contextvars.bind_contextvars
 unbind = structlog.contextvars.clear_contextvars
+#: As `bind`, for a block.
+bound = structlog.contextvars.bound_contextvars

@@ -14,7 +14,6 @@ from worker import messages
 from worker.accept import Asked
 from worker.jobs import outbound
 from worker.jobs.access import Scope
-from worker.jobs.machine import Step
 from worker.kling import catalog
 
 api = Blueprint("kling", __name__)
@@ -46,9 +45,8 @@ def create(family: str) -> Answer:
         prefix=headers.prefix(request),
     )
     with idempotency.claimed(here, asked):
-        job, is_new = here.acceptor.accept(asked)
-    if is_new:
-        messages.send(here.queue, [messages.for_step(Step.SUBMIT, job.id)])
+        job, wanted = here.acceptor.accept(asked)
+    messages.send(here.queue, wanted)
     return envelope(outbound.created(job))
 
 

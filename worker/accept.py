@@ -15,8 +15,10 @@ from ulid import ULID
 
 from infra.http import is_http_url
 from infra.log import logger
+from worker import messages
 from worker.inputs import Inputs
 from worker.jobs.access import BadPlace, Caller, NotAllowed
+from worker.jobs.machine import Step
 from worker.jobs.model import Job
 from worker.jobs.references import BadReference, without
 from worker.kling import catalog
@@ -93,14 +95,14 @@ class Acceptor:
     clock: Clock
     bucket: str  #: the deployment's own, of keys that have no other
 
-    def accept(self, asked: Asked) -> tuple[Job, bool]:
-        """The job for a request, and whether it is new. Raises `Refused` with every fault at once.
+    def accept(self, asked: Asked) -> tuple[Job, list[messages.Message | None]]:
+        """The job for a request, and what it wants sent: nothing unless it is new. Raises `Refused` with every fault.
 
         A request that comes again is the job that it was, whatever has become of what it names: nothing is looked at.
         """
         older = self.store.known(asked.caller, _external_id(asked.body), asked.idempotency_key)
         if older:
-            return _same(asked, *older), False
+            return _same(asked, *older), []
         names = [name.strip() for name in asked.account.split(",")]
         if unknown := [name for name in names if name not in self.accounts]:
             raise Refused(f"the account must be one of {', '.join(self.accounts)}, found {unknown[0][:40]!r}")
@@ -110,16 +112,17 @@ class Acceptor:
             bucket, prefix = self._where(asked)
             may_read(asked.who, asked.body, self.bucket)
             new, verdict = self._new(asked, names)
-            job, fingerprint, is_new = self.store.accept(replace(new, bucket=bucket, prefix=prefix), self.clock())
+            accepted = self.store.accept(replace(new, bucket=bucket, prefix=prefix), self.clock())
         except NotAllowed as fault:
             raise Refused(str(fault), http_status=403, code=1103) from None
         except (BadReference, EarlierEnded) as fault:
             raise Refused(str(fault)) from None
-        _same(asked, job, fingerprint)
-        if is_new:
-            warnings = [one.rule for one in verdict.warnings]
-            log.info("job.accepted", job=job.id, family=job.family, account=job.account, warnings=warnings)
-        return job, is_new
+        job = _same(asked, accepted.job, accepted.fingerprint)
+        if not accepted.is_new:
+            return job, []
+        warnings = [one.rule for one in verdict.warnings]
+        log.info("job.accepted", job=job.id, family=job.family, account=job.account, warnings=warnings)
+        return job, messages.after(job.id, Step.SUBMIT, accepted.deliveries, ())
 
     def _where(self, asked: Asked) -> tuple[str, str]:
         """Bucket and prefix of where the files of a request go. Raises `Refused`."""

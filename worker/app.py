@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from billiard.exceptions import WorkerLostError
@@ -28,6 +30,7 @@ from worker.tasks.attend import attend
 from worker.tasks.begin import Begin
 from worker.tasks.expire import expire
 from worker.tasks.follow_up import follow_up
+from worker.tasks.onward import Onward
 from worker.tasks.request import give_up, request
 from worker.tasks.submit import submit
 from worker.tasks.sweep import sweep
@@ -62,8 +65,19 @@ _TRY_SECONDS = 5
 _LONGEST_TRY_SECONDS = 60
 
 
-def _begin(s: Services) -> Begin:
-    return Begin(s.store, s.aside, s.queue, now, settings.deaths_until_set_aside)
+#: A follow-up that took longer sends a message for the archive: that wants the whole of a slice.
+_FRESH_SECONDS = 2
+
+
+def _onward(s: Services, *tasks: str, seconds: float = inf) -> Onward:
+    """Does these tasks itself, as far as this worker was started for their queues (`-Q`)."""
+    ours = app.amqp.queues.consume_from
+    here = {task: _HERE[task] for task in tasks if messages.QUEUE_OF[task] in ours}
+    return Onward(s.queue, here, seconds)
+
+
+def _begin(s: Services, onward: Onward) -> Begin:
+    return Begin(s.store, s.aside, onward, now, settings.deaths_until_set_aside)
 
 
 @app.task(
@@ -99,30 +113,36 @@ def _request_lost(exception: BaseException, args: Any, kwargs: Any, **_: Any) ->
 @app.task(name=messages.SUBMIT)
 def _submit(job_id: str) -> None:
     s = services()
+    onward = _onward(s, messages.ANNOUNCE)
     submit(
         job_id,
-        begin=_begin(s),
+        begin=_begin(s, onward),
         store=s.store,
         accounts=s.accounts,
         provider=s.provider,
         pipelines=s.pipelines,
-        queue=s.queue,
+        queue=onward,
         clock=now,
     )
+    onward.go()
 
 
 @app.task(name=messages.FOLLOW_UP)
 def _follow_up(job_id: str) -> None:
     s = services()
-    follow_up(
-        job_id, begin=_begin(s), store=s.store, accounts=s.accounts, provider=s.provider, queue=s.queue, clock=now
-    )
+    onward = _onward(s, messages.ARCHIVE, messages.ANNOUNCE, seconds=_FRESH_SECONDS)
+    begin = _begin(s, onward)
+    follow_up(job_id, begin=begin, store=s.store, accounts=s.accounts, provider=s.provider, queue=onward, clock=now)
+    onward.go()
 
 
 @app.task(name=messages.ARCHIVE)
 def _archive(job_id: str) -> None:
     s = services()
-    archive(job_id, begin=_begin(s), store=s.store, provider=s.provider, copier=s.copier, queue=s.queue, clock=now)
+    onward = _onward(s, messages.ANNOUNCE)
+    begin = _begin(s, onward)
+    archive(job_id, begin=begin, store=s.store, provider=s.provider, copier=s.copier, queue=onward, clock=now)
+    onward.go()
 
 
 @app.task(name=messages.ANNOUNCE)
@@ -131,6 +151,9 @@ def _announce(delivery_id: str) -> None:
     secret = settings.secret_key.get_secret_value().encode()
     ways = Ways(s.guarded, s.queue, s.hands, s.link, secret, settings.delivery_timeout_seconds)
     Announcer(s.store, s.outbox, s.subscriptions, s.attention, ways, now).announce(delivery_id)
+
+
+_HERE: dict[str, Callable[[str], None]] = {messages.ARCHIVE: _archive.run, messages.ANNOUNCE: _announce.run}
 
 
 @app.task(name=messages.SWEEP)

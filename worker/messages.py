@@ -6,6 +6,7 @@ A message carries ids only. Every task reads its row anew, so a message may come
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import MappingProxyType
 from typing import NamedTuple
 
 from worker.jobs.machine import Step
@@ -34,18 +35,20 @@ EXPIRE = "reelhook.expire.v1"  #: no arguments
 #: Each kind of work has its own queue, so that a platform can give it its own processes.
 QUEUES = ("submit", "follow_up", "archive", "announce", "sweep")
 
-_STEPS = {Step.SUBMIT: (SUBMIT, "submit"), Step.FOLLOW_UP: (FOLLOW_UP, "follow_up"), Step.ARCHIVE: (ARCHIVE, "archive")}
+_STEPS = {Step.SUBMIT: SUBMIT, Step.FOLLOW_UP: FOLLOW_UP, Step.ARCHIVE: ARCHIVE}
+#: Where the tasks about one job or delivery go.
+QUEUE_OF = MappingProxyType({SUBMIT: "submit", FOLLOW_UP: "follow_up", ARCHIVE: "archive", ANNOUNCE: "announce"})
 
 
 def for_step(step: Step, job_id: str) -> Message | None:
     """The message that makes a job take `step`; announcing is by delivery, see `for_delivery`."""
-    named = _STEPS.get(step)
-    return Message(*named, (job_id,)) if named else None
+    task = _STEPS.get(step)
+    return Message(task, QUEUE_OF[task], (job_id,)) if task else None
 
 
 def for_delivery(delivery_id: str) -> Message:
     """The message that makes an attempt at a delivery."""
-    return Message(ANNOUNCE, "announce", (delivery_id,))
+    return Message(ANNOUNCE, QUEUE_OF[ANNOUNCE], (delivery_id,))
 
 
 def send(queue: Queue, messages: Iterable[Message | None]) -> int:

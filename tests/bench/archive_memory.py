@@ -69,7 +69,7 @@ def of_a_worker(addresses: Addresses, url: str, *, pool: str, at_once: int) -> f
 def _finished_task(store: Repository, job_id: str, url: str) -> None:
     """A job whose task is done: its one film lies at `url`."""
     new = NewJob(job_id, "default", "default", "videos/omni-video", None, None, b"f", b"{}", model="kling-video-o1")
-    job, _, _ = store.accept(new, MORNING)
+    job = store.accept(new, MORNING).job
     for event in (Event.SUBMIT_BEGUN, Event.SUBMIT_TAKEN, Event.TASK_SUCCEEDED):
         moved = store.move(job, event, MORNING, changes={"provider_task_id": "1"})
         assert moved is not None

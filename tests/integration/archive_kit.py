@@ -167,7 +167,7 @@ def copying_job(made: Yard) -> None:
     new = NewJob(
         made.job_id, "default", "default", "videos/omni-video", None, None, b"f", b"{}", model="kling-video-o1"
     )
-    job, _, _ = made.store.accept(new, MORNING)
+    job = made.store.accept(new, MORNING).job
     for event in (Event.SUBMIT_BEGUN, Event.SUBMIT_TAKEN, Event.TASK_SUCCEEDED):
         moved = made.store.move(job, event, MORNING, changes={"provider_task_id": "t1"})
         assert moved is not None

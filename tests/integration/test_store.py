@@ -69,7 +69,7 @@ def test_an_external_id_makes_one_job(engine: Engine) -> None:
     store = Repository(engine)
     answers = race(*(lambda n=n: store.accept(new(f"job{n}", external_task_id="mine"), MORNING) for n in range(10)))
 
-    assert 1 == len({job.id for job, _, _ in answers}) == sum(is_new for _, _, is_new in answers)
+    assert 1 == len({one.job.id for one in answers}) == sum(one.is_new for one in answers)
 
 
 def test_callers_do_not_share_external_ids(engine: Engine) -> None:

@@ -16,6 +16,7 @@ from infra.stack.servers import Servers
 from tests.house import House, house
 from tests.receiver import Receiver, receiver
 from tests.standard import verified
+from worker import messages
 from worker.jobs.model import State
 
 
@@ -58,6 +59,18 @@ def by_another_library(headers: dict[str, str], body: bytes, secret: str) -> Non
     """Verify as somebody else's code does. Raises `ValueError`."""
     named = {name: headers[f"webhook-{name}"] for name in ("id", "timestamp", "signature")}
     resend.Webhooks.verify({"payload": body.decode(), "headers": named, "webhook_secret": secret})  # type: ignore[typeddict-item]  # its headers are such a dict
+
+
+def test_that_a_job_was_submitted_is_told_without_a_sweep(home: House, app: Receiver) -> None:
+    """The door sends the message of what can be told with that of the job."""
+    subscribed(home, app, "video.submitted")
+    home.submit()
+    while home.queue.sent:
+        message = home.queue.sent.pop(0)
+        if message[0] == messages.ANNOUNCE:
+            home.run(message)
+
+    assert ["video.submitted"] == [body["type"] for body in app.bodies]
 
 
 def test_a_job_s_life_is_told_in_order_and_signed(home: House, app: Receiver) -> None:

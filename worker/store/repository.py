@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, Select, and_, func, or_, select, update
 
@@ -52,6 +52,15 @@ class NewJob:
     after: After | None = None
 
 
+class Accepted(NamedTuple):
+    """What became of a request."""
+
+    job: Job
+    fingerprint: bytes  #: of the request that it was made from
+    is_new: bool
+    deliveries: tuple[str, ...] = ()  #: what can be told at once
+
+
 @dataclass(frozen=True)
 class Moved:
     """A job after an event took it somewhere, what it wants next, and what is to be told."""
@@ -82,10 +91,10 @@ class Repository:
         self.chains = Chains(engine)
 
     # --- accepting ----------------------------------------------------------------------------------------------
-    def accept(self, new: NewJob, now: datetime) -> tuple[Job, bytes, bool]:
+    def accept(self, new: NewJob, now: datetime) -> Accepted:
         """Store a job, due at once. With an external id that the caller used before: the job that has it.
 
-        Returns the job, the fingerprint of the request it was made from, and whether it is new. Raises `EarlierEnded`.
+        Raises `EarlierEnded`.
         """
         state = State.WAITING if new.after else State.ACCEPTED
         with self._engine.begin() as connection:
@@ -95,13 +104,13 @@ class Repository:
             if row is not None:
                 job = job_of(row)
                 after = dict(new.after.ids) if new.after else None
-                tell(connection, job, Note(inner(job.state), {"family": new.family, "after": after}), now)
+                told = tell(connection, job, Note(inner(job.state), {"family": new.family, "after": after}), now)
                 if new.after:
                     join(connection, new.id, new.after)
-                return job, new.fingerprint, True
+                return Accepted(job, new.fingerprint, True, told)
             older = connection.execute(_same(new.caller, new.external_task_id, new.idempotency_key)).first()
             assert older is not None, "the conflict was with a job of the same caller"
-            return job_of(older), older.fingerprint, False
+            return Accepted(job_of(older), older.fingerprint, False)
 
     # --- reading ------------------------------------------------------------------------------------------------
     def get(self, job_id: str) -> Job | None:

@@ -25,7 +25,6 @@ from worker import messages
 from worker.accept import DEFAULT_ACCOUNT, Acceptor, Asked, Refused
 from worker.jobs import outbound
 from worker.jobs.access import NotAllowed, Scope
-from worker.jobs.machine import Step
 from worker.kling import catalog
 from worker.kling.errors import UnknownFamily
 from worker.ports import Clock, Queue
@@ -98,7 +97,7 @@ def request(
         log.warning("request.set_aside", reason=fault.message)
         return
     try:
-        job, is_new = acceptor.accept(_asked(order, message, keys, clock()))
+        _, wanted = acceptor.accept(_asked(order, message, keys, clock()))
     except Refused as fault:
         aside.put(messages.REQUEST, _shown(args, kwargs), fault.message, clock())
         log.warning("request.refused", code=fault.code, reason=fault.message)
@@ -106,8 +105,7 @@ def request(
             event = outbound.refusal(order.request.get("external_task_id"), fault.code, fault.message, clock())
             queue.send(order.on_done.task, order.on_done.queue, (event,))
         return
-    if is_new:
-        messages.send(queue, [messages.for_step(Step.SUBMIT, job.id)])
+    messages.send(queue, wanted)
 
 
 def give_up(args: tuple[Any, ...], kwargs: Mapping[str, Any], reason: str, *, aside: Aside, clock: Clock) -> None:
