@@ -9,6 +9,7 @@ import asyncio
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ from worker.tasks.announce import Announcer, Ways
 from worker.tasks.archive import archive
 from worker.tasks.begin import Begin
 from worker.tasks.follow_up import follow_up
+from worker.tasks.request import Came, request
 from worker.tasks.submit import submit
 from worker.tasks.sweep import sweep
 
@@ -122,6 +124,12 @@ class House:
             messages.SWEEP: self.sweep,
         }
         verbs[task](*args)
+
+    def message(self, *args: Any, message: str = "", since: datetime | None = None, **kwargs: Any) -> None:
+        """Take a message of another app, as a worker would; one of its own unless it has an id."""
+        s, came = self.services, Came(args, kwargs, message or str(uuid.uuid4()), since)
+        rest: Any = {"aside": s.aside, "queue": self.queue, "clock": self.clock}
+        request(came, acceptor=s.acceptor, keys=s.keys, rates=s.rates, **rest)
 
     def announcer(self, hands: Hands | None = None, seconds: float = 5) -> Announcer:
         """What tells receivers; in the test's own thread unless there are other hands."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from math import inf
 from typing import Any
 
@@ -31,7 +32,7 @@ from worker.tasks.begin import Begin
 from worker.tasks.expire import expire
 from worker.tasks.follow_up import follow_up
 from worker.tasks.onward import Onward
-from worker.tasks.request import give_up, request
+from worker.tasks.request import Came, TooOften, give_up, request
 from worker.tasks.submit import submit
 from worker.tasks.sweep import sweep
 from worker.tasks.tidy import tidy
@@ -63,6 +64,8 @@ services = PerProcess(settings, app)
 _TRIES = 10
 _TRY_SECONDS = 5
 _LONGEST_TRY_SECONDS = 60
+#: A header of a message: since when it waits for its key's turn.
+_SINCE = "reelhook-since"
 
 
 #: A follow-up that took longer sends a message for the archive: that wants the whole of a slice.
@@ -86,16 +89,28 @@ def _begin(s: Services, onward: Onward) -> Begin:
 def _request(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
     s, tried = services(), self.request.retries
     try:
-        message = str(self.request.id)
-        request(
-            args, kwargs, message=message, acceptor=s.acceptor, keys=s.keys, aside=s.aside, queue=s.queue, clock=now
-        )
+        came = Came(args, kwargs, str(self.request.id), _since(self.request.headers))
+        request(came, acceptor=s.acceptor, keys=s.keys, rates=s.rates, aside=s.aside, queue=s.queue, clock=now)
+    except TooOften as wait:
+        self.request.retries = tried - 1  # it is no fault that it comes again
+        raise self.retry(countdown=wait.seconds, headers={_SINCE: wait.since.isoformat()}) from None
     # Whatever it is: no row knows of this message yet, so nobody else would bring it back.
     except Exception as fault:  # noqa: BLE001 - as said
         if tried >= _TRIES and not isinstance(fault, OperationalError):
             give_up(args, kwargs, f"{type(fault).__name__} after {tried} tries", aside=s.aside, clock=now)
             return
-        raise self.retry(exc=fault, countdown=min(2**tried, _LONGEST_TRY_SECONDS), max_retries=None) from None
+        pause = min(2**tried, _LONGEST_TRY_SECONDS)
+        # None would mean the task's own limit: a database that is away for longer would lose the message.
+        raise self.retry(exc=fault, countdown=pause, max_retries=tried + 1) from None
+
+
+def _since(headers: Mapping[str, Any] | None) -> datetime | None:
+    """What the header says; None where it is not ours, or no moment."""
+    try:
+        since = datetime.fromisoformat((headers or {}).get(_SINCE, ""))
+    except (TypeError, ValueError):
+        return None
+    return since if since.tzinfo else None
 
 
 @task_failure.connect(sender=_request)

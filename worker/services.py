@@ -30,6 +30,7 @@ from worker.store.aside import Aside
 from worker.store.attention import Attention
 from worker.store.keys import ApiKeys
 from worker.store.outbox import Outbox
+from worker.store.rates import Rates
 from worker.store.repository import Repository
 from worker.store.retention import Retention
 from worker.store.subscriptions import Subscriptions
@@ -115,6 +116,11 @@ class Services:
     def keys(self) -> ApiKeys:
         """The rows of API keys."""
         return ApiKeys(self.engine, self.settings.secret_key.get_secret_value().encode())
+
+    @cached_property
+    def rates(self) -> Rates:
+        """How often API keys may ask."""
+        return Rates(self.engine)
 
     @cached_property
     def aside(self) -> Aside:

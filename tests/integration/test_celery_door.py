@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,8 +14,11 @@ from sqlalchemy import Engine
 from infra.emulator import Config, Emulator
 from infra.stack.servers import Servers
 from tests.house import TEXT, House, house
+from worker.jobs import retry
 from worker.jobs.model import State
-from worker.tasks.request import request
+from worker.services import now
+from worker.store.keys import Terms
+from worker.tasks.request import TooOften
 
 DONE = {"task": "shop.video_done", "queue": "shop"}
 
@@ -32,21 +35,6 @@ def home(servers: Servers, engine: Engine, emulator: Emulator) -> Iterator[House
     """A house with an account at the emulator."""
     with house(servers.addresses, engine, emulator, KLING_PACE="0.001") as opened:
         yield opened
-
-
-def ask(home: House, *args: Any, message: str = "", **kwargs: Any) -> None:
-    """What a worker does with a message of another app; one of its own unless it has an id."""
-    s, message = home.services, message or str(uuid.uuid4())
-    request(
-        args,
-        kwargs,
-        message=message,
-        acceptor=s.acceptor,
-        keys=s.keys,
-        aside=s.aside,
-        queue=home.queue,
-        clock=home.clock,
-    )
 
 
 def told(home: House) -> list[tuple[str, str, dict[str, Any]]]:
@@ -66,7 +54,7 @@ def test_a_message_becomes_a_job_whose_end_is_told(home: House) -> None:
     """P3: the same job as over HTTP; its end calls the task that on_done names, once, with links that open."""
     heard: list[tuple[str, str, dict[str, Any]]] = []
     home.queue.elsewhere = lambda message: heard.append((message[0], message[1], message[2][0]))
-    ask(home, family="omni-video", request={**TEXT, "external_task_id": "order-7"}, on_done=DONE)
+    home.message(family="omni-video", request={**TEXT, "external_task_id": "order-7"}, on_done=DONE)
     job_id = only_job(home)
 
     assert [State.ARCHIVED] == home.until_end(job_id)
@@ -79,7 +67,7 @@ def test_a_message_becomes_a_job_whose_end_is_told(home: House) -> None:
 def test_the_same_message_twice_is_one_job(home: House) -> None:
     """P4: with an external id a message may be sent again and again."""
     for _ in range(3):
-        ask(home, family="videos/omni-video", request={**TEXT, "external_task_id": "order-8"}, on_done=DONE)
+        home.message(family="videos/omni-video", request={**TEXT, "external_task_id": "order-8"}, on_done=DONE)
 
     assert 1 == len(home.get("/v1/videos/omni-video").json()["data"])
 
@@ -87,7 +75,7 @@ def test_the_same_message_twice_is_one_job(home: House) -> None:
 def test_a_message_that_the_broker_delivers_twice_is_one_job(home: House) -> None:
     """P4: also without an external id: a message has an id of its own, and another message is another job."""
     for message in ("m1", "m1", "m2", "m1"):
-        ask(home, message=message, family="videos/omni-video", request=TEXT)
+        home.message(message=message, family="videos/omni-video", request=TEXT)
 
     assert 2 == len(home.get("/v1/videos/omni-video").json()["data"])
 
@@ -104,7 +92,7 @@ def test_a_message_that_the_broker_delivers_twice_is_one_job(home: House) -> Non
 )
 def test_a_refused_request_is_told_and_shown(home: House, message: dict[str, Any], code: int) -> None:
     """The asking app's task hears why, in Kling's codes; the message is set aside with the reason."""
-    ask(home, **message, on_done=DONE)
+    home.message(**message, on_done=DONE)
     ((_, _, event),) = told(home)
 
     assert ("video.refused", code) == (event["type"], event["data"]["code"])
@@ -122,7 +110,40 @@ def test_a_refused_request_is_told_and_shown(home: House, message: dict[str, Any
 def test_no_message_is_lost_or_raises(home: House, args: list[int], kwargs: dict[str, Any]) -> None:
     """Whatever another app sends, it is a job or a row that says why not."""
     before = len(home.services.aside.newest(1000)) + len(home.get("/v1/videos/omni-video").json()["data"])
-    ask(home, *args, **kwargs)
+    home.message(*args, **kwargs)
     after = len(home.services.aside.newest(1000)) + len(home.get("/v1/videos/omni-video").json()["data"])
 
     assert before + 1 == after
+
+
+def test_a_message_waits_for_its_key_s_turn(home: House) -> None:
+    """A key's messages and requests are counted together; one over the limit is no job and not set aside, but comes
+    again when the limit says, and is a job then, once.
+    """
+    home.services.keys.create("few", now(), Terms(per_minute=2))
+    order: dict[str, Any] = {"family": "videos/omni-video", "request": TEXT, "caller": "few", "on_done": DONE}
+    for _ in range(2):
+        home.message(**order)
+    with pytest.raises(TooOften) as wait:
+        home.message(message="m3", **order)
+
+    assert 24 <= wait.value.seconds <= 36
+    assert 2 == len(home.services.store.page("few", "videos/omni-video", limit=9, offset=0))
+    home.clock.ahead += timedelta(seconds=30)
+    for _ in range(2):
+        home.message(message="m3", since=wait.value.since, **order)
+        home.clock.ahead += timedelta(seconds=30)
+    assert 3 == len(home.services.store.page("few", "videos/omni-video", limit=9, offset=0))
+    assert ([], []) == (told(home), home.services.aside.newest(5))
+
+
+def test_a_message_whose_turn_never_comes_is_told_and_shown(home: House) -> None:
+    """After a day it is refused in Kling's code for a rate that is too high, told to who asked, and set aside."""
+    home.services.keys.create("few", now(), Terms(per_minute=1))
+    order: dict[str, Any] = {"family": "videos/omni-video", "request": TEXT, "caller": "few", "on_done": DONE}
+    home.message(**order)
+    home.message(since=home.clock() - timedelta(hours=retry.MESSAGE_HOURS, seconds=1), **order)
+    ((_, _, event),) = told(home)
+
+    assert ("video.refused", 1302) == (event["type"], event["data"]["code"])
+    assert [event["data"]["message"]] == [one.reason for one in home.services.aside.newest(5)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -33,7 +32,6 @@ from worker.jobs.model import State
 from worker.jobs.transfer import Transfer
 from worker.services import now
 from worker.store.keys import Terms
-from worker.tasks.request import request
 from worker.tasks.tidy import tidy
 
 FILMS, RAW = "films.of-keys", "raw-of-keys"
@@ -203,11 +201,8 @@ def test_a_message_says_its_bucket(home: House) -> None:
     made(home, FILMS, RAW)
 
     def send(bucket: str) -> str:
-        s = home.services
-        rest: Any = {"acceptor": s.acceptor, "keys": s.keys, "aside": s.aside, "queue": home.queue, "clock": home.clock}
-        order = {"family": "videos/omni-video", "request": TEXT, "caller": "app", "bucket": bucket}
-        request((), order, message=str(uuid.uuid4()), **rest)
-        return "".join(one.reason for one in s.aside.newest(1))
+        home.message(family="videos/omni-video", request=TEXT, caller="app", bucket=bucket)
+        return "".join(one.reason for one in home.services.aside.newest(1))
 
     assert "('bucket' in a message): API key 'app' may not write to bucket 'reelhook'" in send("reelhook")
     send(RAW)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from io import BytesIO
-from itertools import count
 from typing import Any
 
 import pytest
@@ -32,7 +31,6 @@ from worker.store.claims import LEASE, Claims, Held
 from worker.store.keys import ApiKeys, Terms
 from worker.store.repository import NewJob, Repository
 from worker.store.tables import claims
-from worker.tasks.request import request
 
 ELEMENTS = "/v1/general/advanced-custom-elements"
 
@@ -140,14 +138,12 @@ def test_inputs_stay_in_the_key_s_places(home: House, path: str, key: str) -> No
 
 def test_the_celery_door_keeps_to_the_key_as_well(home: House) -> None:
     """Scope, place and idempotency of a message are its key's, and are said in the same words."""
-    s, numbers = home.services, count()
+    s = home.services
     made(home, "reader", scopes=(access.Scope.READ,))
     made(home, "app", prefixes=("teams/a",))
 
     def send(**order: Any) -> str:
-        rest: Any = {"acceptor": s.acceptor, "keys": s.keys, "aside": s.aside, "queue": home.queue, "clock": home.clock}
-        message = str(next(numbers))
-        request((), {"family": "videos/omni-video", "request": TEXT, **order}, message=message, **rest)
+        home.message(family="videos/omni-video", request=TEXT, **order)
         return "".join(one.reason for one in s.aside.newest(1))
 
     assert "lacks the scope 'submit'" in send(caller="reader")

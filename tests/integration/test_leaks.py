@@ -28,7 +28,6 @@ from webhook.cli import main
 from worker.jobs.model import State
 from worker.jobs.tokens import callback_token, signing_secret
 from worker.store.tables import metadata
-from worker.tasks.request import request
 
 KLING = Config(
     speed=3000, log=False, secret_key="kling-secret-key-that-nobody-may-read", api_key="kling-api-key-of-ours"
@@ -146,16 +145,14 @@ def live_badly(life: Life, app: Receiver, who: Mapping[str, str]) -> None:
     )
     home.services.accounts.resume("default", home.clock())
     home.until_end(*life.jobs, hurry=30)
-    s = home.services
-    rest: Any = {"acceptor": s.acceptor, "keys": s.keys, "aside": s.aside, "queue": home.queue, "clock": home.clock}
-    request((), {"family": "videos/omni-video", "request": {}, "caller": "shop"}, message="1", **rest)
+    home.message(family="videos/omni-video", request={}, caller="shop")
     # What nobody foresaw: a row that isn't there, in the midst of a create.
-    with s.engine.begin() as connection:
+    with home.services.engine.begin() as connection:
         connection.execute(text("alter table payloads rename to gone"))
     try:
         assert life.ask("POST", OMNI, bearer, json={**TEXT, "callback_url": f"{app.url}?t={OWN}"}).status_code == 500
     finally:
-        with s.engine.begin() as connection:
+        with home.services.engine.begin() as connection:
             connection.execute(text("alter table gone rename to payloads"))
 
 

@@ -21,7 +21,6 @@ from worker import messages
 from worker.inputs import Inputs
 from worker.jobs.model import State
 from worker.jobs.references import DEEPEST
-from worker.tasks.request import request
 
 IMAGE, I2V, EXTEND = "/v1/images/generations", "/v1/videos/image2video", "/v1/videos/video-extend"
 
@@ -310,12 +309,9 @@ def test_the_bucket_may_be_away_for_a_while(home: House) -> None:
 def test_a_message_may_stand_on_earlier_jobs_too(home: House) -> None:
     """The Celery door takes the same requests, and refuses the same."""
     first = ask(home, IMAGE, prompt="a cat", external_task_id="cat")
-    s = home.services
     for name in ("cat", "dog"):
-        order = {"family": "videos/image2video", "request": {"image": f"reelhook://{name}/files/0", "prompt": "x"}}
-        rows: Any = {"acceptor": s.acceptor, "keys": s.keys, "aside": s.aside}
-        request((), order, message=name, queue=home.queue, clock=home.clock, **rows)
+        home.message(family="videos/image2video", request={"image": f"reelhook://{name}/files/0", "prompt": "x"})
     (second,) = [one["task_id"] for one in home.get(I2V).json()["data"]]
 
     assert [State.ARCHIVED] * 2 == home.until_end(first, second)
-    assert ["after: names no job of yours: 'dog'"] == [one.reason for one in s.aside.newest(5)]
+    assert ["after: names no job of yours: 'dog'"] == [one.reason for one in home.services.aside.newest(5)]

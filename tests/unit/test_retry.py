@@ -29,6 +29,16 @@ def test_polling_waits_for_the_expected_time_and_then_slows_down(elapsed: float,
     assert at == due if now < due else timedelta(seconds=2) <= at - now <= timedelta(seconds=300)
 
 
+@given(st.floats(0, 200_000), st.floats(0, 100_000))
+def test_a_message_waits_ever_longer_and_for_a_day(waited: float, wait: float) -> None:
+    """Not before the limit allows, or once a minute; more rarely the longer it waits; after a day no more."""
+    seconds = retry.ask_again(MORNING, MORNING + timedelta(seconds=waited), wait)
+
+    assert (seconds is None) == (timedelta(seconds=waited) > timedelta(hours=retry.MESSAGE_HOURS))
+    assert seconds is None or seconds <= retry.MESSAGE_LONGEST_PAUSE * (1 + retry.JITTER)
+    assert seconds is None or seconds >= min(wait, retry.MESSAGE_LONGEST_PAUSE) * (1 - retry.JITTER)
+
+
 @given(st.one_of(st.none(), st.text(), st.floats().map(str)))
 def test_retry_after_is_capped_and_never_raises(value: str | None) -> None:
     """Whatever a receiver sends as Retry-After, the wait is between none and the cap."""

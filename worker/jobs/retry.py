@@ -33,6 +33,10 @@ DEATH_PAUSE = 20
 DEATH_LONGEST_PAUSE = 3600
 #: A `Retry-After` from outside counts up to this many seconds.
 LONGEST_RETRY_AFTER = 3600
+#: Hours for which a message is taken up again whose key asks too often, and seconds between two times at most: a broker
+#: gives a message to another worker that one has held for long.
+MESSAGE_HOURS = 24
+MESSAGE_LONGEST_PAUSE = 60
 #: So many answers "no such task" in a row mean that the provider lost a task that it had.
 LOST_LOOKUPS = 6
 #: Hours after which a task that never ends is given up.
@@ -55,6 +59,16 @@ def deliver_again(tries: int, begun_at: datetime, now: datetime, wait: float) ->
     if again is None or now - begun_at > timedelta(hours=DELIVER_HOURS):
         return None
     return max(again, now + timedelta(seconds=wait))
+
+
+def ask_again(since: datetime, now: datetime, wait: float) -> float | None:
+    """Seconds until a message is taken up again whose key may not ask for another `wait`: the longer it has been kept
+    waiting, the more of them may be, so the more rarely. None when it is given up.
+    """
+    waited = (now - since).total_seconds()
+    if waited > timedelta(hours=MESSAGE_HOURS).total_seconds():
+        return None
+    return vary(min(max(wait, waited * 0.15), MESSAGE_LONGEST_PAUSE))
 
 
 def poll_again(since: datetime, expected: datetime | None, now: datetime) -> datetime:

@@ -6,6 +6,7 @@
         "on_done": {"task": "shop.video_done", "queue": "shop"},
     })
 
+A message of a key that asks too often comes again a little later, for up to a day.
 When the job has ended, the task named by `on_done` is sent with one argument, the event. A message that can't be
 understood, or whose request is refused, is set aside for a person to see, and `on_done` is told so.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -23,18 +25,28 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from infra.log import logger
 from worker import messages
 from worker.accept import DEFAULT_ACCOUNT, Acceptor, Asked, Refused
-from worker.jobs import outbound
-from worker.jobs.access import NotAllowed, Scope
+from worker.jobs import outbound, retry
+from worker.jobs.access import Caller, NotAllowed, Scope
 from worker.kling import catalog
 from worker.kling.errors import UnknownFamily
 from worker.ports import Clock, Queue
 from worker.store.aside import Aside
 from worker.store.keys import ApiKeys
+from worker.store.rates import Rates
 
 log = logger(__name__)
 
 #: Names of tasks and queues: what may stand in celery://QUEUE/TASK.
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
+
+
+class TooOften(Exception):
+    """The key asks too often just now: the message is to be taken up again after `seconds`."""
+
+    def __init__(self, seconds: float, since: datetime) -> None:
+        super().__init__(f"again in {seconds:.0f} s")
+        self.seconds = seconds
+        self.since = since  #: when it was first kept waiting
 
 
 class OnDone(BaseModel):
@@ -75,31 +87,32 @@ class Order(BaseModel):
     on_done: OnDone | None = None
 
 
-def request(
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    *,
-    message: str,
-    acceptor: Acceptor,
-    keys: ApiKeys,
-    aside: Aside,
-    queue: Queue,
-    clock: Clock,
-) -> None:
-    """Take one message: a job, or a row that says why not. Raises nothing of the sender's making.
+@dataclass(frozen=True)
+class Came:
+    """A message as it came."""
 
-    `message` is its id: brokers deliver twice, also what carries no `external_task_id`, and it is one job all the same.
-    """
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    id: str  #: brokers deliver twice, also what carries no `external_task_id`, and it is one job all the same
+    since: datetime | None = None  #: when it was first kept waiting because its key asks too often; None: it was not
+
+
+def request(
+    came: Came, *, acceptor: Acceptor, keys: ApiKeys, rates: Rates, aside: Aside, queue: Queue, clock: Clock
+) -> None:
+    """Take one message: a job, or a row that says why not. Raises `TooOften`, and nothing of the sender's making."""
     try:
-        order = _understood(args, kwargs)
+        order = _understood(came)
     except Refused as fault:
-        aside.put(messages.REQUEST, _shown(args, kwargs), fault.message, clock())
+        aside.put(messages.REQUEST, _shown(came.args, came.kwargs), fault.message, clock())
         log.warning("request.set_aside", reason=fault.message)
         return
     try:
-        _, wanted = acceptor.accept(_asked(order, message, keys, clock()))
+        asked = _asked(order, came.id, keys, clock())
+        _in_turn(asked.who, rates, came.since, clock())
+        _, wanted = acceptor.accept(asked)
     except Refused as fault:
-        aside.put(messages.REQUEST, _shown(args, kwargs), fault.message, clock())
+        aside.put(messages.REQUEST, _shown(came.args, came.kwargs), fault.message, clock())
         log.warning("request.refused", code=fault.code, reason=fault.message)
         if order.on_done:
             event = outbound.refusal(order.request.get("external_task_id"), fault.code, fault.message, clock())
@@ -108,17 +121,32 @@ def request(
     messages.send(queue, wanted)
 
 
+def _in_turn(who: Caller, rates: Rates, since: datetime | None, now: datetime) -> None:
+    """Count a message as one more request of its key. Raises `TooOften`; `Refused` after a day of that."""
+    spent = rates.spend(who, now)
+    if spent is None or spent.allowed:
+        return
+    seconds = retry.ask_again(since or now, now, spent.wait)
+    if seconds is None:
+        reason = (
+            f"API key {who.name!r} may ask {spent.limit} times a minute; no turn came in {retry.MESSAGE_HOURS} hours"
+        )
+        raise Refused(f"request rate too high: {reason}", http_status=429, code=1302)
+    log.warning("request.waits", caller=who.name, per_minute=spent.limit, seconds=round(seconds), since=since or now)
+    raise TooOften(seconds, since or now)
+
+
 def give_up(args: tuple[Any, ...], kwargs: Mapping[str, Any], reason: str, *, aside: Aside, clock: Clock) -> None:
     """Set a message aside that ends every process that takes it, or fails for no reason of its sender's making."""
     aside.put(messages.REQUEST, _shown(args, kwargs), reason, clock())
     log.error("request.given_up", reason=reason)
 
 
-def _understood(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Order:
-    if args:
-        raise Refused(f"takes keyword arguments only, found {len(args)} others")
+def _understood(came: Came) -> Order:
+    if came.args:
+        raise Refused(f"takes keyword arguments only, found {len(came.args)} others")
     try:
-        return Order.model_validate(dict(kwargs))
+        return Order.model_validate(dict(came.kwargs))
     except ValidationError as problem:
         reasons = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problem.errors(include_input=False)]
         raise Refused("; ".join(reasons)) from None
