@@ -23,6 +23,7 @@ from worker.services import now
 from worker.store.keys import ApiKey, ApiKeys, Terms
 
 _SPAN = re.compile(r"(\d{1,6})([smhd])")
+_WHOLE = re.compile(r"[1-9]\d{0,6}")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -95,6 +96,24 @@ class Limit(click.IntRange):
         return 0 if value == "none" else int(super().convert(value, param, ctx))
 
 
+class Slots(click.ParamType[dict[str, int | None]]):
+    """Slots of an account: a number, a part such as 30%, or `none`."""
+
+    name = "NUMBER|PERCENT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, int | None]:
+        """What the terms are to say."""
+        if isinstance(value, dict):
+            return value
+        number, percent, _ = str(value).partition("%")
+        most = 100 if percent else 1_000_000
+        none = value == "none"
+        if not none and (str(value) != number + percent or not _WHOLE.fullmatch(number) or int(number) > most):
+            self.fail(f"{value!r} must be a number from 1, a part from 1% to 100%, or none", param, ctx)
+        said = None if none else int(number)
+        return {"slots": None if percent else said, "slots_percent": said if percent else None}
+
+
 def _terms(command: Callable[..., None]) -> Callable[..., None]:
     """The options that say what a key may do."""
     options = (
@@ -113,7 +132,11 @@ def _terms(command: Callable[..., None]) -> Callable[..., None]:
             multiple=True,
             help="That its files go to; more of them: what a request may choose. S3_BUCKET unless said.",
         ),
-        click.option("--slots", type=Limit(), help="Slots of an account that its jobs may hold at once; or none."),
+        click.option(
+            "--slots",
+            type=Slots(),
+            help="Slots of an account that its jobs may hold at once, or a part such as 30%, rounded up; or none.",
+        ),
         click.option("--per-minute", type=Limit(), help="Requests that it may make a minute; or none."),
         click.option("--expires", type=Span(), default=None, help="From now, such as 90d."),
     )
@@ -135,9 +158,9 @@ def _changed(here: _Here, terms: Terms, at: datetime, given: dict[str, Any]) -> 
     """`terms` with what was given on the command line."""
     _may_have(here.settings, given["buckets"])
     said = {name: value for name, value in given.items() if value not in (None, ())}
-    for name in ("slots", "per_minute"):
-        if name in said:
-            said[name] = said[name] or None
+    if "per_minute" in said:
+        said["per_minute"] = said["per_minute"] or None
+    said |= said.pop("slots", {})
     if expires := said.pop("expires", None):
         said["expires_at"] = at + expires
     return replace(terms, **said)
@@ -222,7 +245,7 @@ def show_all(here: _Here) -> None:
             ",".join(terms.scopes),
             " ".join(terms.buckets),
             " ".join(prefix or "/" for prefix in terms.prefixes),
-            str(terms.slots or ""),
+            f"{terms.slots_percent}%" if terms.slots_percent else str(terms.slots or ""),
             str(terms.per_minute or ""),
             _moment(key.used_at),
             _state(key, now()),

@@ -66,8 +66,6 @@ _TRY_SECONDS = 5
 _LONGEST_TRY_SECONDS = 60
 #: A header of a message: since when it waits for its key's turn.
 _SINCE = "reelhook-since"
-
-
 #: A follow-up that took longer sends a message for the archive: that wants the whole of a slice.
 _FRESH_SECONDS = 2
 

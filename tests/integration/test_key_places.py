@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +12,10 @@ from typing import Any
 
 import pytest
 import requests
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Engine, insert, select, text
 
 from infra.emulator import Config, Emulator
 from infra.stack.servers import Servers
@@ -168,10 +169,19 @@ def begin(store: Repository, accounts: Accounts, job_id: str, most: int = 20) ->
         return False
 
 
-def waiting(store: Repository, caller: str, count: int, slots: int = 1) -> list[str]:
+def ended(store: Repository, job_id: str) -> tuple[str, ...]:
+    """The jobs that are woken when one ends."""
+    job = store.get(job_id)
+    assert job is not None
+    moved = store.move(job, Event.SUBMIT_REFUSED, MORNING)
+    assert moved is not None
+    return moved.woken
+
+
+def waiting(store: Repository, caller: str, count: int, slots: int = 1, later: int = 0) -> list[str]:
     """Ids of new jobs of a caller."""
-    ids = [f"{caller}{number}" for number in range(count)]
-    for number, job_id in enumerate(ids):
+    ids = [f"{caller}{number}" for number in range(later, later + count)]
+    for number, job_id in enumerate(ids, later):
         body = (job_id, caller, "default", "videos/omni-video", None, None, b"f", b"{}")
         store.accept(NewJob(*body, slots=slots), MORNING + timedelta(seconds=number))
     return ids
@@ -191,6 +201,30 @@ def test_a_key_holds_no_more_slots_than_its_share(engine: Engine) -> None:
     assert [True, False] == [begin(store, accounts, one) for one in waiting(store, "wide", 2, slots=5)]
 
 
+@given(most=st.integers(1, 40), percent=st.integers(1, 100))
+@settings(max_examples=25)
+def test_a_share_may_be_a_part(engine: Engine, most: int, percent: int) -> None:
+    """Percent of the account's slots, rounded up and at least one, are as many as a key's jobs get; a freed one goes to
+    it again when it holds fewer, and when the account is known to have fewer slots, its part is one of those.
+    """
+    with engine.begin() as connection:
+        connection.execute(text("truncate jobs, accounts, api_keys cascade"))
+    store, accounts, share = Repository(engine), Accounts(engine), max(1, math.ceil(most * percent / 100))
+    ApiKeys(engine, b"s").create("part", MORNING, Terms(slots_percent=percent))
+    ids = waiting(store, "part", share + 1)
+
+    assert [True] * share + [False] == [begin(store, accounts, one, most) for one in ids]
+    assert (ids[-1],) == ended(store, ids[0])
+    assert begin(store, accounts, ids[-1], most)
+    job = store.get(ids[-1])
+    assert job is not None
+    learned = accounts.learn_limit(job, MORNING)
+    more = waiting(store, "part", 1, later=share + 1)
+    left = share - max(1, math.ceil(learned * percent / 100)) + 1
+    assert not begin(store, accounts, more[0], most)
+    assert [()] * (left - 1) + [(more[0],)] == [ended(store, one) for one in ids[1 : 1 + left]]
+
+
 def test_a_freed_slot_passes_over_a_key_at_its_share(engine: Engine) -> None:
     """The one who holds as many as he may is not woken, although he holds the fewest; when he frees one, he is."""
     store, accounts = Repository(engine), Accounts(engine)
@@ -199,15 +233,8 @@ def test_a_freed_slot_passes_over_a_key_at_its_share(engine: Engine) -> None:
     assert [True, False] == [begin(store, accounts, one, 4) for one in few]
     assert [True] * 3 + [False] * 2 == [begin(store, accounts, one, 4) for one in many]
 
-    def ended(job_id: str) -> tuple[str, ...]:
-        job = store.get(job_id)
-        assert job is not None
-        moved = store.move(job, Event.SUBMIT_REFUSED, MORNING)
-        assert moved is not None
-        return moved.woken
-
-    assert (many[3],) == ended(many[0])
-    assert (few[1],) == ended(few[0])
+    assert (many[3],) == ended(store, many[0])
+    assert (few[1],) == ended(store, few[0])
 
 
 # --- twice at once --------------------------------------------------------------------------------------------------

@@ -306,6 +306,8 @@ def test_a_key_s_life_by_hand(home: House) -> None:
     assert [200, 200] == [listed(home, bearer(one)).status_code for one in (key, new)]
     shown = typed(home, "keys", "list").output
     assert {"submit,read", "teams/a", "600"} <= set(shown.split())
+    assert 0 == typed(home, "keys", "change", "app", "--slots", "30%").exit_code
+    assert "30%" in typed(home, "keys", "list").output.split()
     assert not {key, new} & set(shown.split())
     assert 0 == typed(home, "keys", "revoke", "app").exit_code
     assert [401, 401] == [listed(home, bearer(one)).status_code for one in (key, new)]
@@ -315,7 +317,8 @@ def test_a_key_s_life_by_hand(home: House) -> None:
     "words",
     [
         ("create", "a b"), ("create", "x", "--scopes", "write"), ("create", "x", "--prefix", "../x"),
-        ("create", "x", "--prefix", ""), ("create", "x", "--slots", "0"), ("create", "x", "--expires", "soon"),
+        ("create", "x", "--prefix", ""), ("create", "x", "--slots", "0"), ("create", "x", "--slots", "101%"),
+        ("create", "x", "--slots", "%"), ("create", "x", "--slots", "3%%"), ("create", "x", "--expires", "soon"),
         ("create", "default"), ("change", "nobody"), ("rotate", "nobody"), ("revoke", "nobody"),
     ],
 )  # fmt: skip

@@ -18,6 +18,8 @@ from sqlalchemy import (
     Integer,
     Text,
     bindparam,
+    case,
+    cast,
     func,
     literal,
     or_,
@@ -79,8 +81,10 @@ class Accounts:
             if row.probe_at > now:
                 raise NotAdmitted(f"account {account} is stopped: {row.stopped_reason}", row.probe_at)
             connection.execute(update(accounts).where(accounts.c.name == name).values(probe_at=now + slots.PROBE))
+        if row.slots != configured:
+            connection.execute(update(accounts).where(accounts.c.name == name).values(slots=configured))
         allowed = slots.limit(configured, row.learned_limit, row.learned_at, now)
-        held, own, share = _held(connection, account, job)
+        held, own, share = _held(connection, account, job, allowed)
         # A job that needs more slots than there are goes when it is alone.
         if held and held + job.slots > allowed:
             raise NotAdmitted(f"{held} of {allowed} slots are taken")
@@ -91,7 +95,7 @@ class Accounts:
         """The provider refused `job` for want of a slot: as many as the others hold is what there is."""
         name = slots.pack(job.account, job.family)
         with self._engine.begin() as connection:
-            learned = max(1, _held(connection, job.account, job)[0] - job.slots)
+            learned = max(1, _held(connection, job.account, job, 0)[0] - job.slots)
             connection.execute(
                 update(accounts).where(accounts.c.name == name).values(learned_limit=learned, learned_at=now)
             )
@@ -164,7 +168,8 @@ def wake(connection: Connection, job: Job, now: datetime) -> tuple[str, ...]:
 
     Who holds as many as his key allows is passed over.
     """
-    values = {"account": job.account, "kind": _kind(job.family), "now": now, "slots": job.slots}
+    pack = slots.pack(job.account, job.family)
+    values = {"account": job.account, "kind": _kind(job.family), "pack": pack, "now": now, "slots": job.slots}
     return tuple(row.id for row in _WAKE(connection, **values))
 
 
@@ -173,9 +178,11 @@ def _kind(family: str) -> str:
     return f"{family.partition('/')[0]}/"
 
 
-def _held(connection: Connection, account: str, job: Job) -> tuple[int, int, int | None]:
-    """Slots of an account that are held, those of them that the job's caller holds, and how many he may."""
-    row = _HELD(connection, account=account, kind=_kind(job.family), caller=job.caller).fetchone()
+def _held(connection: Connection, account: str, job: Job, allowed: int) -> tuple[int, int, int | None]:
+    """Slots of an account that are held, those of them that the job's caller holds, and how many of those `allowed` in
+    all he may.
+    """
+    row = _HELD(connection, account=account, kind=_kind(job.family), caller=job.caller, allowed=allowed).fetchone()
     assert row is not None, "a sum has a row"
     return row.held, row.own, row.share
 
@@ -197,11 +204,22 @@ _SAME = (
 _IS_HOLDING = jobs.c.state.in_(list(map(literal, HOLDING)))
 _CALLER = bindparam("caller", type_=Text)
 _SUM = func.sum(jobs.c.slots)
+
+
+def _most(allowed: ColumnElement[int]) -> ColumnElement[int | None]:
+    """Slots that a key may hold of those `allowed` in all: a number, or a part rounded up, from one; null for all."""
+    part = cast(func.greatest(1, func.ceil(allowed * api_keys.c.slots_percent / 100.0)), Integer)
+    return case((api_keys.c.slots_percent.is_not(None), part), else_=api_keys.c.slots)
+
+
 _HELD = Statement(
     select(
         func.coalesce(_SUM, 0).label("held"),
         func.coalesce(_SUM.filter(jobs.c.caller == _CALLER), 0).label("own"),
-        select(api_keys.c.slots).where(api_keys.c.name == _CALLER).scalar_subquery().label("share"),
+        select(_most(bindparam("allowed", type_=Integer)))
+        .where(api_keys.c.name == _CALLER)
+        .scalar_subquery()
+        .label("share"),
     ).where(*_SAME, _IS_HOLDING)
 )
 
@@ -225,11 +243,16 @@ _OLDEST = (
     .subquery()
 )
 _HOLDS = func.coalesce(_HOLDERS.c.held, 0)
+# As `worker.jobs.slots.limit` has it. It is only worked out where a key's share is a part.
+_UNLEARNED = func.floor(func.extract("epoch", _NOW - accounts.c.learned_at) / slots.UNLEARN.total_seconds())
+_LEARNED = func.coalesce(accounts.c.learned_limit + func.greatest(0, _UNLEARNED), accounts.c.slots)
+_IN_FORCE = select(func.greatest(1, func.least(accounts.c.slots, _LEARNED))).where(accounts.c.name == _PACK)
+_MAY_HOLD = _most(_IN_FORCE.scalar_subquery())
 _NEXT = (
     select(_OLDEST.c.id)
     .outerjoin(_HOLDERS, _HOLDERS.c.caller == _OLDEST.c.caller)
     .outerjoin(api_keys, api_keys.c.name == _OLDEST.c.caller)
-    .where(or_(api_keys.c.slots.is_(None), _HOLDS == 0, _HOLDS + _OLDEST.c.slots <= api_keys.c.slots))
+    .where(or_(_MAY_HOLD.is_(None), _HOLDS == 0, _HOLDS + _OLDEST.c.slots <= _MAY_HOLD))
     .order_by(_HOLDS, _OLDEST.c.created_at)
     .limit(bindparam("slots", type_=Integer))
 )

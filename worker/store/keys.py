@@ -50,6 +50,7 @@ class Terms:
     prefixes: tuple[str, ...] = ()
     buckets: tuple[str, ...] = ()
     slots: int | None = None  #: of one account, that its jobs may hold at once
+    slots_percent: int | None = None  #: the same as a part of the account's, rounded up; one of the two is said at most
     per_minute: int | None = None
     expires_at: datetime | None = None
 
@@ -205,6 +206,7 @@ def _columns(terms: Terms) -> dict[str, object]:
         "prefixes": list(terms.prefixes),
         "buckets": list(terms.buckets),
         "slots": terms.slots,
+        "slots_percent": terms.slots_percent,
         "per_minute": terms.per_minute,
         "expires_at": terms.expires_at,
     }
@@ -212,7 +214,7 @@ def _columns(terms: Terms) -> dict[str, object]:
 
 def _shown(row: Row[Any]) -> ApiKey:
     where = tuple(row.prefixes), tuple(row.buckets)
-    terms = Terms(_scopes(row.scopes), *where, row.slots, row.per_minute, row.expires_at)
+    terms = Terms(_scopes(row.scopes), *where, row.slots, row.slots_percent, row.per_minute, row.expires_at)
     return ApiKey(row.name, row.prefix, terms, row.created_at, row.used_at, row.old_until, row.revoked_at)
 
 

@@ -136,6 +136,9 @@ accounts = Table(
     "accounts",
     metadata,
     Column("name", Text, primary_key=True),
+    #: Those that the settings give it, as whoever was admitted last saw them: parts of them are counted where there are
+    #: no settings.
+    Column("slots", Integer),
     #: The concurrency that a refusal taught, and when: it is unlearned again, step by step.
     Column("learned_limit", Integer),
     Column("learned_at", _MOMENT),
@@ -358,8 +361,9 @@ api_keys = Table(
     Column("scopes", ARRAY(Text), nullable=False, server_default=text("'{submit,read,operate}'")),
     Column("prefixes", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("buckets", ARRAY(Text), nullable=False, server_default=text("'{}'")),
-    #: Slots of one account that its jobs may hold at once.
+    #: Slots of one account that its jobs may hold at once, or percent of them.
     Column("slots", Integer),
+    Column("slots_percent", Integer),
     Column("per_minute", Integer),
     #: When its requests of the last minute are worked off, so to say: one statement counts for every web process.
     Column("busy_until", _MOMENT),
