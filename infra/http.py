@@ -5,32 +5,30 @@
     │   └── Blocked  the guard refused the address or the scheme: trying again is useless
     └── NoAnswer     something may have reached it, and no whole answer came back: the outcome is unknown
 
-A session lives for one call. A pooled connection may die between two calls, and then nobody can say whether the
-second request was sent; creating a video is not a request to guess about.
+A connection lives for one call. One that was kept may die between two calls, and then nobody can say whether the
+second request was sent; creating a video is not a request to guess about. So a call has two halves: what fails until
+the connection stands was not sent, whatever fails later may have been.
 """
 
 from __future__ import annotations
 
+import errno
 import socket
-import ssl
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
+from http.client import HTTPException
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError as TransportError
-from urllib3.exceptions import MaxRetryError, NewConnectionError
-from urllib3.exceptions import SSLError as TransportTlsError
+from urllib3.exceptions import LocationParseError
+from urllib3.response import HTTPResponse
+from urllib3.util import parse_url
 
+from infra.dial import Pace, dial
 from infra.settings import Network
 
 Address = IPv4Address | IPv6Address
@@ -43,9 +41,12 @@ _LEADS_INSIDE = tuple(
     )
 )  # fmt: skip
 _CHUNK = 256 * 1024
-_CONNECT_SECONDS = 5.0
-#: So long may a body be silent, and over so long its speed is measured.
-_SILENCE_SECONDS = 30.0
+#: What is said where the caller says nothing of it.
+_ASKING = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate", "User-Agent": "Reelhook"}
+_CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie"})
+_MOVED = frozenset({301, 302, 303, 307, 308})
+#: Who answers before all of a body has come, and hangs up, is still heard.
+_HUNG_UP = frozenset({errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE})
 _REDIRECTS = 3
 
 
@@ -167,41 +168,41 @@ class Http:
         redirects: int = _REDIRECTS,
         slowest: float = 0,
     ) -> Iterator[Stream]:
-        self._check_url(url)
-        silence = min(_SILENCE_SECONDS, seconds) if slowest else seconds
-        pace = _Pace(time.monotonic() + seconds, slowest)
-        with self._session(redirects) as session:
-            try:
-                with _hung_up_after(seconds, url) if self._guard else nullcontext():
-                    answer = session.request(
-                        method,
-                        url,
-                        headers=dict(headers),
-                        data=body,
-                        stream=True,
-                        allow_redirects=redirects > 0,
-                        timeout=(min(_CONNECT_SECONDS, seconds), silence),
-                    )
-            except (requests.RequestException, TransportError) as fault:
-                raise _sorted(fault, url) from fault
-            with answer:
-                yield Stream(answer.status_code, answer.headers, _paced(answer, pace, url), partial(_stop, answer))
+        pace = Pace(seconds, slowest)
+        for _ in range(redirects + 1):
+            with closing(self._dialled(url, pace)) as connection:
+                sock = connection.sock  # the connection lets go of it when the other side wants to end
+                with closing(_asked(connection, method, url, headers, body)) as answer:
+                    onward = _onward(url, answer) if redirects else None
+                    if onward is None:
+                        yield Stream(answer.status, answer.headers, _paced(answer, pace, url), partial(_stop, sock))
+                        return
+            if _origin(url) != _origin(onward):
+                headers = {name: value for name, value in headers.items() if name.lower() not in _CREDENTIALS}
+            url = onward
+        raise Blocked(f"{_host(url)}: more than {redirects} redirects")
 
-    def _check_url(self, url: str) -> None:
+    def _dialled(self, url: str, pace: Pace) -> HTTPConnection:
+        """A connection to where `url` leads. Raises `NotSent`."""
         if not is_http_url(url):
             raise Blocked("not an absolute http(s) URL")
-        if self._guard and "@" in urlsplit(url).netloc:
+        if "@" in urlsplit(url).netloc:
             raise Blocked("a URL with credentials in it is not allowed")
+        try:
+            target = parse_url(url)
+            return dial(target, pace.left, partial(self._judge, tls=target.scheme == "https"))
+        except LocationParseError as fault:
+            raise Blocked(f"{_host(url)}: {type(fault).__name__}") from fault
+        except (TransportError, OSError) as fault:
+            raise NotSent(f"no connection to {_host(url)} ({_bottom(fault)})") from fault
 
-    def _session(self, redirects: int) -> requests.Session:
-        session = requests.Session()
-        session.trust_env = False  # no .netrc, no proxy: nothing may add credentials or another way
-        session.max_redirects = max(redirects, 1)
-        if self._guard:
-            adapter = _GuardedAdapter(self._guard)
-            session.mount("http://", adapter)
-            session.mount("https://", adapter)
-        return session
+    def _judge(self, sock: socket.socket, *, tls: bool) -> None:
+        """What DNS said before the connection was made does not matter, so rebinding cannot help."""
+        if self._guard is None:
+            return
+        host, port = sock.getpeername()[:2]
+        if refusal := self._guard.refusal(ip_address(str(host).partition("%")[0]), port, tls=tls):
+            raise Blocked(refusal)
 
 
 def is_http_url(url: str) -> bool:
@@ -213,42 +214,45 @@ def is_http_url(url: str) -> bool:
         return False
 
 
-class _Pace:
-    """A deadline for a whole answer, and a speed that it must keep, looked at every `_SILENCE_SECONDS`."""
-
-    def __init__(self, end: float, slowest: float) -> None:
-        self._end = end
-        self._least = slowest * _SILENCE_SECONDS
-        self._look = time.monotonic() + _SILENCE_SECONDS
-        self._come = 0
-
-    def fault(self, count: int) -> str | None:
-        """What is wrong with getting `count` more bytes only now."""
-        now = time.monotonic()
-        if now > self._end:
-            return "took too long to send its answer"
-        self._come += count
-        if now > self._look:
-            if self._come < self._least:
-                return "sends its answer too slowly"
-            self._look, self._come = now + _SILENCE_SECONDS, 0
-        return None
+def _asked(
+    connection: HTTPConnection, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+) -> HTTPResponse:
+    """The answer to a request, once its headers have come. Raises `NoAnswer`."""
+    given = {name.lower() for name in headers}
+    sent = {**{name: value for name, value in _ASKING.items() if name.lower() not in given}, **headers}
+    try:
+        try:
+            connection.request(method, parse_url(url).request_uri, body, sent, preload_content=False)
+        except ValueError as fault:  # looked at before anything leaves; the text may hold a secret
+            raise NotSent(f"{_host(url)}: a header or the method can't be sent") from fault
+        except OSError as fault:
+            if fault.errno not in _HUNG_UP:
+                raise
+        return connection.getresponse()
+    except (HTTPException, TransportError, OSError) as fault:
+        raise NoAnswer(f"no answer from {_host(url)} ({_bottom(fault)})") from fault
 
 
-def _paced(answer: requests.Response, pace: _Pace, url: str) -> Iterator[bytes]:
+def _paced(answer: HTTPResponse, pace: Pace, url: str) -> Iterator[bytes]:
     try:
         # read1: whatever came. To wait for a whole block would let a dripping source outlive every limit.
-        while chunk := answer.raw.read1(_CHUNK, decode_content=True):
+        while chunk := answer.read1(_CHUNK, decode_content=True):
             if fault := pace.fault(len(chunk)):
                 raise NoAnswer(f"{_host(url)} {fault}")
             yield chunk
-    except (requests.RequestException, TransportError, OSError) as fault:
-        raise NoAnswer(f"the answer of {_host(url)} broke off ({type(fault).__name__})") from fault
+    except (HTTPException, TransportError, OSError) as fault:
+        raise NoAnswer(f"the answer of {_host(url)} broke off ({_bottom(fault)})") from fault
 
 
-def _stop(answer: requests.Response) -> None:
-    with suppress(RuntimeError, ValueError, OSError):  # all of it has come already, or the connection is gone
-        answer.raw.shutdown()
+def _onward(url: str, answer: HTTPResponse) -> str | None:
+    """Where an answer says that the thing is instead."""
+    location = answer.headers.get("Location") if answer.status in _MOVED else None
+    return urljoin(url, location.encode("latin-1").decode(errors="replace")) if location else None
+
+
+def _stop(sock: socket.socket) -> None:
+    with suppress(OSError):  # all of it has come already, or the connection is gone
+        sock.shutdown(socket.SHUT_RD)
 
 
 def _collect(chunks: Iterator[bytes], limit: int) -> bytes:
@@ -270,102 +274,15 @@ def _beginning(chunks: Iterator[bytes], limit: int) -> bytes:
     return bytes(body[:limit])
 
 
-def _sorted(fault: Exception, url: str) -> HttpError:
-    """Whether anything was sent is the whole question, and only the cause at the bottom can answer it."""
-    causes = list(_causes(fault))
-    for cause in causes:
-        if isinstance(cause, Blocked):
-            return cause
-    unsent = (NewConnectionError, ssl.SSLError, TransportTlsError)
-    if isinstance(fault, requests.ConnectTimeout) or any(isinstance(cause, unsent) for cause in causes):
-        return NotSent(f"no connection to {_host(url)} ({type(causes[-1]).__name__})")
-    if isinstance(
-        fault, requests.TooManyRedirects | requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema
-    ):
-        return Blocked(f"{_host(url)}: {type(fault).__name__}")
-    return NoAnswer(f"no answer from {_host(url)} ({type(causes[-1]).__name__})")
-
-
-def _causes(fault: BaseException) -> Iterator[BaseException]:
-    yield fault
-    if isinstance(fault, MaxRetryError) and fault.reason:
-        yield from _causes(fault.reason)
-    elif fault.args and isinstance(fault.args[0], BaseException):
-        yield from _causes(fault.args[0])
-    elif fault.__cause__:
-        yield from _causes(fault.__cause__)
-
-
-_calls = threading.local()
-
-
-@contextmanager
-def _hung_up_after(seconds: float, url: str) -> Iterator[None]:
-    """Hang up on whoever has not sent all headers by then: a byte now and then would renew every other limit."""
-    connections: list[HTTPConnection] = []
-    _calls.connections = connections  # those that this thread makes now, see `_pools`
-    late = threading.Event()
-
-    def hang_up() -> None:
-        late.set()
-        for connection in connections:
-            with suppress(OSError):
-                if connection.sock:
-                    connection.sock.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(seconds, hang_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-    if late.is_set():  # headers that end where we hung up look whole
-        raise NoAnswer(f"{_host(url)} took too long to send its headers")
+def _bottom(fault: BaseException) -> str:
+    """What a fault came from, as the libraries in between wrap it."""
+    return type(fault.__cause__ or fault).__name__
 
 
 def _host(url: str) -> str:
     return urlsplit(url).hostname or "?"
 
 
-class _GuardedAdapter(HTTPAdapter):
-    """Judges each connection after connect: what DNS said before does not matter, so rebinding cannot help."""
-
-    def __init__(self, guard: Guard) -> None:
-        self._judge = guard
-        super().__init__()
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make the pools build connections that ask the guard."""
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _pools(self._judge)
-
-
-@lru_cache(maxsize=8)
-def _pools(guard: Guard) -> dict[str, Any]:
-    """Classes cost more to make than to use, and a session lives for one call."""
-
-    def judged(sock: Any, *, tls: bool) -> Any:
-        host, port = sock.getpeername()[:2]
-        if refusal := guard.refusal(ip_address(str(host).partition("%")[0]), port, tls=tls):
-            sock.close()
-            raise Blocked(refusal)
-        return sock
-
-    class Plain(HTTPConnection):
-        def _new_conn(self) -> Any:
-            _calls.connections.append(self)
-            return judged(super()._new_conn(), tls=False)
-
-    class Tls(HTTPSConnection):
-        def _new_conn(self) -> Any:
-            _calls.connections.append(self)
-            return judged(super()._new_conn(), tls=True)
-
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class TlsPool(HTTPSConnectionPool):
-        ConnectionCls = Tls
-
-    return {"http": PlainPool, "https": TlsPool}
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc

@@ -21,7 +21,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from infra import http
+from infra import dial
 from infra.object_store import ObjectStore
 from infra.settings import Settings
 from infra.stack.servers import Servers
@@ -142,7 +142,7 @@ def test_a_slow_source_is_given_up_and_asked_for_anew(
     settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Below the least speed a fetch ends, although bytes come; with a fresh link the file is there."""
-    monkeypatch.setattr(http, "_SILENCE_SECONDS", 0.3)
+    monkeypatch.setattr(dial, "_SILENCE_SECONDS", 0.3)
     file = film_of(FILM, 12 * 2**20)
     with (
         placed(settings, engine, file, slowest=2**20) as (made, served),
@@ -152,7 +152,7 @@ def test_a_slow_source_is_given_up_and_asked_for_anew(
         proxy.slow(100_000)
         assert (State.COPYING, 1) == (made.work(), made.attempts)
         made.provider.outputs = [video(served.link("film.mp4"))]
-        monkeypatch.setattr(http, "_SILENCE_SECONDS", 30)
+        monkeypatch.setattr(dial, "_SILENCE_SECONDS", 30)
         made.clock.advance(100_000)
         made.until_end()
 

@@ -1,8 +1,6 @@
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_network
 from typing import Literal
 
@@ -10,45 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra import http
+from infra import dial
 from infra.http import Address, Blocked, Guard, Http, NoAnswer, NotSent
+from tests.listener import reply, server
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
-
-
-@contextmanager
-def server(behave: Callable[[socket.socket], None], host: str = "127.0.0.1") -> Iterator[int]:
-    """A listener on loopback that does `behave` with each connection."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.create_server((host, 0), family=family)
-
-    def run() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            with connection:
-                behave(connection)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join(10)
-
-
-def reply(text: str) -> Callable[[socket.socket], None]:
-    """Read one request and answer with `text`."""
-
-    def behave(connection: socket.socket) -> None:
-        connection.recv(65536)
-        connection.sendall(text.encode())
-
-    return behave
 
 
 @pytest.mark.parametrize(
@@ -106,7 +70,7 @@ def test_credentials_stay_with_the_host_they_are_for() -> None:
 
 def test_a_source_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer bytes a second than asked for, over the time that is looked at, end the fetch long before its limit."""
-    monkeypatch.setattr(http, "_SILENCE_SECONDS", 0.3)
+    monkeypatch.setattr(dial, "_SILENCE_SECONDS", 0.3)
     stop = threading.Event()
 
     def drip(connection: socket.socket) -> None:
