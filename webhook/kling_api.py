@@ -44,7 +44,7 @@ def create(family: str) -> Answer:
         bucket=headers.bucket(request),
         prefix=headers.prefix(request),
     )
-    with idempotency.claimed(here, asked):
+    with idempotency.claimed(here, who.name, asked.idempotency_key, asked.fingerprint):
         job, wanted = here.acceptor.accept(asked)
     messages.send(here.queue, wanted)
     return envelope(outbound.created(job))

@@ -267,7 +267,9 @@ class SubscriptionShown(Shape):
 
 
 class SubscriptionMade(SubscriptionShown):
-    """The same with the secret of v1, shown this once."""
+    """The same with the secret of v1, shown this once: left out where the request is repeated after a day, or after the
+    secret was replaced.
+    """
 
     secret: str | None = None
 

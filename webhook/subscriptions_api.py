@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from hashlib import sha256
 from typing import Any
 
-from flask import Blueprint, jsonify
+from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
-from pydantic import Field, field_validator
+from pydantic import BaseModel, Field, field_validator
 
-from webhook import forms
+from webhook import forms, headers, idempotency
 from webhook.documented import Operation, documented
 from webhook.forms import Form
 from webhook.problems import Problem
@@ -18,7 +19,7 @@ from webhook.wiring import Door, door
 from worker import messages
 from worker.jobs import events
 from worker.jobs.signing import Signing
-from worker.store.subscriptions import Subscription
+from worker.store.subscriptions import Once, OtherRequest, Subscription
 
 api = Blueprint("subscriptions", __name__)
 
@@ -44,6 +45,22 @@ class New(Form):
             if fault := events.fault(one):
                 raise ValueError(f"{one[:60]!r} {fault}")
         return list(dict.fromkeys(value))
+
+    @property
+    def fingerprint(self) -> bytes:
+        """What tells this request from another one under the same key."""
+        return sha256(self.model_dump_json().encode()).digest()
+
+
+class Repeatable(BaseModel):
+    """Headers of a request that may be sent again."""
+
+    idempotency_key: str | None = Field(
+        None,
+        alias="Idempotency-Key",
+        max_length=255,
+        description="the same request under the same key is answered as the first one was",
+    )
 
 
 class Change(Form):
@@ -77,19 +94,35 @@ def types() -> ResponseReturnValue:
 
 
 @api.post("/subscriptions")
-@documented(Operation("Subscribe", "subscriptions", SubscriptionMade, 201, body=New, problems=(409,)))
+@documented(
+    Operation("Subscribe", "subscriptions", SubscriptionMade, 201, body=New, headers=Repeatable, problems=(409, 422))
+)
 def create() -> ResponseReturnValue:
-    """A new one. Its secret is shown in this answer and never again."""
+    """A new one. Its secret is shown in this answer and never again, but for a day to the same request under the same
+    Idempotency-Key.
+    """
     here = door()
     who = forms.asker(here)
-    asked = forms.body(New)
-    _check_url(here, asked.url)
-    if len(here.subscriptions.of(who)) >= _MOST:
-        raise Problem(409, "too many subscriptions", f"a key has at most {_MOST}; delete one, or change one")
-    made, secret = here.subscriptions.create(
-        who, asked.url, asked.types, asked.signing, here.clock(), description=asked.description
-    )
+    key, asked = headers.idempotency_key(request), forms.body(New)
+    once = Once(key, asked.fingerprint) if key else None
+    try:
+        made, secret = (once and here.subscriptions.made_before(who, once, here.clock())) or _made(
+            here, who, asked, once
+        )
+    except OtherRequest:
+        raise idempotency.other_request() from None
     return jsonify({**_shown(made), **_secret(made, secret)}), 201
+
+
+def _made(here: Door, who: str, asked: New, once: Once | None) -> tuple[Subscription, str | None]:
+    key, fingerprint = (idempotency.SUBSCRIPTIONS + once.key, once.fingerprint) if once else (None, b"")
+    with idempotency.claimed(here, who, key, fingerprint):
+        _check_url(here, asked.url)
+        if len(here.subscriptions.of(who)) >= _MOST:
+            raise Problem(409, "too many subscriptions", f"a key has at most {_MOST}; delete one, or change one")
+        return here.subscriptions.create(
+            who, asked.url, asked.types, asked.signing, here.clock(), description=asked.description, once=once
+        )
 
 
 @api.get("/subscriptions")
@@ -192,9 +225,9 @@ def _check_url(here: Door, url: str) -> None:
         raise Problem(400, "the request body is not right", f"url {refusal}", errors=[fault])
 
 
-def _secret(subscription: Subscription, secret: str) -> dict[str, str]:
-    """What the receiver verifies with; a private key stays with us."""
-    return {} if subscription.signing is Signing.V1A else {"secret": secret}
+def _secret(subscription: Subscription, secret: str | None) -> dict[str, str]:
+    """What the receiver verifies with; a private key stays with us, and what was shown long ago is not shown again."""
+    return {} if subscription.signing is Signing.V1A or secret is None else {"secret": secret}
 
 
 def _shown(one: Subscription) -> dict[str, Any]:

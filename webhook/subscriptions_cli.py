@@ -75,6 +75,7 @@ def create(url: str, caller: str, types: tuple[str, ...], signing: str, descript
     if ApiKeys(rows.engine, rows.settings.secret_key.get_secret_value().encode()).named(caller, now()) is None:
         raise click.ClickException(f"--key: there is no API key {caller}; `reelhook keys list` shows them")
     made, secret = rows.subscriptions.create(caller, url, types, Signing(signing), now(), description=description)
+    assert secret, "only what is asked for again goes without"
     click.echo(f"subscription    {made.id}")
     _show_key(made, secret)
 

@@ -9,15 +9,20 @@ from typing import Any
 import pytest
 import requests
 import resend
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert, update
 
 from infra.emulator import Config, Emulator
 from infra.stack.servers import Servers
+from tests.fakes import race
 from tests.house import House, house
 from tests.receiver import Receiver, receiver
 from tests.standard import verified
+from webhook.idempotency import SUBSCRIPTIONS
+from webhook.subscriptions_api import New
 from worker import messages
 from worker.jobs.model import State
+from worker.services import now
+from worker.store.tables import claims, subscriptions
 
 
 @pytest.fixture(scope="module")
@@ -241,3 +246,70 @@ def test_a_subscription_is_its_owner_s_alone(home: House, app: Receiver) -> None
 
 
 VERBS = ("disable", "enable", "rotate", "test")
+
+
+# --- asked for twice ------------------------------------------------------------------------------------------------
+def once(home: House, body: Any, key: str = "k1") -> requests.Response:
+    """Subscribe under an Idempotency-Key."""
+    headers = {**home.headers, "Idempotency-Key": key}
+    return requests.post(f"{home.url}/api/subscriptions", json=body, headers=headers, timeout=30)
+
+
+def test_the_same_request_under_the_same_key_is_the_same_subscription(home: House, app: Receiver) -> None:
+    """Answered again as it was, secret and all; another body is 422, another key's or caller's another subscription."""
+    body = {"url": app.url, "types": ["video.*"]}
+    first, second = once(home, body), once(home, {**body, "description": ""})
+
+    assert (201, 201, first.json()) == (first.status_code, second.status_code, second.json())
+    assert first.json()["secret"].startswith("whsec_")
+    other = once(home, {**body, "types": ["*"]})
+    assert (422, "application/problem+json") == (other.status_code, other.headers["Content-Type"])
+    assert first.json()["id"] != once(home, body, "k2").json()["id"]
+    assert 2 == len(ask(home, "GET", "/subscriptions").json()["subscriptions"])
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_a_secret_is_shown_again_for_a_day_at_most(home: House, app: Receiver, *, turned: bool) -> None:
+    """Once it was replaced, or a day has passed, the same request still has the same answer, but for the secret."""
+    body = {"url": app.url}
+    first = once(home, body).json()
+    if turned:
+        ask(home, "POST", f"/subscriptions/{first['id']}/rotate", {"overlap_hours": 0})
+    else:
+        with home.services.engine.begin() as connection:
+            connection.execute(update(subscriptions).values(created_at=now() - timedelta(hours=25)))
+    again = once(home, body)
+
+    assert (201, first["id"]) == (again.status_code, again.json()["id"])
+    assert "secret" not in again.json()
+
+
+def test_eight_equal_requests_at_once_make_one_subscription(home: House, app: Receiver) -> None:
+    """Each is answered with that one, or told to ask again."""
+    answers = race(*[lambda: once(home, {"url": app.url})] * 8)
+
+    assert {answer.status_code for answer in answers} <= {201, 409}
+    assert 1 == len({answer.json()["secret"] for answer in answers if answer.status_code == 201})
+    assert 1 == len(ask(home, "GET", "/subscriptions").json()["subscriptions"])
+
+
+def test_a_refused_subscription_gives_its_key_back(home: House, app: Receiver) -> None:
+    """An address that nobody may be told at is refused; mended, the request may be sent under the same key."""
+    refused = once(home, {"url": "http://10.0.0.1/"})
+
+    assert [400, 201] == [refused.status_code, once(home, {"url": app.url}).status_code]
+
+
+def test_a_key_that_is_looked_at_is_told(home: House, app: Receiver) -> None:
+    """While another process looks at the same request it is 409 with Retry-After, at another one 422."""
+    body = {"url": app.url}
+    made = once(home, body).json()
+    ask(home, "DELETE", f"/subscriptions/{made['id']}")
+    with home.services.engine.begin() as connection:
+        values = {"caller": "default", "key": f"{SUBSCRIPTIONS}k1", "until": now() + timedelta(seconds=50)}
+        connection.execute(insert(claims).values(**values, fingerprint=b"another"))
+    assert 422 == once(home, body).status_code
+    with home.services.engine.begin() as connection:
+        connection.execute(update(claims).values(fingerprint=New.model_validate(body).fingerprint))
+    held = once(home, body)
+    assert (409, "2") == (held.status_code, held.headers["Retry-After"])

@@ -1,6 +1,7 @@
 """Standing subscriptions: who wants to hear of what, where, and how it is signed.
 
-A secret is kept sealed with the app's own, shown once when it is made, and never again.
+A secret is kept sealed with the app's own and shown once, when it is made: again only in answer to the very request
+that made it, under its Idempotency-Key, for a day and while it is not replaced.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from cryptography.fernet import Fernet
 from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
 from ulid import ULID
 
 from infra.db import single
@@ -26,6 +28,8 @@ from worker.store.telling import SUBSCRIPTION, receiver
 
 #: So long does an old secret sign beside its successor unless somebody says otherwise.
 OVERLAP = timedelta(hours=24)
+#: So long is the answer to the request that made one given again, secret and all: clients try again within minutes.
+SHOWN_AGAIN = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,18 @@ class Subscription:
     public_key: str | None  #: `whpk_...`, of v1a
 
 
+@dataclass(frozen=True)
+class Once:
+    """What makes asking again safe."""
+
+    key: str  #: the caller's, unique among its subscriptions
+    fingerprint: bytes  #: of what was asked
+
+
+class OtherRequest(Exception):
+    """The key was used before, with another request."""
+
+
 class Subscriptions:
     """The rows of subscriptions, through one engine. `secret` is the app's."""
 
@@ -54,9 +70,20 @@ class Subscriptions:
         self._seal = Fernet(base64.urlsafe_b64encode(hmac.digest(secret, b"subscriptions", sha256)))
 
     def create(
-        self, caller: str, url: str, types: Sequence[str], how: Signing, now: datetime, *, description: str = ""
-    ) -> tuple[Subscription, str]:
-        """A new one and the secret to sign with, which is shown this once."""
+        self,
+        caller: str,
+        url: str,
+        types: Sequence[str],
+        how: Signing,
+        now: datetime,
+        *,
+        description: str = "",
+        once: Once | None = None,
+    ) -> tuple[Subscription, str | None]:
+        """A new one and the secret to sign with, which is shown this once; or what `made_before` says of it.
+
+        Raises `OtherRequest`.
+        """
         secret = signing.new_secret(how)
         values = {
             "id": f"sub_{ULID()}".lower(),
@@ -68,10 +95,32 @@ class Subscriptions:
             "signing": how,
             "secret": self._seal.encrypt(secret.encode()),
             "created_at": now,
+            "idempotency_key": once and once.key,
+            "fingerprint": once and once.fingerprint,
         }
+        made = upsert(subscriptions).values(**values).on_conflict_do_nothing().returning(subscriptions)
         with self._engine.begin() as connection:
-            row = connection.execute(insert(subscriptions).values(**values).returning(subscriptions)).one()
-        return self._shown(row), secret
+            row = connection.execute(made).one_or_none()
+        if row is not None:
+            return self._shown(row), secret
+        before = once and self.made_before(caller, once, now)
+        assert before, "the conflict was with one of the same caller and key"
+        return before
+
+    def made_before(self, caller: str, once: Once, now: datetime) -> tuple[Subscription, str | None] | None:
+        """The one that a caller made under this key, with its secret as long as that is shown again; None without one.
+
+        Raises `OtherRequest`.
+        """
+        mine = (subscriptions.c.caller == caller, subscriptions.c.idempotency_key == once.key)
+        with self._single.begin() as connection:
+            row = connection.execute(select(subscriptions).where(*mine)).one_or_none()
+        if row is None:
+            return None
+        if row.fingerprint != once.fingerprint:
+            raise OtherRequest
+        again = row.old_secret is None and now - row.created_at < SHOWN_AGAIN
+        return self._shown(row), self._seal.decrypt(row.secret).decode() if again else None
 
     def of(self, caller: str) -> list[Subscription]:
         """A caller's own, oldest first."""

@@ -263,7 +263,11 @@ subscriptions = Table(
     #: While it is disabled its events are kept.
     Column("disabled_at", _MOMENT),
     Column("disabled_reason", Text),
+    #: From the header Idempotency-Key, and the SHA-256 of what was asked with it.
+    Column("idempotency_key", Text),
+    Column("fingerprint", LargeBinary),
     Column("created_at", _MOMENT, nullable=False),
+    UniqueConstraint("caller", "idempotency_key"),
 )
 Index("ix_subscriptions_caller", subscriptions.c.caller)
 
