@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -136,13 +137,13 @@ def logging_as_ever() -> None:
     log.configure()
 
 
-def said(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+def said(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     """The lines of our own loggers."""
-    return [record.msg for record in caplog.records if isinstance(record.msg, dict)]
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
 
 
 @pytest.mark.usefixtures("logging_as_ever")
-def test_results_that_will_soon_be_deleted_are_an_alarm(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+def test_results_that_will_soon_be_deleted_are_an_alarm(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
     """27 days after submission a job that is still being copied is named aloud, and due before all others."""
     store, clock = Repository(engine), FakeClock(MORNING + timedelta(days=28))
     led(store, "risky", *RUN, Event.TASK_SUCCEEDED)
@@ -155,6 +156,6 @@ def test_results_that_will_soon_be_deleted_are_an_alarm(engine: Engine, caplog: 
     store.postpone(job, clock() + timedelta(days=1))
     old_goes(engine, clock)
 
-    assert [["risky"]] == [line["jobs"] for line in said(caplog) if line["event"] == "retention.at_risk"]
+    assert [["risky"]] == [line["jobs"] for line in said(capsys) if line["event"] == "retention.at_risk"]
     assert ["risky"] == [one.job_id for one in store.claim_due(clock(), lease=timedelta(seconds=1), limit=1)]
     assert State.COPYING is job.state
