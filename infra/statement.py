@@ -6,13 +6,14 @@ and 50 µs so. Rows are named tuples; transactions, pool and errors stay SQLAlch
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 import psycopg
 from psycopg.rows import namedtuple_row
 from psycopg.types.json import Jsonb
-from sqlalchemy import JSON, Connection, Executable
+from sqlalchemy import JSON, Connection, Engine, Executable, TextClause, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError
 
@@ -29,20 +30,36 @@ class Statement:
         self._what: Any = what
 
     def __call__(self, connection: Connection, **values: Any) -> psycopg.Cursor[Any]:
-        """Run it; the cursor has its rows. Raises what SQLAlchemy raises."""
-        text, fixed, documents = self._compiled
-        for name in documents & values.keys():
-            values[name] = Jsonb(values[name])
+        """Run it in the connection's transaction; the cursor has its rows. Raises what SQLAlchemy raises."""
         driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
         try:
-            return driver.cursor(row_factory=namedtuple_row).execute(text, {**fixed, **values})
+            return self._run(driver, values)
         except psycopg.Error as fault:
             if driver.closed:
                 connection.invalidate(fault)
-            raise DBAPIError.instance(
-                text, {}, fault, psycopg.Error, hide_parameters=True, connection_invalidated=driver.closed,
-                dialect=_DIALECT,
-            ) from fault  # fmt: skip
+            raise _as_ever(fault, lost=driver.closed) from fault
+
+    def alone(self, engine: Engine, **values: Any) -> psycopg.Cursor[Any]:
+        """Run it as a transaction of its own, with no BEGIN and no COMMIT to wait for. As a call otherwise."""
+        try:
+            held = engine.raw_connection()
+        except psycopg.Error as fault:
+            raise _as_ever(fault, lost=True) from fault
+        driver: psycopg.Connection[Any] = held.driver_connection  # type: ignore[assignment]
+        try:
+            return self._run(driver, values)
+        except psycopg.Error as fault:
+            if driver.closed:
+                held.invalidate(fault)
+            raise _as_ever(fault, lost=driver.closed) from fault
+        finally:
+            held.close()
+
+    def _run(self, driver: psycopg.Connection[Any], values: dict[str, Any]) -> psycopg.Cursor[Any]:
+        words, fixed, documents = self._compiled
+        for name in documents & values.keys():
+            values[name] = Jsonb(values[name])
+        return driver.cursor(row_factory=namedtuple_row).execute(words, {**fixed, **values})
 
     @cached_property
     def _compiled(self) -> tuple[str, dict[str, Any], frozenset[str]]:
@@ -50,3 +67,16 @@ class Statement:
         made = self._what.compile(dialect=_DIALECT)
         documents = (name for name, bind in made.binds.items() if isinstance(bind.type, JSON))
         return str(made), dict(made.construct_params(_check=False)), frozenset(documents)
+
+
+def of_parts(parts: Mapping[str, str], result: str) -> TextClause:
+    """A statement of parts, each one under a name, and what it returns."""
+    return text(f"with {', '.join(f'{name} as ({part})' for name, part in parts.items())} {result}")
+
+
+def _as_ever(fault: psycopg.Error, *, lost: bool) -> Exception:
+    """The error that SQLAlchemy would raise. What the statement was to store is not in it."""
+    made: Exception = DBAPIError.instance(
+        None, {}, fault, psycopg.Error, hide_parameters=True, connection_invalidated=lost, dialect=_DIALECT
+    )
+    return made

@@ -38,7 +38,7 @@ from worker.provider import Provider
 from worker.services import Services
 from worker.store.tables import deliveries
 from worker.tasks.announce import Announcer, Ways
-from worker.tasks.archive import archive
+from worker.tasks.archive import Fresh, archive
 from worker.tasks.begin import Begin
 from worker.tasks.follow_up import follow_up
 from worker.tasks.request import Came, request
@@ -114,12 +114,20 @@ class House:
         s, clock, (task, _, args) = self.services, self.clock, message
         begin = Begin(s.store, s.aside, self.queue, clock)
         rows: Any = {"begin": begin, "store": s.store, "queue": self.queue, "clock": clock}
+
+        def copy(which: str | Fresh) -> None:
+            fresh = which if isinstance(which, Fresh) else None
+            job_id = which.job.id if isinstance(which, Fresh) else which
+            archive(job_id, fresh=fresh, provider=s.provider, copier=s.copier, **rows)
+
         verbs: dict[str, Callable[..., None]] = {
             messages.SUBMIT: lambda job: submit(
                 job, accounts=s.accounts, provider=s.provider, pipelines=s.pipelines, **rows
             ),
-            messages.FOLLOW_UP: lambda job: follow_up(job, accounts=s.accounts, provider=s.provider, **rows),
-            messages.ARCHIVE: lambda job: archive(job, provider=s.provider, copier=s.copier, **rows),
+            messages.FOLLOW_UP: lambda job: follow_up(
+                job, accounts=s.accounts, provider=s.provider, onward=copy, **rows
+            ),
+            messages.ARCHIVE: copy,
             messages.ANNOUNCE: self.announcer().announce,
             messages.SWEEP: self.sweep,
         }
@@ -135,7 +143,7 @@ class House:
         """What tells receivers; in the test's own thread unless there are other hands."""
         s, secret = self.services, self.settings.secret_key.get_secret_value().encode()
         ways = Ways(s.guarded, self.queue, hands or OwnHands(), s.link, secret, seconds)
-        return Announcer(s.store, s.outbox, s.subscriptions, s.attention, ways, self.clock)
+        return Announcer(s.store, s.outbox, s.subscriptions, s.attention, s.aside, ways, self.clock)
 
     def drain(self) -> None:
         """Do the work of every message, and of those that follow from it."""

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from math import inf
 from typing import Any
 
 from billiard.exceptions import WorkerLostError
@@ -26,7 +25,7 @@ from worker import messages
 from worker.services import PerProcess, Services, accounts, now
 from worker.store.aside import Aside
 from worker.tasks.announce import Announcer, Ways
-from worker.tasks.archive import archive
+from worker.tasks.archive import Fresh, archive
 from worker.tasks.attend import attend
 from worker.tasks.begin import Begin
 from worker.tasks.expire import expire
@@ -66,15 +65,15 @@ _TRY_SECONDS = 5
 _LONGEST_TRY_SECONDS = 60
 #: A header of a message: since when it waits for its key's turn.
 _SINCE = "reelhook-since"
-#: A follow-up that took longer sends a message for the archive: that wants the whole of a slice.
-_FRESH_SECONDS = 2
 
 
-def _onward(s: Services, *tasks: str, seconds: float = inf) -> Onward:
-    """Does these tasks itself, as far as this worker was started for their queues (`-Q`)."""
-    ours = app.amqp.queues.consume_from
-    here = {task: _HERE[task] for task in tasks if messages.QUEUE_OF[task] in ours}
-    return Onward(s.queue, here, seconds)
+def _is_ours(task: str) -> bool:
+    """Whether this worker was started for the task's queue (`-Q`)."""
+    return messages.QUEUE_OF[task] in app.amqp.queues.consume_from
+
+
+def _onward(s: Services) -> Onward:
+    return Onward(s.queue, {messages.ANNOUNCE: _announce.run} if _is_ours(messages.ANNOUNCE) else {})
 
 
 def _begin(s: Services, onward: Onward) -> Begin:
@@ -126,7 +125,7 @@ def _request_lost(exception: BaseException, args: Any, kwargs: Any, **_: Any) ->
 @app.task(name=messages.SUBMIT)
 def _submit(job_id: str) -> None:
     s = services()
-    onward = _onward(s, messages.ANNOUNCE)
+    onward = _onward(s)
     submit(
         job_id,
         begin=_begin(s, onward),
@@ -143,18 +142,43 @@ def _submit(job_id: str) -> None:
 @app.task(name=messages.FOLLOW_UP)
 def _follow_up(job_id: str) -> None:
     s = services()
-    onward = _onward(s, messages.ARCHIVE, messages.ANNOUNCE, seconds=_FRESH_SECONDS)
-    begin = _begin(s, onward)
-    follow_up(job_id, begin=begin, store=s.store, accounts=s.accounts, provider=s.provider, queue=onward, clock=now)
+    onward = _onward(s)
+    follow_up(
+        job_id,
+        begin=_begin(s, onward),
+        store=s.store,
+        accounts=s.accounts,
+        provider=s.provider,
+        queue=onward,
+        clock=now,
+        onward=_go_on if _is_ours(messages.ARCHIVE) else None,
+    )
     onward.go()
+
+
+def _go_on(fresh: Fresh) -> None:
+    with log.bound(task_name=messages.ARCHIVE):
+        _copy(fresh.job.id, fresh)
 
 
 @app.task(name=messages.ARCHIVE)
 def _archive(job_id: str) -> None:
+    _copy(job_id)
+
+
+def _copy(job_id: str, fresh: Fresh | None = None) -> None:
     s = services()
-    onward = _onward(s, messages.ANNOUNCE)
-    begin = _begin(s, onward)
-    archive(job_id, begin=begin, store=s.store, provider=s.provider, copier=s.copier, queue=onward, clock=now)
+    onward = _onward(s)
+    archive(
+        job_id,
+        begin=_begin(s, onward),
+        store=s.store,
+        provider=s.provider,
+        copier=s.copier,
+        queue=onward,
+        clock=now,
+        fresh=fresh,
+    )
     onward.go()
 
 
@@ -163,10 +187,8 @@ def _announce(delivery_id: str) -> None:
     s = services()
     secret = settings.secret_key.get_secret_value().encode()
     ways = Ways(s.guarded, s.queue, s.hands, s.link, secret, settings.delivery_timeout_seconds)
-    Announcer(s.store, s.outbox, s.subscriptions, s.attention, ways, now).announce(delivery_id)
-
-
-_HERE: dict[str, Callable[[str], None]] = {messages.ARCHIVE: _archive.run, messages.ANNOUNCE: _announce.run}
+    most = settings.deaths_until_set_aside
+    Announcer(s.store, s.outbox, s.subscriptions, s.attention, s.aside, ways, now, most).announce(delivery_id)
 
 
 @app.task(name=messages.SWEEP)

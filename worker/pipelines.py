@@ -22,7 +22,8 @@ from worker.kling.media import ID_KINDS, Place, id_unfit, kind_at
 from worker.kling.strings import mapped
 from worker.provider import decode
 from worker.store.chains import BAD_ENDS, After
-from worker.store.repository import Moved, Repository
+from worker.store.moves import Moved
+from worker.store.repository import Repository
 
 log = logger(__name__)
 
@@ -169,8 +170,10 @@ class Pipelines:
     def _judged(self, place: Place, file: ResultFile, job: Job, verdict: Verdict | None, now: datetime) -> list[str]:
         if place.kind not in ID_KINDS:
             return [fault.message for fault in self.inputs.faults_of_file(place, file, verdict)]
-        reason = forgotten(job, now)
-        return [f"{place.field}: job {job.id} {reason}"] if reason else []
+        made = job.submitted_at or job.created_at
+        if now - made < timedelta(days=DELETED_DAYS):
+            return []
+        return [f"{place.field}: job {job.id} is older than {DELETED_DAYS} days, and its provider forgets ids then"]
 
     # --- submitting ---------------------------------------------------------------------------------------------
     def bound(self, job: Job, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,13 +194,6 @@ class Pipelines:
             return value if part.is_id else f"s3://{file.bucket}/{value}"
 
         return mapped(plain, result)
-
-
-def forgotten(job: Job, now: datetime) -> str | None:
-    """Why nobody knows the ids of what a job made any more; None while they are known."""
-    if now - (job.submitted_at or job.created_at) < timedelta(days=DELETED_DAYS):
-        return None
-    return f"is older than {DELETED_DAYS} days, and its provider forgets ids then"
 
 
 def _because(lost: Job) -> str:

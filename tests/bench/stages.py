@@ -65,7 +65,7 @@ class Stages:
         self.cost("archive", lambda: archive(job_id, provider=s.provider, copier=s.copier, **rows))
         ((_, _, (delivery,)),) = [sent for sent in queue.sent if sent[0] == messages.ANNOUNCE]
         ways = Ways(s.guarded, queue, OwnHands(), s.link, self.secret, 5)
-        announcer = Announcer(s.store, s.outbox, s.subscriptions, s.attention, ways, now)
+        announcer = Announcer(s.store, s.outbox, s.subscriptions, s.attention, s.aside, ways, now)
         self.cost("announce", lambda: announcer.announce(delivery))
         self.cost("sweep", lambda: sweep(store=s.store, outbox=s.outbox, queue=queue, clock=now))
         self.cost("message", lambda: s.queue.send(messages.SWEEP, "nobody", ()))

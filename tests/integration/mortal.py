@@ -4,6 +4,7 @@
 
 An order is a line of JSON: `settings` (variables), `job`, `url` (of its one video), `part_bytes`, and when to die by
 SIGKILL: `call`, before the so-many-eth call to rows or bucket, or `byte`, once so many bytes have come of the source.
+With `delivery` in place of `job` that is attempted at `now`, and its process ends as it leaves.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import lru_cache
 from itertools import count
 from typing import Any, cast
@@ -22,12 +24,14 @@ from typing import Any, cast
 from infra.db import make_engine
 from infra.http import Http, Stream
 from infra.settings import load
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, FakeQueue, OwnHands
 from tests.integration.archive_kit import FakeProvider, Yard, video
 from worker import sender
 from worker.services import Services
 from worker.store.aside import Aside
+from worker.store.outbox import Outbox
 from worker.store.repository import Repository
+from worker.tasks.announce import Announcer, Ways
 
 
 def _die() -> None:
@@ -98,6 +102,21 @@ def _work(order: dict[str, Any], services: Services) -> None:
     Yard(store, services.bucket, copier, provider, Aside(engine), clock=FakeClock(), job_id=order["job"]).work()
 
 
+class _Deadly:
+    """The way to receivers that nobody comes back from."""
+
+    def send(self, *_: Any, **__: Any) -> Any:
+        _die()
+
+
+def _tell(order: dict[str, Any], services: Services) -> None:
+    engine, at = make_engine(services.settings, application="mortal"), datetime.fromisoformat(order["now"])
+    store, outbox, aside = Repository(engine), Outbox(engine), Aside(engine)
+    ways = Ways(cast("Any", _Deadly()), FakeQueue(), OwnHands(), lambda bucket, key: f"{bucket}/{key}", b"secret", 5)
+    unused: Any = None
+    Announcer(store, outbox, unused, unused, aside, ways, FakeClock(at)).announce(order["delivery"])
+
+
 def main() -> None:
     """Do as ordered until the orders end."""
     answers = os.fdopen(os.dup(1), "w")
@@ -108,7 +127,7 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             try:
-                _work(order, services)
+                (_tell if "delivery" in order else _work)(order, services)
                 os._exit(0)
             finally:
                 os._exit(1)

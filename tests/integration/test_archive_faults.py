@@ -19,19 +19,26 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from infra import dial
 from infra.object_store import ObjectStore
 from infra.settings import Settings
 from infra.stack.servers import Servers
 from tests.conftest import environment_for
+from tests.fakes import MORNING, FakeClock
 from tests.integration.archive_kit import Yard, copying_job, film, proven, video, yard
 from tests.origin import File, Origin, film_of, origin
 from tests.proxy import FaultProxy
 from tests.s3_gate import Gate
 from worker import sender
+from worker.jobs import retry
+from worker.jobs.machine import Event
 from worker.jobs.model import State
+from worker.store.aside import Aside
+from worker.store.outbox import Outbox
+from worker.store.repository import NewJob, Repository
+from worker.store.tables import deliveries
 
 FILM = film()
 PART = 5 * 2**20
@@ -203,3 +210,31 @@ def test_a_worker_may_be_killed_at_every_step(
             made.until_end()
             proven(made, file)
         assert number > 12
+
+
+def test_a_delivery_that_always_kills_is_given_up(
+    servers: Servers, settings: Settings, engine: Engine, mortal: Callable[[dict[str, Any]], int]
+) -> None:
+    """Eight real deaths, ever further apart, and no ninth: then it is given up, and shown with the reason."""
+    store, outbox, clock, deaths = Repository(engine), Outbox(engine), FakeClock(), 0
+    job = store.accept(NewJob("job", "a", "a", "videos/omni-video", None, "https://a.example/", b"f", b"{}"), MORNING)
+    assert store.move(job.job, Event.SUBMIT_REFUSED, MORNING)
+    variables = environment_for(servers.addresses, kling_url="http://a:s@127.0.0.1:9", public_url="http://127.0.0.1:9")
+    with engine.connect() as connection:
+        delivery = connection.execute(select(deliveries.c.id)).scalar_one()
+    while state_of_delivery(engine) == "pending":
+        if outbox.due(clock(), 9):
+            deaths += (
+                mortal({"settings": variables, "delivery": delivery, "now": clock().isoformat()}) == signal.SIGKILL
+            )
+        clock.advance(30)
+
+    assert (retry.DEATHS, "given_up") == (deaths, state_of_delivery(engine))
+    assert (clock() - MORNING).total_seconds() > 3600
+    assert [f"delivery {delivery}"] == [one.task for one in Aside(engine).newest(9)]
+
+
+def state_of_delivery(engine: Engine) -> str:
+    """Of the one delivery."""
+    with engine.connect() as connection:
+        return str(connection.execute(select(deliveries.c.state)).scalar_one())

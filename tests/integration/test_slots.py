@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import count
 
 import pytest
 import requests
@@ -19,6 +20,7 @@ from worker.jobs import slots
 from worker.jobs.machine import Event, Step
 from worker.jobs.model import State
 from worker.store.accounts import Accounts, NotAdmitted
+from worker.store.moves import Also, Learned
 from worker.store.repository import NewJob, Repository
 
 
@@ -141,12 +143,18 @@ def test_a_stopped_account_lets_one_probe_through_at_a_time(engine: Engine) -> N
 
 def test_expectations_follow_what_is_seen(engine: Engine) -> None:
     """The average moves towards newer observations and starts with the first."""
-    accounts = Accounts(engine)
+    accounts, store = Accounts(engine), Repository(engine)
+
+    def observe(seconds: float) -> None:
+        job = store.accept(new(f"job{next(numbers)}"), MORNING).job
+        assert store.move(job, Event.SUBMIT_REFUSED, MORNING, also=Also(learned=Learned("kind", seconds)))
+
+    numbers = count()
     assert accounts.expected("kind") is None
-    accounts.observe("kind", 100)
+    observe(100)
     assert accounts.expected("kind") == 100
     for _ in range(50):
-        accounts.observe("kind", 200)
+        observe(200)
 
     assert 195 < (accounts.expected("kind") or 0) <= 200
 

@@ -155,11 +155,22 @@ def test_one_worker_copies_a_job(engine: Engine) -> None:
 def test_files_are_recorded_once(engine: Engine) -> None:
     """P2: recording a file again changes nothing; another job can't claim the same key."""
     store = Repository(engine)
-    accepted(store, "a")
-    store.add_file("a", a_file(), MORNING)
-    store.add_file("a", a_file(sha256="1" * 64), MORNING)
+    led(store, accepted(store, "a"), *COPYING)
+    assert store.lease("a", "owner", MORNING, LEASE)
+    assert store.add_file("a", "owner", a_file(), MORNING, LEASE, copied=1)
+    assert store.add_file("a", "owner", a_file(sha256="1" * 64), MORNING, LEASE, copied=1)
 
     assert [a_file()] == store.files(["a"])["a"]
+
+
+def test_only_who_holds_the_lease_records_files(engine: Engine) -> None:
+    """P2: a worker that lost its lease is told so, and nothing of its file is written."""
+    store = Repository(engine)
+    led(store, accepted(store, "a"), *COPYING)
+    assert store.lease("a", "owner", MORNING, LEASE)
+
+    assert not store.add_file("a", "somebody", a_file(), MORNING, LEASE, copied=1)
+    assert [] == store.files(["a"])["a"]
 
 
 @pytest.mark.parametrize("text_", ["a\0b", "\ud800", "ü" * 10_000])

@@ -12,28 +12,21 @@ from datetime import datetime
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    DateTime,
     Engine,
-    Float,
-    Integer,
     Text,
     bindparam,
-    case,
-    cast,
     func,
-    literal,
-    or_,
     select,
+    text,
     update,
 )
-from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from infra.db import single
 from infra.statement import Statement
 from worker.jobs import slots
 from worker.jobs.model import Job, State
-from worker.store.tables import accounts, api_keys, expectations, jobs
+from worker.store.tables import accounts, expectations, jobs
 
 #: States in which a job holds its slots.
 HOLDING = (State.SUBMITTING, State.RUNNING)
@@ -114,9 +107,6 @@ class Accounts:
 
     def resume(self, prefix: str, now: datetime) -> list[str]:
         """Let a stopped account go on, and wake what waits for it; the packs that were stopped. `prefix`: a name."""
-        with self._single.begin() as connection:
-            if _STOPPED(connection).fetchone() is None:
-                return []  # as nearly always
         going_on = {"stopped_at": None, "stopped_reason": None, "probe_at": None}
         return self._open(_packs(prefix) & accounts.c.stopped_at.is_not(None), going_on, now)
 
@@ -153,24 +143,13 @@ class Accounts:
     # --- how long tasks take ------------------------------------------------------------------------------------
     def expected(self, kind: str) -> float | None:
         """Seconds that a task of this kind takes, learned; None while none was seen."""
-        with self._single.begin() as connection:
-            row = _EXPECTED(connection, kind=kind).fetchone()
-        return row.seconds if row else None
+        return self.outlook(kind)[0]
 
-    def observe(self, kind: str, seconds: float) -> None:
-        """A task of this kind took so long."""
-        with self._single.begin() as connection:
-            _OBSERVE(connection, new_kind=kind, new_seconds=seconds)
-
-
-def wake(connection: Connection, job: Job, now: datetime) -> tuple[str, ...]:
-    """Make the jobs due that may take the slots `job` gave back: those of the callers who hold the fewest first.
-
-    Who holds as many as his key allows is passed over.
-    """
-    pack = slots.pack(job.account, job.family)
-    values = {"account": job.account, "kind": _kind(job.family), "pack": pack, "now": now, "slots": job.slots}
-    return tuple(row.id for row in _WAKE(connection, **values))
+    def outlook(self, kind: str) -> tuple[float | None, bool]:
+        """The same, and whether any account is stopped."""
+        row = _OUTLOOK.alone(self._engine, kind=kind).fetchone()
+        assert row is not None, "a question without a table has one answer"
+        return row.seconds, row.stopped
 
 
 def _kind(family: str) -> str:
@@ -182,7 +161,8 @@ def _held(connection: Connection, account: str, job: Job, allowed: int) -> tuple
     """Slots of an account that are held, those of them that the job's caller holds, and how many of those `allowed` in
     all he may.
     """
-    row = _HELD(connection, account=account, kind=_kind(job.family), caller=job.caller, allowed=allowed).fetchone()
+    of = {"account": account, "families": f"{_kind(job.family)}%", "caller": job.caller, "allowed": allowed}
+    row = _HELD(connection, **of).fetchone()
     assert row is not None, "a sum has a row"
     return row.held, row.own, row.share
 
@@ -197,65 +177,68 @@ _PACK = bindparam("pack", type_=Text)
 _LOCKED = Statement(select(accounts).where(accounts.c.name == _PACK).with_for_update())
 _STOPPED = Statement(select(accounts.c.name).where(accounts.c.stopped_at.is_not(None)).limit(1))
 
-_SAME = (
-    jobs.c.account == bindparam("account", type_=Text),
-    jobs.c.family.startswith(bindparam("kind", type_=Text)),
-)
-_IS_HOLDING = jobs.c.state.in_(list(map(literal, HOLDING)))
-_CALLER = bindparam("caller", type_=Text)
-_SUM = func.sum(jobs.c.slots)
-
-
-def _most(allowed: ColumnElement[int]) -> ColumnElement[int | None]:
-    """Slots that a key may hold of those `allowed` in all: a number, or a part rounded up, from one; null for all."""
-    part = cast(func.greatest(1, func.ceil(allowed * api_keys.c.slots_percent / 100.0)), Integer)
-    return case((api_keys.c.slots_percent.is_not(None), part), else_=api_keys.c.slots)
-
-
+#: Slots that a key may hold of those `allowed` in all: a number, or a part rounded up, from one; null for all.
+_MOST = """case when slots_percent is not null
+    then cast(greatest(1, ceil({allowed} * slots_percent / 100.0)) as integer) else api_keys.slots end"""
 _HELD = Statement(
+    text(
+        """
+    select coalesce(sum(slots), 0) as held, coalesce(sum(slots) filter (where caller = :caller), 0) as own,
+        (select {most} from api_keys where name = :caller) as share
+    from jobs where account = :account and family like :families and state in ('submitting', 'running')
+    """.format(most=_MOST.format(allowed="cast(:allowed as integer)"))  # noqa: S608 - words of ours
+    )
+)
+
+_EXPECTED = select(expectations.c.seconds).where(expectations.c.kind == bindparam("kind", type_=Text))
+_OUTLOOK = Statement(
     select(
-        func.coalesce(_SUM, 0).label("held"),
-        func.coalesce(_SUM.filter(jobs.c.caller == _CALLER), 0).label("own"),
-        select(_most(bindparam("allowed", type_=Integer)))
-        .where(api_keys.c.name == _CALLER)
-        .scalar_subquery()
-        .label("share"),
-    ).where(*_SAME, _IS_HOLDING)
+        _EXPECTED.scalar_subquery().label("seconds"),
+        select(accounts.c.name).where(accounts.c.stopped_at.is_not(None)).exists().label("stopped"),
+    )
 )
 
-_EXPECTED = Statement(select(expectations.c.seconds).where(expectations.c.kind == bindparam("kind", type_=Text)))
-_SEEN = upsert(expectations).values(
-    kind=bindparam("new_kind", type_=Text), seconds=bindparam("new_seconds", type_=Float), seen=1
-)
-_SHARE = func.greatest(_WEIGHT, 1.0 / (expectations.c.seen + 1.0))
-_AVERAGE = expectations.c.seconds + (_SEEN.excluded.seconds - expectations.c.seconds) * _SHARE
-_OBSERVE = Statement(
-    _SEEN.on_conflict_do_update(index_elements=["kind"], set_={"seconds": _AVERAGE, "seen": expectations.c.seen + 1})
-)
+#: Part of a statement that learns how long the task of the job of its part `moved` took.
+LEARNED = f"""
+    insert into expectations (kind, seconds, seen)
+    select cast(:kind as text), cast(:seconds as double precision), 1 from moved
+    on conflict (kind) do update set seen = expectations.seen + 1,
+        seconds = expectations.seconds + (excluded.seconds - expectations.seconds)
+            * greatest({_WEIGHT}, 1.0 / (expectations.seen + 1))
+"""  # noqa: S608 - a number of ours
 
-_NOW = bindparam("now", type_=DateTime(timezone=True))
-_HOLDERS = select(jobs.c.caller, _SUM.label("held")).where(*_SAME, _IS_HOLDING).group_by(jobs.c.caller).subquery()
-_OLDEST = (
-    select(jobs.c.id, jobs.c.caller, jobs.c.slots, jobs.c.created_at)
-    .where(*_SAME, jobs.c.state == State.ACCEPTED, jobs.c.due_at > _NOW)
-    .ext(distinct_on(jobs.c.caller))
-    .order_by(jobs.c.caller, jobs.c.created_at)
-    .subquery()
-)
-_HOLDS = func.coalesce(_HOLDERS.c.held, 0)
 # As `worker.jobs.slots.limit` has it. It is only worked out where a key's share is a part.
-_UNLEARNED = func.floor(func.extract("epoch", _NOW - accounts.c.learned_at) / slots.UNLEARN.total_seconds())
-_LEARNED = func.coalesce(accounts.c.learned_limit + func.greatest(0, _UNLEARNED), accounts.c.slots)
-_IN_FORCE = select(func.greatest(1, func.least(accounts.c.slots, _LEARNED))).where(accounts.c.name == _PACK)
-_MAY_HOLD = _most(_IN_FORCE.scalar_subquery())
-_NEXT = (
-    select(_OLDEST.c.id)
-    .outerjoin(_HOLDERS, _HOLDERS.c.caller == _OLDEST.c.caller)
-    .outerjoin(api_keys, api_keys.c.name == _OLDEST.c.caller)
-    .where(or_(_MAY_HOLD.is_(None), _HOLDS == 0, _HOLDS + _OLDEST.c.slots <= _MAY_HOLD))
-    .order_by(_HOLDS, _OLDEST.c.created_at)
-    .limit(bindparam("slots", type_=Integer))
-)
-_WAKE = Statement(
-    update(jobs).where(jobs.c.id.in_(_NEXT), jobs.c.state == State.ACCEPTED).values(due_at=_NOW).returning(jobs.c.id)
-)
+_IN_FORCE = f"""(
+    select greatest(1, least(slots, coalesce(learned_limit + greatest(
+        0, floor(extract(epoch from :at - learned_at) / {slots.UNLEARN.total_seconds()})
+    ), slots))) from accounts where name = :pack
+)"""  # noqa: S608 - a number of ours
+#: Part of a statement that makes the jobs due that may take the slots which the job of its part `moved` gave back:
+#: those of the callers who hold the fewest first. Who holds as many as his key allows is passed over.
+WOKEN = f"""
+    update jobs set due_at = :at
+    where state = 'accepted' and exists (select 1 from moved) and id in (
+        select oldest.id
+        from (
+            select distinct on (caller) id, caller, slots, created_at from jobs
+            where account = :account and family like :families and state = 'accepted' and due_at > :at
+            order by caller, created_at
+        ) oldest
+        left join (
+            select caller, sum(slots) as held from jobs
+            where account = :account and family like :families and state in ('submitting', 'running') and id <> :job
+            group by caller
+        ) holders on holders.caller = oldest.caller
+        left join api_keys on api_keys.name = oldest.caller
+        cross join lateral (select {_MOST.format(allowed=_IN_FORCE)} as slots) may_hold
+        where may_hold.slots is null or coalesce(held, 0) = 0 or held + oldest.slots <= may_hold.slots
+        order by coalesce(held, 0), oldest.created_at limit :slots
+    )
+    returning id
+"""  # noqa: S608 - words of ours
+
+
+def given_back(job: Job) -> dict[str, object]:
+    """The values of `WOKEN` that say which slots `job` gave back."""
+    pack = slots.pack(job.account, job.family)
+    return {"account": job.account, "families": f"{_kind(job.family)}%", "pack": pack, "slots": job.slots}

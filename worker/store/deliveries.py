@@ -65,7 +65,7 @@ class Deliveries:
             done = connection.execute(
                 update(deliveries)
                 .where(deliveries.c.id.in_(wanted), _free(now))
-                .values(state="pending", due_at=now, begun_at=now, tries=0, delivered_at=None)
+                .values(state="pending", due_at=now, begun_at=now, tries=0, begun=0, delivered_at=None)
                 .returning(deliveries.c.id)
             )
             return list(done.scalars())

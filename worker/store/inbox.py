@@ -86,8 +86,7 @@ class Inbox:
             "ending": [one.job_id for one in single if one.ends],
             "now": max(one.at for one in single),
         }
-        with self._engine.begin() as connection:
-            rows = _PUT(connection, **values).fetchall()
+        rows = _PUT.alone(self._engine, **values).fetchall()
         return _told(arrivals, counts, {(row.job_id, bytes(row.sha256)): row.repeats for row in rows})
 
     def of(self, job_id: str) -> list[dict[str, Any]]:

@@ -82,8 +82,10 @@ class ApiKeys:
     def caller(self, key: str, now: datetime) -> Caller | None:
         """Whose key it is; None when it is nobody's, or opens nothing any more."""
         digest = self._hmac(key)
+        row = _OF_KEY.alone(self._engine, hmac=digest, now=now).fetchone()
+        if row is None or not _is_to_note(row, now):
+            return _caller(row)
         with self._engine.begin() as connection:
-            row = _OF_KEY(connection, hmac=digest, now=now).fetchone()
             return _used(connection, row, now)
 
     def signer(self, name: str, now: datetime) -> tuple[Caller | None, list[str]]:
@@ -187,11 +189,19 @@ def _opens(now: Any) -> ColumnElement[bool]:
 
 def _used(connection: Connection, row: Any, now: datetime) -> Caller | None:
     """The caller in a row, noted as used; many at once write it once."""
-    if row is None:
-        return None
-    if row.used_at is None or row.used_at <= now - _USED_STEP:
+    if row is not None and _is_to_note(row, now):
         old = func.coalesce(api_keys.c.used_at <= now - _USED_STEP, True)
         connection.execute(update(api_keys).where(api_keys.c.name == row.name, old).values(used_at=now))
+    return _caller(row)
+
+
+def _is_to_note(row: Any, now: datetime) -> bool:
+    return row.used_at is None or bool(row.used_at <= now - _USED_STEP)
+
+
+def _caller(row: Any) -> Caller | None:
+    if row is None:
+        return None
     return Caller(row.name, frozenset(_scopes(row.scopes)), tuple(row.prefixes), tuple(row.buckets), row.per_minute)
 
 

@@ -5,7 +5,6 @@ Claims go receiver by receiver, with its row locked, so the bounds hold however 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,11 +13,12 @@ from psycopg import Cursor
 from sqlalchemy import Connection, DateTime, Engine, Integer, Text, bindparam, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from infra.db import single
 from infra.statement import Statement
 from worker.jobs import retry
 from worker.jobs.circuit import SLOW, Circuit, Standing
+from worker.jobs.model import Job
 from worker.jobs.outbound import Occurred
+from worker.store.rows import JOB_COLUMNS, job_of
 from worker.store.tables import attempts, deliveries, receivers
 from worker.store.telling import SUBSCRIPTION
 
@@ -54,8 +54,10 @@ _DUE = Statement(
 _CLAIM = Statement(
     text(
         """
-    update deliveries set due_at = :until, claimed_until = :until, attempts = attempts + 1, tries = tries + 1
-    from events
+    update deliveries set claimed_until = :until, attempts = deliveries.attempts + 1, tries = deliveries.tries + 1,
+        begun = deliveries.begun + 1, due_at = greatest(cast(:until as timestamptz), :now + interval '1 second' * case
+            when deliveries.begun > 0 then least(:pause * power(2, deliveries.begun), :longest) else 0 end)
+    from events left join jobs on jobs.id = events.job_id
     where events.id = deliveries.event_id and deliveries.id = (
         select d.id from deliveries d
         where d.receiver = :receiver and d.due_at <= :now and d.state = 'pending' and not exists (
@@ -64,9 +66,10 @@ _CLAIM = Statement(
         )
         order by d.due_at, d.sequence limit 1
     ) and :most > (select count(*) from deliveries c where c.receiver = :receiver and c.claimed_until > :now)
-    returning deliveries.id, deliveries.job_id, deliveries.url, deliveries.receiver, deliveries.attempts,
-        deliveries.tries, deliveries.begun_at, events.type, events.sequence, events.at, events.data
-    """
+    returning {job}, deliveries.id as delivery, deliveries.url, deliveries.receiver, deliveries.attempts,
+        deliveries.tries, deliveries.begun as times, deliveries.begun_at, events.type, events.sequence, events.at,
+        events.data
+    """.format(job=", ".join(f"jobs.{column.name}" for column in JOB_COLUMNS))  # noqa: S608 - names of columns
     ).bindparams(bindparam("now", type_=_MOMENT), bindparam("until", type_=_MOMENT))
 )
 
@@ -78,8 +81,8 @@ _TAKEN = Statement(
         insert into attempts (delivery_id, number, at, seconds, status, answer)
         values (:id, :number, :at, :seconds, :status, :answer)
     ), taken as (
-        update deliveries set state = 'delivered', due_at = null, claimed_until = null, delivered_at = :now,
-            last_status = :status, last_error = null
+        update deliveries set state = 'delivered', due_at = null, claimed_until = null, begun = 0,
+            delivered_at = :now, last_status = :status, last_error = null
         where id = :id and attempts = :number
     )
     select exists (select 1 from deliveries where receiver = :receiver and due_at <= :now and id <> :id)
@@ -101,11 +104,12 @@ class Delivery:
     """One event for one receiver, claimed. `id` is its `webhook-id`."""
 
     id: str
-    job_id: str | None
+    job: Job | None  #: as it is now; None for a test
     url: str
     receiver: str
     attempts: int  #: in all, with this one
     tries: int  #: since it was last begun anew
+    begun: int  #: with this one, of which nothing was heard yet
     begun_at: datetime
     proven: bool  #: whether its receiver was, when it was claimed
     occurred: Occurred
@@ -127,13 +131,11 @@ class Outbox:
 
     def __init__(self, engine: Engine, most: int = 4) -> None:
         self._engine = engine
-        self._single = single(engine)
         self._most = most
 
     def due(self, now: datetime, limit: int) -> list[str]:
         """Deliveries that are due, healthy receivers' first, no more of each than may be attempted at once."""
-        with self._single.begin() as connection:
-            return [row.id for row in _DUE(connection, now=now, most=self._most, limit=limit)]
+        return [row.id for row in _DUE.alone(self._engine, now=now, most=self._most, limit=limit)]
 
     def claim(
         self, delivery_id: str, now: datetime, lease: timedelta, least: Standing = Standing.FAILING
@@ -171,12 +173,11 @@ class Outbox:
             "answer": attempt.answer,
         }
         if delivery.proven and attempt.seconds < SLOW:
-            with self._single.begin() as connection:
-                return _taken(connection, values)
+            return _more(_TAKEN.alone(self._engine, **values))
         with self._engine.begin() as connection:
             _, before = _met(connection, delivery.receiver)
             _learn(connection, delivery.receiver, before, before.taken(attempt.seconds))
-            return _taken(connection, values)
+            return _more(_TAKEN(connection, **values))
 
     def missed(
         self, delivery: Delivery, attempt: Attempt, again: datetime | None, *, counts: bool = True, rest: float = 0
@@ -211,17 +212,19 @@ def _claim(
     if circuit.rests(now) or circuit.standing < least:
         return None
     values = {"receiver": name, "now": now, "until": now + lease, "most": circuit.side_by_side(most)}
-    row = _CLAIM(connection, **values).fetchone()
+    pauses = {"pause": retry.DEATH_PAUSE, "longest": retry.DEATH_LONGEST_PAUSE}
+    row = _CLAIM(connection, **values, **pauses).fetchone()
     if row is None:
         return None
     occurred = Occurred(row.type, row.sequence, row.at, row.data)
-    facts = (row.id, row.job_id, row.url, row.receiver, row.attempts, row.tries, row.begun_at)
+    job = job_of(row) if row.id is not None else None
+    facts = (row.delivery, job, row.url, row.receiver, row.attempts, row.tries, row.times, row.begun_at)
     return Delivery(*facts, proven=bool(circuit.proven), occurred=occurred)
 
 
-def _taken(connection: Connection, values: Mapping[str, Any]) -> bool:
-    """A delivery is taken. Whether more is due at its receiver."""
-    row = _TAKEN(connection, **values).fetchone()
+def _more(taken: Cursor[Any]) -> bool:
+    """Whether more is due at the receiver of a delivery that was taken."""
+    row = taken.fetchone()
     return bool(row and row[0])
 
 
@@ -277,5 +280,7 @@ def _set(connection: Connection, delivery: Delivery, **values: object) -> None:
     # A lease that ran out may have given the delivery to another, which has the last word then.
     still_ours = deliveries.c.attempts == delivery.attempts
     connection.execute(
-        update(deliveries).where(deliveries.c.id == delivery.id, still_ours).values(claimed_until=None, **values)
+        update(deliveries)
+        .where(deliveries.c.id == delivery.id, still_ours)
+        .values(claimed_until=None, begun=0, **values)
     )

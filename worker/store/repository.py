@@ -14,17 +14,16 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Engine, Select, and_, func, or_, select, update
 
 from infra.db import single
-from worker.jobs.events import ATTENTION, REASONS, STATES, inner
 from worker.jobs.machine import DUE_STEP, Event, Step, move
 from worker.jobs.model import ENDS, Job, ResultFile, State
 from worker.store import statements
-from worker.store.accounts import HOLDING, wake
 from worker.store.beginnings import HEARD, ONE_BEGINNING, STEP
-from worker.store.chains import After, Chains, join, wake_later
+from worker.store.chains import After, Chains, join
+from worker.store.moves import NOTHING, Also, Moved, Taking, note_of
 from worker.store.rows import JOB_COLUMNS, job_of
 from worker.store.statements import new
 from worker.store.tables import events, jobs
-from worker.store.telling import Note, keep, tell
+from worker.store.telling import addressed, noted
 from worker.store.transfers import Transfers
 
 
@@ -62,16 +61,6 @@ class Accepted(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Moved:
-    """A job after an event took it somewhere, what it wants next, and what is to be told."""
-
-    job: Job
-    step: Step | None
-    deliveries: tuple[str, ...] = ()
-    woken: tuple[str, ...] = ()  #: jobs that waited for the slots it gave back, or for its end
-
-
-@dataclass(frozen=True)
 class Due:
     """A job that wants attention, and the step that gives it."""
 
@@ -97,26 +86,32 @@ class Repository:
         Raises `EarlierEnded`.
         """
         state = State.WAITING if new.after else State.ACCEPTED
-        with self._engine.begin() as connection:
-            depth = new.after.depth if new.after else 0
-            values = {f"new_{name}": value for name, value in vars(new).items() if name != "after"}
-            row = statements.ACCEPT(connection, **values, new_state=state, new_depth=depth, now=now).fetchone()
-            if row is not None:
-                job = job_of(row)
-                after = dict(new.after.ids) if new.after else None
-                told = tell(connection, job, Note(inner(job.state), {"family": new.family, "after": after}), now)
-                if new.after:
+        after = dict(new.after.ids) if new.after else None
+        note = note_of(state, {"family": new.family, "after": after})
+        values = {
+            **{f"new_{name}": value for name, value in vars(new).items() if name != "after"},
+            "new_state": state,
+            "new_depth": new.after.depth if new.after else 0,
+            **noted(note, now),
+            **addressed(new.caller, note.type),
+        }
+        if new.after:
+            with self._engine.begin() as connection:
+                row = statements.ACCEPT(connection, **values).fetchone()
+                if row is not None:
                     join(connection, new.id, new.after)
-                return Accepted(job, new.fingerprint, True, told)
-            older = connection.execute(_same(new.caller, new.external_task_id, new.idempotency_key)).first()
-            assert older is not None, "the conflict was with a job of the same caller"
-            return Accepted(job_of(older), older.fingerprint, False)
+        else:
+            row = statements.ACCEPT.alone(self._engine, **values).fetchone()
+        if row is not None:
+            return Accepted(job_of(row), new.fingerprint, True, tuple(row.told))
+        older = self.known(new.caller, new.external_task_id, new.idempotency_key)
+        assert older is not None, "the conflict was with a job of the same caller"
+        return Accepted(*older, False)
 
     # --- reading ------------------------------------------------------------------------------------------------
     def get(self, job_id: str) -> Job | None:
         """The job with this id."""
-        with self._single.begin() as connection:
-            row = statements.JOB(connection, job=job_id).fetchone()
+        row = statements.JOB.alone(self._engine, job=job_id).fetchone()
         return job_of(row) if row else None
 
     def known(self, caller: str, external_task_id: str | None, idempotency_key: str | None) -> tuple[Job, bytes] | None:
@@ -161,9 +156,8 @@ class Repository:
     def files(self, job_ids: Sequence[str]) -> dict[str, list[ResultFile]]:
         """The proven files of jobs, by job."""
         found: dict[str, list[ResultFile]] = {job_id: [] for job_id in job_ids}
-        with self._single.begin() as connection:
-            for job_id, *values in statements.FILES(connection, jobs=list(job_ids)):
-                found[job_id].append(ResultFile(*values))
+        for job_id, *values in statements.FILES.alone(self._engine, jobs=list(job_ids)):
+            found[job_id].append(ResultFile(*values))
         return found
 
     def archived(self, since: datetime | None = None) -> list[str]:
@@ -182,11 +176,6 @@ class Repository:
             rows = connection.execute(select(*place).where(elsewhere).distinct().order_by(*place))
             return [(row.bucket, row.prefix) for row in rows]
 
-    def found_by(self, job_id: str) -> str:
-        """What led to the end of a task: a `callback` that said so, or a `poll` because none came."""
-        with self._single.begin() as connection:
-            return "callback" if statements.TOLD_BY_CALLBACK(connection, job=job_id).fetchone() else "poll"
-
     def callback_health(self, since: datetime) -> dict[str, int]:
         """How many tasks ended since then, by what led to their end."""
         by = events.c.data["found_by"].astext
@@ -202,8 +191,7 @@ class Repository:
             return [dict(row) for row in rows]
 
     def _payload(self, job_id: str, name: str) -> bytes | None:
-        with self._single.begin() as connection:
-            row = statements.PAYLOAD[name](connection, job=job_id).fetchone()
+        row = statements.PAYLOAD[name].alone(self._engine, job=job_id).fetchone()
         return row[0] if row else None
 
     # --- moving -------------------------------------------------------------------------------------------------
@@ -214,63 +202,46 @@ class Repository:
         now: datetime,
         *,
         due_at: datetime | None = None,
-        answer: bytes | None = None,
         changes: Mapping[str, Any] | None = None,
         note: Mapping[str, Any] | None = None,
         gate: Callable[[Connection], None] | None = None,
+        also: Also = NOTHING,
     ) -> Moved | None:
         """Take `job`, as it was read, where `event` leads; None when the event changes nothing or somebody was faster.
 
         The state, the timeline and what is to be told change together. `due_at` is when it wants attention next, at
         once if not said; what made it due sooner since it was read stands. An end wants none. `gate` is asked first,
-        in the same transaction: what it raises ends it.
+        in the same transaction: what it raises ends it. `also`: what else is written, and read.
         """
         led = move(job.state, event)
         if led is None:
             return None
-        ended = led.state in ENDS
-        values = {
-            **_storable(changes or {}),
-            "state": led.state,
-            "updated_at": now,
-            "version": job.version + 1,
-            "lease_owner": None,
-            "lease_until": None,
-            **HEARD,
-        }
-        with self._engine.begin() as connection:
-            if gate:
-                gate(connection)
-            moved = _changed(connection, job, None if ended else due_at or now, values, answer)
-            if moved is None:
-                return None
-            data = {"event": event, "code": moved.error_code, "message": moved.error_message, **(note or {})}
-            told = _noted(connection, moved, data, now)
-            freed = job.state in HOLDING and led.state not in {*HOLDING, State.ACCEPTED}
-            woken = wake(connection, moved, now) if freed else ()
-            if ended:
-                woken += wake_later(connection, moved, now)
-        return Moved(moved, led.step, told, woken)
+        values = _storable(changes or {})
+        about = {word: values.get(f"error_{word}", getattr(job, f"error_{word}")) for word in ("code", "message")}
+        entry = note_of(led.state, {"event": event, **about, **(note or {})})
+        due_at = now + also.lease.length if also.lease else due_at or now
+        taking = Taking(job, led, now, None if led.state in ENDS else due_at, values, entry, also)
+        return taking.by(self._engine, gate)
 
-    def postpone(self, job: Job, due_at: datetime, *, answer: bytes | None = None, **changes: Any) -> bool:
+    def postpone(self, job: Job, due_at: datetime, **changes: Any) -> bool:
         """Say when `job` wants attention next, without moving it; sooner, if a callback or a freed slot said so.
 
         False when somebody moved it meanwhile.
         """
-        with self._engine.begin() as connection:
-            return _changed(connection, job, due_at, {**HEARD, **changes}, answer) is not None
+        values = {**HEARD, **changes}
+        read = {"job": job.id, "read_version": job.version, "read_due_at": job.due_at}
+        changed = statements.changed(*values)
+        return changed.alone(self._engine, **read, new_due_at=due_at, **new(values)).rowcount == 1
 
     def begin(self, job_id: str, step: Step, now: datetime) -> Job | None:
         """The job, if it wants `step`, after writing down that it was begun; every other word of it takes that back."""
-        with self._single.begin() as connection:
-            times = {"now": now, "soon": now - ONE_BEGINNING, "until": now + STEP}
-            row = statements.BEGIN[step](connection, job=job_id, **times).fetchone()
+        times = {"now": now, "soon": now - ONE_BEGINNING, "until": now + STEP}
+        row = statements.BEGIN[step].alone(self._engine, job=job_id, **times).fetchone()
         return job_of(row) if row else None
 
     def claim_due(self, now: datetime, *, lease: timedelta, limit: int) -> list[Due]:
         """Jobs that want attention, each for one sweep only: due again after `lease` unless work moves that."""
-        with self._single.begin() as connection:
-            rows = statements.CLAIM_DUE(connection, now=now, until=now + lease, limit=limit).fetchall()
+        rows = statements.CLAIM_DUE.alone(self._engine, now=now, until=now + lease, limit=limit).fetchall()
         steps = ((row.id, DUE_STEP.get(State(row.state))) for row in rows)
         return [Due(job_id, step) for job_id, step in steps if step]
 
@@ -278,8 +249,7 @@ class Repository:
     def lease(self, job_id: str, owner: str, now: datetime, length: timedelta) -> Job | None:
         """The job, if it is being copied and nobody else holds it; it is `owner`'s for `length`."""
         times = {"now": now, "soon": now - ONE_BEGINNING, "until": now + length}
-        with self._single.begin() as connection:
-            row = statements.LEASE(connection, job=job_id, owner=owner, **times).fetchone()
+        row = statements.LEASE.alone(self._engine, job=job_id, owner=owner, **times).fetchone()
         return job_of(row) if row else None
 
     def progress(
@@ -287,8 +257,7 @@ class Repository:
     ) -> bool:
         """Renew a lease and say how far the copy is, in bytes. False when the lease was lost: stop at once."""
         values = {"until": now + length, "new_bytes_copied": copied, "new_bytes_total": total}
-        with self._single.begin() as connection:
-            return statements.PROGRESS(connection, job=job_id, owner=owner, **values).rowcount == 1
+        return statements.PROGRESS.alone(self._engine, job=job_id, owner=owner, **values).rowcount == 1
 
     def put_off(self, job_id: str, owner: str, due_at: datetime, **changes: Any) -> None:
         """Give a lease back; the copy goes on at `due_at`."""
@@ -299,15 +268,20 @@ class Repository:
                 .values(lease_owner=None, lease_until=None, due_at=due_at, **HEARD, **changes)
             )
 
-    def add_file(self, job_id: str, file: ResultFile, now: datetime) -> None:
-        """Record a proven file, which is under way no longer. Recording it again changes nothing."""
-        with self._single.begin() as connection:
-            statements.ADD_FILE(connection, job=job_id, now=now, **new(asdict(file)))
+    def add_file(
+        self, job_id: str, owner: str, file: ResultFile, now: datetime, length: timedelta, *, copied: int
+    ) -> bool:
+        """Record a proven file, which is under way no longer, and renew the lease. Recording it again changes nothing.
+
+        `copied`: bytes of all files so far. False when the lease was lost: nothing is recorded.
+        """
+        values = {"until": now + length, "new_bytes_copied": copied, "new_bytes_total": copied, **new(asdict(file))}
+        row = statements.ADD_FILE.alone(self._engine, job=job_id, owner=owner, now=now, **values).fetchone()
+        return row is not None
 
     def set_answer(self, job_id: str, answer: bytes) -> None:
         """Keep what the provider last said of the task."""
-        with self._single.begin() as connection:
-            statements.ANSWER(connection, job=job_id, new_answer=answer)
+        statements.ANSWER.alone(self._engine, job=job_id, new_answer=answer)
 
 
 def _same(caller: str, external_task_id: str | None, idempotency_key: str | None) -> Select[tuple[Any, ...]]:
@@ -323,27 +297,3 @@ def _storable(values: Mapping[str, Any]) -> dict[str, Any]:
         name: value.replace("\0", "").encode(errors="replace").decode() if isinstance(value, str) else value
         for name, value in values.items()
     }
-
-
-def _changed(
-    connection: Connection, job: Job, due_at: datetime | None, values: Mapping[str, Any], answer: bytes | None
-) -> Job | None:
-    """Compare and set: the job after it, None when it is not any more what was read. An end is never due."""
-    read = {"job": job.id, "read_version": job.version, "read_due_at": job.due_at if due_at else None}
-    row = statements.changed(*values)(connection, **read, new_due_at=due_at, **new(values)).fetchone()
-    if row and answer is not None:
-        statements.ANSWER(connection, job=job.id, new_answer=answer)
-    return job_of(row) if row else None
-
-
-def _noted(connection: Connection, job: Job, data: Mapping[str, Any], now: datetime) -> tuple[str, ...]:
-    """Write down where a job came to; the deliveries that can leave. That it is accepted again is told to nobody."""
-    note = Note(inner(job.state), data)
-    if job.state not in STATES or job.state is State.ACCEPTED:
-        keep(connection, job.id, note, now)
-        return ()
-    told = tell(connection, job, note, now)
-    if job.state is State.UNKNOWN:
-        reason = {"reason": "unknown", "message": REASONS["unknown"]}
-        told += tell(connection, job, Note(ATTENTION.type, reason), now)
-    return told

@@ -20,25 +20,22 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
-    insert,
-    literal,
     or_,
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from infra.statement import Statement
+from infra.statement import Statement, of_parts
 from worker.jobs.machine import Step
 from worker.jobs.model import ResultFile, State
 from worker.jobs.transfer import Transfer
 from worker.store.beginnings import begun, later, unless_called, wants
 from worker.store.rows import JOB_COLUMNS
-from worker.store.tables import callbacks, files, jobs, payloads, transfers
+from worker.store.tables import files, jobs, payloads, transfers
+from worker.store.telling import written
 
-#: How providers call the end of a task in a callback.
-_ENDED_WORDS = ("succeed", "succeeded", "failed")
 _PLACE = ("kind", "variant", "ordinal")
 
 
@@ -61,30 +58,26 @@ PAYLOAD = MappingProxyType(
     {name: Statement(select(payloads.c[name]).where(payloads.c.job_id == _JOB)) for name in ("request", "answer")}
 )
 ANSWER = Statement(update(payloads).where(payloads.c.job_id == _JOB).values(_new(payloads, "answer")))
-#: Whether a callback said that the task has ended.
-TOLD_BY_CALLBACK = Statement(
-    select(literal(1))
-    .where(callbacks.c.job_id == _JOB, callbacks.c.status.in_(list(map(literal, _ENDED_WORDS))))
-    .limit(1)
-)
 
 
 _ACCEPTED = (
     "id", "caller", "account", "family", "model", "expected_units", "list_price", "state", "depth", "external_task_id",
     "callback_url", "on_done", "idempotency_key", "bucket", "prefix", "fallbacks", "slots", "fingerprint",
 )  # fmt: skip
-_MADE = (
-    upsert(jobs)
-    .values({**_new(jobs, *_ACCEPTED), "created_at": _NOW, "updated_at": _NOW, "due_at": _NOW})
-    .on_conflict_do_nothing()
-    .returning(*JOB_COLUMNS)
-    .cte("made")
+_MADE = f"""
+    insert into jobs ({", ".join(_ACCEPTED)}, created_at, updated_at, due_at)
+    values ({", ".join(f":new_{name}" for name in _ACCEPTED)}, :at, :at, :at)
+    on conflict do nothing
+    returning {", ".join(column.name for column in JOB_COLUMNS)}
+"""  # noqa: S608 - names of columns, and of values that are bound
+_REQUESTED = "insert into payloads (job_id, request) select id, cast(:new_request as bytea) from made"
+_WRITTEN = {"made": _MADE, "requested": _REQUESTED, **written("made", told=True)}
+#: A new job, due at once, its request, and who is told of it; no row when its caller has one of the same name.
+ACCEPT = Statement(
+    of_parts(
+        _WRITTEN, "select made.*, array(select id from delivered where state = 'pending') as told from made"
+    ).bindparams(bindparam("data", type_=JSONB), _moment("at"))
 )
-_REQUESTED = insert(payloads).from_select(
-    ["job_id", "request"], select(_MADE.c.id, *_new(payloads, "request").values())
-)
-#: A new job, due at once, and its request; no row when its caller has one of the same name.
-ACCEPT = Statement(select(_MADE).add_cte(_REQUESTED.cte("requested")))
 #: Claim what is due, for one sweep only.
 CLAIM_DUE = Statement(
     update(jobs)
@@ -159,12 +152,19 @@ TRANSFERS = Statement(
     select(*(transfers.c[field.name] for field in fields(Transfer))).where(transfers.c.job_id == _JOB)
 )
 
-_GONE = delete(transfers).where(_PLACED).cte("gone")
-_STORED = {"job_id": _JOB, "stored_at": _NOW, **_new(files, *(field.name for field in fields(ResultFile)))}
-#: A file is proven, and under way no longer.
-ADD_FILE = Statement(upsert(files).values(_STORED).on_conflict_do_nothing().add_cte(_GONE))
+_RENEWED = update(jobs).where(_COPIED).values(lease_until=_UNTIL, due_at=later(_UNTIL)).returning(jobs.c.id)
+_SIGNED = _RENEWED.values(_new(jobs, "bytes_copied", "bytes_total")).cte("held")
+_STORED = _new(files, *(field.name for field in fields(ResultFile)))
+_ADDED = (
+    upsert(files)
+    .from_select(["job_id", "stored_at", *_STORED], select(_SIGNED.c.id, _NOW, *_STORED.values()))
+    .on_conflict_do_nothing()
+)
+_GONE = delete(transfers).where(_PLACED, transfers.c.job_id == _SIGNED.c.id)
+#: A file is proven, and under way no longer, if the lease is held; as `PROGRESS` otherwise. A row, if it was held.
+ADD_FILE = Statement(select(_SIGNED.c.id).add_cte(_ADDED.cte("added"), _GONE.cte("gone")))
 
-_HELD = update(jobs).where(_COPIED).values(lease_until=_UNTIL, due_at=later(_UNTIL)).returning(jobs.c.id).cte("held")
+_HELD = _RENEWED.cte("held")
 _UNDER_WAY = _new(transfers, *(field.name for field in fields(Transfer)))
 #: How far a file is, if the lease is held; the lease is renewed.
 SAVE_TRANSFER = Statement(

@@ -289,6 +289,8 @@ deliveries = Table(
     _count("attempts"),
     #: Attempts since it was last begun anew: what the schedule counts.
     _count("tries"),
+    #: Attempts in a row that were begun and of which nothing was heard: their processes died.
+    _count("begun"),
     #: When the schedule began: with the event, or with a replay.
     Column("begun_at", _MOMENT, nullable=False, server_default=text("now()")),
     Column("due_at", _MOMENT),

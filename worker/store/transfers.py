@@ -22,16 +22,14 @@ class Transfers:
 
     def of(self, job_id: str) -> list[Transfer]:
         """The files of a job that were begun and not proven."""
-        with self._single.begin() as connection:
-            rows = TRANSFERS(connection, job=job_id).fetchall()
+        rows = TRANSFERS.alone(self._engine, job=job_id).fetchall()
         return [Transfer(**{**row._asdict(), "etags": tuple(row.etags)}) for row in rows]
 
     def save(self, job_id: str, owner: str, transfer: Transfer, now: datetime, length: timedelta) -> bool:
         """Write how far a file is, and renew the lease. False when the lease was lost: nothing is written."""
         values = {**asdict(transfer), "etags": list(transfer.etags)}
-        with self._single.begin() as connection:
-            done = SAVE_TRANSFER(connection, job=job_id, owner=owner, now=now, until=now + length, **new(values))
-            return done.rowcount == 1
+        times = {"now": now, "until": now + length}
+        return SAVE_TRANSFER.alone(self._engine, job=job_id, owner=owner, **times, **new(values)).rowcount == 1
 
     def forget(self, job_id: str) -> None:
         """Forget all of a job that has ended; uploads that no row knows are cleared away in time."""

@@ -18,8 +18,10 @@ from infra.http import Blocked, HttpError
 from infra.log import logger, without_secrets
 from worker import messages
 from worker.jobs import circuit, events, outbound, retry, signing
+from worker.jobs.model import Job
 from worker.jobs.tokens import signing_secret
 from worker.ports import Answer, Clock, Hands, Http, Queue
+from worker.store.aside import Aside
 from worker.store.attention import Attention
 from worker.store.outbox import Attempt, Delivery, Outbox
 from worker.store.repository import Repository
@@ -60,8 +62,10 @@ class Announcer:
     outbox: Outbox
     subscriptions: Subscriptions
     attention: Attention
+    aside: Aside
     ways: Ways
     clock: Clock
+    most: int = retry.DEATHS  #: attempts in a row of which nothing was heard
 
     def announce(self, delivery_id: str) -> None:
         """Begin what is due at the receiver of this delivery. Does nothing when that is nothing, or may not be."""
@@ -69,14 +73,24 @@ class Announcer:
         if hands.free == 0:
             return
         delivery = self.outbox.claim(delivery_id, self.clock(), self._lease, circuit.least(hands.free, hands.count))
-        if delivery is not None:
+        if delivery is not None and self._may(delivery):
             self.ways.hands.give(lambda: self._carry(delivery))
+
+    def _may(self, delivery: Delivery) -> bool:
+        """Whether to attempt it: one that ended its process so often is given up, and shown."""
+        if delivery.begun <= self.most:
+            return True
+        reason = f"{self.most} attempts in a row ended their process; it is given up"
+        log.error("delivery.set_aside", delivery=delivery.id, reason=reason)
+        self.aside.put(f"delivery {delivery.id}", delivery.id.encode(), reason, self.clock())
+        self.outbox.drop(delivery, reason)
+        return False
 
     def _carry(self, delivery: Delivery) -> None:
         """Attempt a delivery, and then the next ones of a receiver that takes them."""
         until = monotonic() + _ROUND_SECONDS
         at_hand: Delivery | None = delivery
-        while at_hand is not None and self._attempt(at_hand) and monotonic() < until:
+        while at_hand is not None and self._may(at_hand) and self._attempt(at_hand) and monotonic() < until:
             at_hand = self.outbox.next(at_hand, self.clock(), self._lease)
 
     def _attempt(self, delivery: Delivery) -> bool:
@@ -99,10 +113,9 @@ class Announcer:
         keys = self.subscriptions.keys(subscription.id, self.clock())
         return self._post(delivery, subscription.url, body, keys, subscription)
 
-    def _body(self, delivery: Delivery, form: Callable[..., dict[str, Any]]) -> tuple[Any, dict[str, Any]]:
-        assert delivery.job_id is not None, "only test events belong to no job"
-        job = self.store.get(delivery.job_id)
-        assert job is not None, "deliveries refer to jobs"
+    def _body(self, delivery: Delivery, form: Callable[..., dict[str, Any]]) -> tuple[Job, dict[str, Any]]:
+        job = delivery.job
+        assert job is not None, "only test events belong to no job"
         files = self.store.files([job.id])[job.id]
         return job, form(job, files, cache(self.ways.link), delivery.occurred)
 
@@ -153,7 +166,7 @@ class Announcer:
 
     def _delivered(self, delivery: Delivery, attempt: Attempt) -> bool:
         more = self.outbox.delivered(delivery, attempt)
-        log.info("delivery.delivered", job=delivery.job_id, delivery=delivery.id, attempt=delivery.attempts)
+        log.info("delivery.delivered", job=_job_id(delivery), delivery=delivery.id, attempt=delivery.attempts)
         return more
 
     def _missed(
@@ -178,7 +191,7 @@ class Announcer:
             rest=wait,
         )
         log.warning(
-            "delivery.missed", job=delivery.job_id, delivery=delivery.id, reason=attempt.error, given_up=again is None
+            "delivery.missed", job=_job_id(delivery), delivery=delivery.id, reason=attempt.error, given_up=again is None
         )
         if subscription is not None and (keep or final):
             self._disable(delivery, subscription, f"{attempt.error} at attempt {delivery.attempts}")
@@ -188,14 +201,18 @@ class Announcer:
         if not self.subscriptions.disable(subscription.id, reason, self.clock()):
             return
         log.error("subscription.disabled", subscription=subscription.id, reason=reason)
-        if delivery.job_id is not None:
+        if delivery.job is not None:
             message = f"subscription {subscription.id} was disabled: {reason}"
-            told = self.attention.attend(delivery.job_id, "receiver_disabled", message, self.clock())
+            told = self.attention.attend(delivery.job.id, "receiver_disabled", message, self.clock())
             messages.send(self.ways.queue, map(messages.for_delivery, told))
 
     @property
     def _lease(self) -> timedelta:
         return timedelta(seconds=self.ways.seconds) + _MARGIN
+
+
+def _job_id(delivery: Delivery) -> str | None:
+    return delivery.job.id if delivery.job else None
 
 
 def _first(answer: Answer) -> str:

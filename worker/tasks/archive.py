@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 from time import monotonic
@@ -24,7 +25,8 @@ from worker.ports import Clock, Queue
 from worker.provider import Provider, decode
 from worker.sender import SliceOver
 from worker.source import LeaseLost, Unproven
-from worker.store.repository import Moved, Repository
+from worker.store.moves import Also, Learned, Moved
+from worker.store.repository import Repository
 from worker.tasks.begin import Begin
 
 log = logger(__name__)
@@ -33,6 +35,15 @@ log = logger(__name__)
 LEASE = timedelta(seconds=20)
 #: Seconds between two signs of life.
 _SIGN_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """A job that has just come to be copied, held by the process that brought it there: nothing was begun before."""
+
+    job: Job
+    owner: str  #: of its lease
+    task: Task
 
 
 def archive(
@@ -44,23 +55,25 @@ def archive(
     copier: Copier,
     queue: Queue,
     clock: Clock,
+    fresh: Fresh | None = None,
 ) -> None:
     """Archive a job whose task succeeded. Does nothing while somebody else does, or in any other state."""
     until = monotonic() + copier.slice_seconds
-    owner = uuid.uuid4().hex
-    job = store.lease(job_id, owner, clock(), LEASE)
+    owner = fresh.owner if fresh else uuid.uuid4().hex
+    job = fresh.job if fresh else store.lease(job_id, owner, clock(), LEASE)
     if job is None:
         return
-    begun, copier = store.transfers.of(job.id), copier.into(job.bucket)
+    begun, copier = [] if fresh else store.transfers.of(job.id), copier.into(job.bucket)
     book = _Book(job.id, owner, begun, store=store, clock=clock)
     if job.begun == begin.most + 1:  # once only: clearing away may be what kills
         _clear(job, book, store=store, copier=copier)
     if not begin.may(job):
         return
     try:
-        task = _task(job, store=store, provider=provider, clock=clock)
-        files = _copy_all(job, task, book, store=store, copier=copier, clock=clock, until=until)
-        moved = _finish(job, task, files, store=store, copier=copier, clock=clock)
+        task = fresh.task if fresh else _task(job, store=store, provider=provider, clock=clock)
+        stored = [] if fresh else store.files([job.id])[job.id]
+        files = _copy_all(job, task, stored, book, copier=copier, until=until)
+        moved = _finish(job, task, files, store=store, provider=provider, copier=copier, clock=clock)
     except LeaseLost:
         log.warning("archive.lease_lost", job=job.id)
         return
@@ -90,13 +103,14 @@ def _task(job: Job, *, store: Repository, provider: Provider, clock: Clock) -> T
 
 
 def _copy_all(
-    job: Job, task: Task, book: _Book, *, store: Repository, copier: Copier, clock: Clock, until: float
+    job: Job, task: Task, files: Sequence[ResultFile], book: _Book, *, copier: Copier, until: float
 ) -> list[ResultFile]:
+    """`files`: those that are stored already."""
     if not task.outputs:
         raise Unproven("the provider says that the task succeeded, and names no file")
-    stored = {(file.kind, file.variant, file.ordinal): file for file in store.files([job.id])[job.id]}
+    stored = {(file.kind, file.variant, file.ordinal): file for file in files}
     already = len(stored)
-    book.before = sum(file.size for file in stored.values())
+    book.before = sum(file.size for file in files)
     for output in task.outputs:
         place = (output.kind, output.variant, output.ordinal)
         if place in stored:
@@ -105,11 +119,9 @@ def _copy_all(
             raise SliceOver
         at = _still_ours(book.begun.get(place), copier.transfer(job, output), copier=copier, book=book)
         file = copier.copy(job, output, at, book, book.progress, until=until)
-        book.sign(file.size, file.size)
-        store.add_file(job.id, file, clock())
+        book.add(file)
         log.info("file.proven", job=job.id, key=file.key, size=file.size, sha256=file.sha256)
         stored[place] = file
-        book.before += file.size
     return list(stored.values())
 
 
@@ -145,6 +157,13 @@ class _Book:
         if monotonic() - self._last >= _SIGN_SECONDS:
             self.sign(copied, length)
 
+    def add(self, file: ResultFile) -> None:
+        """Write that a file is proven."""
+        self._last = monotonic()
+        self.before += file.size
+        if not self._store.add_file(self._job_id, self.owner, file, self._clock(), LEASE, copied=self.before):
+            raise LeaseLost
+
     def sign(self, copied: int, length: int | None) -> None:
         """Write how many bytes of the current file have come."""
         self._last = monotonic()
@@ -167,16 +186,32 @@ class _Book:
 
 
 def _finish(
-    job: Job, task: Task, files: list[ResultFile], *, store: Repository, copier: Copier, clock: Clock
+    job: Job,
+    task: Task,
+    files: list[ResultFile],
+    *,
+    store: Repository,
+    provider: Provider,
+    copier: Copier,
+    clock: Clock,
 ) -> Moved | None:
-    request = store.request(job.id)
+    request = decode(store.request(job.id) or b"{}")
     after = {one.name: one.job.id for one in store.chains.earlier(job.id)} if job.depth else {}
-    body = manifest(job, decode(request) if request else {}, task.raw, files, clock(), after=after)
+    body = manifest(job, request, task.raw, files, clock(), after=after)
     key = keys.manifest_key(copier.key_template, job)
     metadata = {"reelhook-job": job.id, "reelhook-sha256": sha256(body).hexdigest()}
     name = keys.download_name(job, key)
     copier.bucket.put(key, body, content_type="application/json", filename=name, metadata=metadata)
-    return store.move(job, Event.FILES_PROVEN, clock())
+    learned = _learned(provider.kind(job, request), task) if request else None
+    return store.move(job, Event.FILES_PROVEN, clock(), also=Also(learned=learned))
+
+
+def _learned(kind: str, task: Task) -> Learned | None:
+    """How long the task took by the provider's own clock is what the next one of its kind is expected to take."""
+    began, ended = task.created_at_ms, task.updated_at_ms
+    if not began or not ended or ended <= began:
+        return None
+    return Learned(kind, min((ended - began) / 1000, retry.RUNNING_HOURS * 3600))
 
 
 def _failed(

@@ -17,7 +17,8 @@ from worker.jobs.machine import Event, Step
 from worker.jobs.model import Job, State
 from worker.ports import Clock, Queue
 from worker.store.aside import Aside
-from worker.store.repository import Moved, Repository
+from worker.store.moves import Moved
+from worker.store.repository import Repository
 
 log = logger(__name__)
 

@@ -6,7 +6,10 @@ own id and adopted, or proven absent and sent back, or, when neither can be had,
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from time import monotonic
 
 from infra.http import HttpError
 from infra.log import logger
@@ -17,13 +20,18 @@ from worker.jobs.model import Job, State
 from worker.kling.errors import KlingError, ResourceMissing
 from worker.kling.wire import Task, TaskStatus
 from worker.ports import Clock, Queue
-from worker.provider import Provider, decode
+from worker.provider import Provider
 from worker.store.accounts import Accounts
-from worker.store.repository import Moved, Repository
+from worker.store.moves import Also, Lease, Moved
+from worker.store.repository import Repository
+from worker.tasks.archive import LEASE, Fresh
 from worker.tasks.begin import Begin
 from worker.tasks.submit import taken
 
 log = logger(__name__)
+
+#: An archive wants the whole of its slice: who took longer for the follow-up leaves it to another.
+_QUICK_SECONDS = 2
 
 
 def follow_up(
@@ -35,11 +43,17 @@ def follow_up(
     provider: Provider,
     queue: Queue,
     clock: Clock,
+    onward: Callable[[Fresh], None] | None = None,
 ) -> None:
-    """Re-read the task of a job that was, or may have been, submitted. Does nothing for any other."""
+    """Re-read the task of a job that was, or may have been, submitted. Does nothing for any other.
+
+    `onward`: archives a job that this one brought so far, at once; without it a message is sent.
+    """
+    until = monotonic() + _QUICK_SECONDS
     job = begin(job_id, Step.FOLLOW_UP)
     if job is None:
         return
+    lease = None
     try:
         task, answer = provider.query(job, clock())
     except ResourceMissing:
@@ -48,14 +62,21 @@ def follow_up(
         log.warning("follow_up.unanswered", job=job.id, reason=str(fault))
         moved = _unanswered(job, store=store, now=clock())
     else:
-        moved = _told(job, task, answer, store=store, accounts=accounts, provider=provider, now=clock())
-    if moved:
-        log.info("job.moved", job=job.id, state=moved.job.state)
-        messages.send(queue, messages.after(job.id, moved.step, moved.deliveries, moved.woken))
+        lease = Lease(uuid.uuid4().hex, LEASE) if onward and monotonic() < until else None
+        also = Also(answer=answer, found=True, lease=lease)
+        moved = _told(job, task, also, store=store, accounts=accounts, provider=provider, now=clock())
+    if moved is None:
+        return
+    log.info("job.moved", job=job.id, state=moved.job.state)
+    goes_on = lease is not None and moved.job.state is State.COPYING
+    # Others may have its slots before anything else is done with it.
+    messages.send(queue, messages.after(job.id, None if goes_on else moved.step, moved.deliveries, moved.woken))
+    if onward and lease and goes_on:
+        onward(Fresh(moved.job, lease.owner, task))
 
 
 def _told(
-    job: Job, task: Task, answer: bytes, *, store: Repository, accounts: Accounts, provider: Provider, now: datetime
+    job: Job, task: Task, also: Also, *, store: Repository, accounts: Accounts, provider: Provider, now: datetime
 ) -> Moved | None:
     adopted = None
     if job.state is not State.RUNNING:
@@ -66,28 +87,17 @@ def _told(
         job = adopted.job
     match task.status:
         case TaskStatus.SUCCEEDED:
-            _learn(job, task, store=store, accounts=accounts, provider=provider)
             changes = {"units": task.units, "lookups": 0}
-            note = {"found_by": store.found_by(job.id)}
-            return store.move(job, Event.TASK_SUCCEEDED, now, answer=answer, changes=changes, note=note) or adopted
+            return store.move(job, Event.TASK_SUCCEEDED, now, changes=changes, also=also) or adopted
         case TaskStatus.FAILED:
             changes = {
                 "units": task.units,
                 "error_code": "task_failed",
                 "error_message": task.message or "no reason given",
             }
-            note = {"found_by": store.found_by(job.id)}
-            return store.move(job, Event.TASK_FAILED, now, answer=answer, changes=changes, note=note) or adopted
+            return store.move(job, Event.TASK_FAILED, now, changes=changes, also=also._replace(lease=None)) or adopted
         case _:
             return _still_running(job, store=store, now=now) or adopted
-
-
-def _learn(job: Job, task: Task, *, store: Repository, accounts: Accounts, provider: Provider) -> None:
-    """How long the task took by the provider's own clock is what the next one of its kind is expected to take."""
-    request = store.request(job.id)
-    if request and task.created_at_ms and task.updated_at_ms and task.updated_at_ms > task.created_at_ms:
-        seconds = (task.updated_at_ms - task.created_at_ms) / 1000
-        accounts.observe(provider.kind(job, decode(request)), min(seconds, retry.RUNNING_HOURS * 3600))
 
 
 def _still_running(job: Job, *, store: Repository, now: datetime) -> Moved | None:

@@ -22,7 +22,8 @@ from worker.pipelines import Pipelines
 from worker.ports import Clock, Queue
 from worker.provider import Provider, decode
 from worker.store.accounts import Accounts, NotAdmitted
-from worker.store.repository import Moved, Repository
+from worker.store.moves import Also, Moved
+from worker.store.repository import Repository
 from worker.tasks.begin import Begin
 
 log = logger(__name__)
@@ -57,9 +58,8 @@ def submit(
     begun = _begin(job, store=store, accounts=accounts, provider=provider, now=clock())
     if begun is None:
         return
-    request = store.request(job_id)
-    assert request is not None, "payloads of open jobs do not expire"
-    body = pipelines.bound(begun.job, decode(request))
+    assert begun.request is not None, "payloads of open jobs do not expire"
+    body = pipelines.bound(begun.job, decode(begun.request))
     moved = _create(begun.job, body, store=store, accounts=accounts, provider=provider, clock=clock)
     messages.send(queue, _next(moved))
 
@@ -92,6 +92,7 @@ def _begin(job: Job, *, store: Repository, accounts: Accounts, provider: Provide
                 now,
                 due_at=now + timedelta(seconds=provider.seconds + _VANISHED_SECONDS),
                 changes={"account": name, "submissions": job.submissions + 1, "lookups": 0},
+                also=Also(request=True),
                 gate=lambda connection, name=name, most=configured: accounts.admit(connection, job, name, most, now),  # type: ignore[misc]  # mypy can't infer a lambda with defaults
             )
         except NotAdmitted as reason:
@@ -138,9 +139,10 @@ def _create(
     except KlingError as fault:
         return _refused(job, fault, store=store, accounts=accounts, now=clock())
     log.info("submit.taken", job=job.id, account=job.account, provider_task=task.task_id)
-    for name in accounts.resume(slots.pack(job.account, job.family), clock()):
+    seconds, stopped = accounts.outlook(provider.kind(job, body))
+    for name in accounts.resume(slots.pack(job.account, job.family), clock()) if stopped else ():
         log.warning("account.resumed", account=name)
-    return taken(job, task, store=store, accounts=accounts, provider=provider, now=clock(), body=body)
+    return _taken(job, task, body, seconds, store=store, provider=provider, now=clock())
 
 
 def taken(
@@ -151,12 +153,23 @@ def taken(
     accounts: Accounts,
     provider: Provider,
     now: datetime,
-    body: Mapping[str, object] | None = None,
 ) -> Moved | None:
-    """The provider has a task for `job`: running, with the time it is expected to end. `body`: read if not given."""
-    if body is None:
-        body = decode(store.request(job.id) or b"{}")
+    """A look-up found a task for `job`: running, with the time it is expected to end."""
+    body = decode(store.request(job.id) or b"{}")
     learned = accounts.expected(provider.kind(job, body))
+    return _taken(job, task, body, learned, store=store, provider=provider, now=now)
+
+
+def _taken(
+    job: Job,
+    task: Task,
+    body: Mapping[str, object],
+    learned: float | None,
+    *,
+    store: Repository,
+    provider: Provider,
+    now: datetime,
+) -> Moved | None:
     expected = now + timedelta(seconds=learned) if learned else provider.expected_at(job, body, now)
     changes = {"provider_task_id": task.task_id, "submitted_at": now, "expected_at": expected, "lookups": 0}
     moved = store.move(job, Event.SUBMIT_TAKEN, now, due_at=expected, changes=changes)

@@ -1,0 +1,227 @@
+"""A move of a job, as one statement: its row, the timeline, who is told, who may have its slots. All of it, or nothing.
+
+Whoever moved the row first has it: then the statement finds no row of that version, and writes none of the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, DateTime, Engine, bindparam
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import IntegrityError
+
+from infra.statement import Statement, of_parts
+from worker.jobs.events import ATTENTION, REASONS, STATES, inner
+from worker.jobs.machine import Move, Step
+from worker.jobs.model import ENDS, Job, State
+from worker.store.accounts import HOLDING, LEARNED, WOKEN, given_back
+from worker.store.beginnings import HEARD
+from worker.store.chains import wake_later
+from worker.store.rows import JOB_COLUMNS, job_of
+from worker.store.statements import new
+from worker.store.telling import Note, addressed, noted, tell, written
+
+_MOVED = """
+    update jobs set {sets}, due_at = case when due_at < :read_due_at then due_at else :new_due_at end
+    where id = :job and version = :read_version
+    returning {columns}
+"""
+_ANSWERED = "update payloads set answer = :new_answer from moved where job_id = moved.id"
+#: What led to the end of a task: a callback that said so, in the words of providers, or a poll because none came.
+_FOUND_BY = """jsonb_build_object('found_by', case when exists (
+        select 1 from callbacks where job_id = :job and status in ('succeed', 'succeeded', 'failed')
+    ) then 'callback' else 'poll' end)"""
+_REQUEST = "(select request from payloads where job_id = moved.id)"
+#: So often in a row may somebody else write to the timeline in the very moment in which a job moves.
+_SAME_MOMENT = 5
+
+
+class Lease(NamedTuple):
+    """Who has a job to himself once it has moved, and for how long."""
+
+    owner: str
+    length: timedelta
+
+
+class Learned(NamedTuple):
+    """How long a task took."""
+
+    kind: str
+    seconds: float
+
+
+class Also(NamedTuple):
+    """What a move writes and reads beside the row, the timeline and the deliveries."""
+
+    answer: bytes | None = None  #: what the provider said of the task
+    found: bool = False  #: whether the timeline shall say what led to the end of the task
+    learned: Learned | None = None
+    lease: Lease | None = None  #: a step is begun with the move
+    request: bool = False  #: whether the request is wanted
+
+
+NOTHING = Also()
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A job after an event took it somewhere, what it wants next, and what is to be told."""
+
+    job: Job
+    step: Step | None
+    deliveries: tuple[str, ...] = ()
+    woken: tuple[str, ...] = ()  #: jobs that waited for the slots it gave back, or for its end
+    request: bytes | None = None  #: where it was wanted
+
+
+@dataclass(frozen=True)
+class Taking:
+    """A job, as it was read, on its way to where an event led it."""
+
+    job: Job
+    led: Move
+    now: datetime
+    due_at: datetime | None  #: None for an end
+    changes: Mapping[str, Any]
+    note: Note
+    also: Also = NOTHING
+
+    @property
+    def ends(self) -> bool:
+        """Whether nothing leads on."""
+        return self.led.state in ENDS
+
+    def by(self, engine: Engine, gate: Callable[[Connection], None] | None) -> Moved | None:
+        """Take it there, in a transaction only where there is more than one statement; None: somebody was faster.
+
+        The number of an entry in the timeline is only sure once it is written: what writes there without moving the job
+        may have taken it. Then nothing was changed, and all is asked once more.
+        """
+        for left in reversed(range(_SAME_MOMENT)):
+            try:
+                return self._alone(engine) if gate is None and self._is_one else self._together(engine, gate)
+            except IntegrityError:
+                if not left:
+                    raise
+        raise AssertionError
+
+    @property
+    def _is_one(self) -> bool:
+        """Whether it is one statement, as nearly always."""
+        return self.led.state is not State.UNKNOWN and not (self.ends and self.job.awaited)
+
+    def _alone(self, engine: Engine) -> Moved | None:
+        moved = self._moved(self._statement.alone(engine, **self._values).fetchone())
+        if moved and self.ends and moved.job.awaited:  # since it was read; who waits looks again by himself, but late
+            with engine.begin() as connection:
+                return replace(moved, woken=moved.woken + wake_later(connection, moved.job, self.now))
+        return moved
+
+    def _together(self, engine: Engine, gate: Callable[[Connection], None] | None) -> Moved | None:
+        with engine.begin() as connection:
+            if gate:
+                gate(connection)
+            moved = self._moved(self._statement(connection, **self._values).fetchone())
+            if moved and self.ends:
+                moved = replace(moved, woken=moved.woken + wake_later(connection, moved.job, self.now))
+            if moved and self.led.state is State.UNKNOWN:
+                reason = {"reason": "unknown", "message": REASONS["unknown"]}
+                told = tell(connection, moved.job, Note(ATTENTION.type, reason), self.now)
+                moved = replace(moved, deliveries=moved.deliveries + told)
+        return moved
+
+    def _moved(self, row: Any) -> Moved | None:
+        if row is None:
+            return None
+        return Moved(job_of(row), self.led.step, tuple(row.told), tuple(row.woken), row.request)
+
+    @property
+    def _statement(self) -> Statement:
+        also = self.also
+        answered, learned = also.answer is not None, also.learned is not None
+        return _statement(
+            tuple(self._columns), _Parts(answered, self._is_told, also.found, self._frees, learned, also.request)
+        )
+
+    @property
+    def _is_told(self) -> bool:
+        """Whether receivers hear of it. That it is accepted again is told to nobody."""
+        return self.led.state in STATES and self.led.state is not State.ACCEPTED
+
+    @property
+    def _frees(self) -> bool:
+        """Whether others may have its slots."""
+        return self.job.state in HOLDING and self.led.state not in {*HOLDING, State.ACCEPTED}
+
+    @property
+    def _columns(self) -> dict[str, Any]:
+        lease = self.also.lease
+        held = {"lease_owner": lease.owner, "lease_until": self.now + lease.length} if lease else _NOBODY
+        begun = {"begun": 1, "begun_at": self.now} if lease else HEARD
+        moved = {"state": self.led.state, "updated_at": self.now, "version": self.job.version + 1}
+        return {**self.changes, **moved, **held, **begun}
+
+    @property
+    def _values(self) -> dict[str, Any]:
+        job, also = self.job, self.also
+        own = [url for url in (job.callback_url, job.on_done) if url] if self.ends else []
+        return {
+            "job": job.id,
+            "read_version": job.version,
+            "read_due_at": job.due_at if self.due_at else None,
+            "new_due_at": self.due_at,
+            "new_answer": also.answer,
+            **new(self._columns),
+            **noted(self.note, self.now),
+            **addressed(job.caller, self.note.type, own),
+            **given_back(job),
+            **(also.learned._asdict() if also.learned else {}),
+        }
+
+
+_NOBODY: Mapping[str, Any] = {"lease_owner": None, "lease_until": None}
+
+
+def note_of(state: State, data: Mapping[str, Any]) -> Note:
+    """What the timeline says of a job that comes to `state`."""
+    return Note(inner(state), data)
+
+
+class _Parts(NamedTuple):
+    answer: bool
+    told: bool
+    found: bool
+    freed: bool
+    learned: bool
+    request: bool
+
+
+@lru_cache
+def _statement(names: tuple[str, ...], parts: _Parts) -> Statement:
+    """The statement that sets these columns. Its row: the job, `told`, `woken`, `request`."""
+    sets = ", ".join(f"{name} = :new_{name}" for name in names)
+    columns = ", ".join(column.name for column in JOB_COLUMNS)
+    written_too = {
+        "answered": (_ANSWERED, parts.answer),
+        "learned": (LEARNED, parts.learned),
+        "woken": (WOKEN, parts.freed),
+    }
+    parts_of_it = {
+        "moved": _MOVED.format(sets=sets, columns=columns),
+        **{name: sql for name, (sql, wanted) in written_too.items() if wanted},
+        **written("moved", told=parts.told, more=_FOUND_BY if parts.found else None),
+    }
+    told = "select id from delivered where state = 'pending'" if parts.told else "select id from moved where false"
+    woken = "select id from woken" if parts.freed else "select id from moved where false"
+    request = _REQUEST if parts.request else "cast(null as bytea)"
+    result = f"select moved.*, array({told}) as told, array({woken}) as woken, {request} as request from moved"  # noqa: S608 - words of ours
+    return Statement(
+        of_parts(parts_of_it, result).bindparams(
+            bindparam("data", type_=JSONB), bindparam("at", type_=DateTime(timezone=True))
+        )
+    )
