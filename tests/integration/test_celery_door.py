@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine
 
-from infra.emulator import Config, Emulator
-from infra.stack.servers import Servers
-from tests.house import TEXT, House, house
+from tests.house import TEXT, House
 from worker.jobs import retry
 from worker.jobs.model import State
 from worker.services import now
@@ -21,20 +17,6 @@ from worker.store.keys import Terms
 from worker.tasks.request import TooOften
 
 DONE = {"task": "shop.video_done", "queue": "shop"}
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    """A Kling whose minutes are moments."""
-    with Emulator(Config(speed=3000, log=False)) as running:
-        yield running
-
-
-@pytest.fixture
-def home(servers: Servers, engine: Engine, emulator: Emulator) -> Iterator[House]:
-    """A house with an account at the emulator."""
-    with house(servers.addresses, engine, emulator, KLING_PACE="0.001") as opened:
-        yield opened
 
 
 def told(home: House) -> list[tuple[str, str, dict[str, Any]]]:

@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine
 
-from infra.emulator import Config, Emulator
-from infra.stack.servers import Servers
-from tests.house import TEXT, House, house
+from tests.house import TEXT, House
 from webhook.client import BadWebhook, Reelhook, ReelhookError, progress_bar, verify_webhook
 from worker.jobs import signing
 from worker.jobs.signing import Signing
 
 FAMILY = "videos/omni-video"
 SECRET, OTHER = "whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQ=", "whsec_b3RoZXItb3RoZXItb3RoZXI="
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    """A Kling whose minutes are moments."""
-    with Emulator(Config(speed=3000, log=False)) as running:
-        yield running
-
-
-@pytest.fixture
-def home(servers: Servers, engine: Engine, emulator: Emulator) -> Iterator[House]:
-    """A house with an account at the emulator."""
-    with house(servers.addresses, engine, emulator, KLING_PACE="0.001") as opened:
-        yield opened
 
 
 def test_submit_wait_and_look(home: House, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ import requests
 from click.testing import CliRunner
 from sqlalchemy import Engine, select
 
-from infra.emulator import Config, Emulator
+from infra.emulator import Emulator
 from infra.hands import Hands
 from infra.stack.servers import Servers
 from tests.house import House, house
@@ -25,27 +25,6 @@ from worker.jobs.machine import Event
 from worker.jobs.model import State
 from worker.store.repository import NewJob
 from worker.store.tables import attempts, deliveries
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    """A Kling whose minutes are moments."""
-    with Emulator(Config(speed=3000, log=False)) as running:
-        yield running
-
-
-@pytest.fixture
-def home(servers: Servers, engine: Engine, emulator: Emulator) -> Iterator[House]:
-    """A house with an account at the emulator."""
-    with house(servers.addresses, engine, emulator, KLING_PACE="0.001") as opened:
-        yield opened
-
-
-@pytest.fixture
-def app() -> Iterator[Receiver]:
-    """A caller's app."""
-    with receiver() as listening:
-        yield listening
 
 
 def ended(home: House, name: str, url: str) -> str:

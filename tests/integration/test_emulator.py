@@ -3,11 +3,9 @@
 import base64
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import jwt
-import pytest
 import requests
 
 from infra.emulator import Config, Emulator
@@ -19,29 +17,13 @@ from tests.integration.emulator_kit import (
     Client,
     Facts,
     Json,
-    client_of,
     ended,
     facts,
-    fast_emulator,
     fetch,
     picture,
     until,
     video_of,
 )
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    """One fast emulator."""
-    with fast_emulator() as running:
-        yield running
-
-
-@pytest.fixture
-def client(emulator: Emulator) -> Iterator[Client]:
-    """A client of it."""
-    with client_of(emulator) as one:
-        yield one
 
 
 def signed(emulator: Emulator, **claims: Any) -> str:

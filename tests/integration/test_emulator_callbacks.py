@@ -3,9 +3,6 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-
-import pytest
 
 from infra.emulator import Config, Emulator
 from tests.integration.emulator_kit import (
@@ -13,33 +10,9 @@ from tests.integration.emulator_kit import (
     Client,
     Json,
     Neighbour,
-    client_of,
     ended,
-    fast_emulator,
-    neighbour_of,
     until,
 )
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    """One fast emulator."""
-    with fast_emulator() as running:
-        yield running
-
-
-@pytest.fixture
-def client(emulator: Emulator) -> Iterator[Client]:
-    """A client of it."""
-    with client_of(emulator) as one:
-        yield one
-
-
-@pytest.fixture
-def neighbour() -> Iterator[Neighbour]:
-    """A fresh neighbour."""
-    with neighbour_of(Neighbour()) as beside:
-        yield beside
 
 
 def test_callbacks_tell_of_every_change(client: Client, neighbour: Neighbour) -> None:

@@ -1,27 +1,11 @@
 """The faults that a test can queue."""
 
 import time
-from collections.abc import Iterator
 
 import pytest
 import requests
 
-from infra.emulator import Emulator
-from tests.integration.emulator_kit import TEXT, Client, client_of, fast_emulator, fetch, video_of
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    """One fast emulator."""
-    with fast_emulator() as running:
-        yield running
-
-
-@pytest.fixture
-def client(emulator: Emulator) -> Iterator[Client]:
-    """A client of it."""
-    with client_of(emulator) as one:
-        yield one
+from tests.integration.emulator_kit import TEXT, Client, fetch, video_of
 
 
 @pytest.mark.parametrize("fault", ["drop_before", "error_500", "error_503", "html_200"])

@@ -2,7 +2,6 @@
 
 import base64
 import io
-from collections.abc import Iterator
 from itertools import pairwise
 
 import av
@@ -10,7 +9,6 @@ import pytest
 import requests
 from PIL import Image
 
-from infra.emulator import Emulator
 from tests.integration.emulator_kit import (
     IMAGE,
     OMNI,
@@ -18,35 +16,11 @@ from tests.integration.emulator_kit import (
     Client,
     Json,
     Neighbour,
-    client_of,
     facts,
-    fast_emulator,
     fetch,
-    neighbour_of,
     picture,
     video_of,
 )
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    """One fast emulator."""
-    with fast_emulator() as running:
-        yield running
-
-
-@pytest.fixture
-def client(emulator: Emulator) -> Iterator[Client]:
-    """A client of it."""
-    with client_of(emulator) as one:
-        yield one
-
-
-@pytest.fixture
-def neighbour() -> Iterator[Neighbour]:
-    """A fresh neighbour."""
-    with neighbour_of(Neighbour()) as beside:
-        yield beside
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import base64
 import io
-from collections.abc import Iterator
 
 import av
 import pytest
@@ -11,24 +10,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from infra.emulator import Config, Emulator, masks
-from tests.integration.emulator_kit import OMNI, TEXT, Client, Json, client_of, fast_emulator, fetch, picture, video_of
+from tests.integration.emulator_kit import OMNI, TEXT, Client, Json, client_of, fetch, picture, video_of
 
 ELEMENTS, VOICES = "/v1/general/advanced-custom-elements", "/v1/general/custom-voices"
 SELECT = "/v1/videos/multi-elements"
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    """One fast emulator."""
-    with fast_emulator() as running:
-        yield running
-
-
-@pytest.fixture
-def client(emulator: Emulator) -> Iterator[Client]:
-    """A client of it."""
-    with client_of(emulator) as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import requests
 from PIL import Image
 from sqlalchemy import Engine
 
-from infra.emulator import Config, Emulator
+from infra.emulator import Emulator
 from infra.stack.servers import Servers
 from tests.house import OMNI, TEXT, House, house
 from tests.unit.test_media import film
@@ -25,13 +25,6 @@ def picture(width: int = 400, height: int = 300, kind: str = "PNG") -> bytes:
     out = BytesIO()
     Image.new("RGB", (width, height), (90, 60, 120)).save(out, kind)
     return out.getvalue()
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    """A Kling whose minutes are moments."""
-    with Emulator(Config(speed=3000, log=False)) as running:
-        yield running
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from infra.emulator import Config, Emulator
+from infra.emulator import Emulator
 from infra.settings import Settings
 from infra.stack.s3 import client
 from infra.stack.servers import Servers
@@ -23,7 +23,7 @@ from tests.fakes import MORNING
 from tests.house import OMNI, TEXT, House, house
 from tests.integration.archive_kit import film, video, yard
 from tests.origin import File, origin
-from tests.receiver import Receiver, receiver
+from tests.receiver import Receiver
 from webhook.cli import main
 from webhook.verify import verify_files
 from worker.jobs import access
@@ -36,13 +36,6 @@ from worker.tasks.tidy import tidy
 
 FILMS, RAW = "films.of-keys", "raw-of-keys"
 IMAGE, I2V, ELEMENTS = "/v1/images/generations", "/v1/videos/image2video", "/v1/general/advanced-custom-elements"
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    """A Kling whose minutes are moments."""
-    with Emulator(Config(speed=3000, log=False)) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +54,6 @@ def home(servers: Servers, engine: Engine, emulator: Emulator, buckets: Any) -> 
     assert buckets
     with house(servers.addresses, engine, emulator, KLING_PACE="0.001") as opened:
         yield opened
-
-
-@pytest.fixture
-def app() -> Iterator[Receiver]:
-    """An app that is told."""
-    with receiver() as listening:
-        yield listening
 
 
 def made(home: House, *names: str, name: str = "app", **terms: Any) -> dict[str, str]:

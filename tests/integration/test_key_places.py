@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sqlalchemy import Engine, insert, select, text
 
-from infra.emulator import Config, Emulator
+from infra.emulator import Emulator
 from infra.stack.servers import Servers
 from tests.fakes import MORNING, a_job, race
 from tests.house import OMNI, TEXT, House, house
@@ -34,13 +34,6 @@ from worker.store.repository import NewJob, Repository
 from worker.store.tables import claims
 
 ELEMENTS = "/v1/general/advanced-custom-elements"
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    """A Kling whose minutes are moments."""
-    with Emulator(Config(speed=3000, log=False)) as running:
-        yield running
 
 
 @pytest.fixture

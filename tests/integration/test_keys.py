@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -16,30 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select, text
 
-from infra.emulator import Config, Emulator
-from infra.stack.servers import Servers
 from tests.fakes import MORNING, race
-from tests.house import OMNI, TEXT, House, house
+from tests.house import OMNI, TEXT, House
 from webhook.cli import main
 from worker.jobs.access import Caller, Scope
 from worker.services import now
 from worker.store.keys import ApiKeys, Terms
 from worker.store.rates import Rates
 from worker.store.tables import api_keys
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    """A Kling whose minutes are moments."""
-    with Emulator(Config(speed=3000, log=False)) as running:
-        yield running
-
-
-@pytest.fixture
-def home(servers: Servers, engine: Engine, emulator: Emulator) -> Iterator[House]:
-    """A house with an account at the emulator."""
-    with house(servers.addresses, engine, emulator, KLING_PACE="0.001") as opened:
-        yield opened
 
 
 def made(home: House, name: str = "app", **terms: Any) -> dict[str, str]:

@@ -12,20 +12,13 @@ import pytest
 import requests
 from sqlalchemy import Engine
 
-from infra.emulator import Config, Emulator
+from infra.emulator import Emulator
 from infra.media import probe, probe_image
 from infra.stack.process import wait_until
 from infra.stack.servers import Servers
 from tests.house import House, house
-from tests.receiver import Receiver, receiver
+from tests.receiver import Receiver
 from worker.jobs.model import State
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    """A Kling whose minutes are moments."""
-    with Emulator(Config(speed=3000, log=False)) as running:
-        yield running
 
 
 @pytest.fixture
@@ -33,13 +26,6 @@ def home(servers: Servers, engine: Engine, emulator: Emulator) -> Iterator[House
     """A house with an open door, and an account at the emulator."""
     with house(servers.addresses, engine, emulator, KLING_PACE="0.001", KLING_TIMEOUT_SECONDS="3") as opened:
         yield opened
-
-
-@pytest.fixture
-def app() -> Iterator[Receiver]:
-    """The caller's own app, which takes callbacks."""
-    with receiver() as listening:
-        yield listening
 
 
 def proven(home: House, job_id: str) -> dict[str, object]:

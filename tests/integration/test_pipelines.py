@@ -12,24 +12,17 @@ import pytest
 import requests
 from sqlalchemy import Engine
 
-from infra.emulator import Config, Emulator
+from infra.emulator import Emulator
 from infra.object_store import ObjectStore
 from infra.stack.servers import Servers
 from tests.house import TEXT, House, house
-from tests.receiver import Receiver, receiver
+from tests.receiver import Receiver
 from worker import messages
 from worker.inputs import Inputs
 from worker.jobs.model import State
 from worker.jobs.references import DEEPEST
 
 IMAGE, I2V, EXTEND = "/v1/images/generations", "/v1/videos/image2video", "/v1/videos/video-extend"
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    """A Kling whose minutes are moments."""
-    with Emulator(Config(speed=3000, log=False)) as running:
-        yield running
 
 
 @pytest.fixture
@@ -39,13 +32,6 @@ def home(servers: Servers, engine: Engine, emulator: Emulator) -> Iterator[House
     other = emulator.url.replace("://", f"://{config.access_key}:{config.secret_key}@")
     with house(servers.addresses, engine, emulator, KLING_PACE="0.001", KLING_URL_OTHER=other) as opened:
         yield opened
-
-
-@pytest.fixture
-def app() -> Iterator[Receiver]:
-    """An app that is told."""
-    with receiver() as listening:
-        yield listening
 
 
 def ask(home: House, path: str, **body: Any) -> str:

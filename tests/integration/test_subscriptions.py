@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import requests
 import resend
-from sqlalchemy import Engine, insert, update
+from sqlalchemy import insert, update
 
-from infra.emulator import Config, Emulator
-from infra.stack.servers import Servers
 from tests.fakes import race
-from tests.house import House, house
+from tests.house import House
 from tests.receiver import Receiver, receiver
 from tests.standard import verified
 from webhook.idempotency import SUBSCRIPTIONS
@@ -23,27 +20,6 @@ from worker import messages
 from worker.jobs.model import State
 from worker.services import now
 from worker.store.tables import claims, subscriptions
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    """A Kling whose minutes are moments."""
-    with Emulator(Config(speed=3000, log=False)) as running:
-        yield running
-
-
-@pytest.fixture
-def home(servers: Servers, engine: Engine, emulator: Emulator) -> Iterator[House]:
-    """A house with an account at the emulator."""
-    with house(servers.addresses, engine, emulator, KLING_PACE="0.001") as opened:
-        yield opened
-
-
-@pytest.fixture
-def app() -> Iterator[Receiver]:
-    """A caller's app."""
-    with receiver() as listening:
-        yield listening
 
 
 def ask(home: House, method: str, path: str, body: Any = None, key: str | None = None) -> requests.Response:

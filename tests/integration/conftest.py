@@ -1,0 +1,49 @@
+"""What most tests here stand on, in its plainest form; a file that wants another makes its own of the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine
+
+from infra.emulator import Emulator
+from infra.stack.servers import Servers
+from tests.house import House, house
+from tests.integration.emulator_kit import Client, Neighbour, client_of, fast_emulator, neighbour_of
+from tests.receiver import Receiver, receiver
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    """A Kling whose minutes are moments."""
+    with fast_emulator() as running:
+        yield running
+
+
+@pytest.fixture
+def home(servers: Servers, engine: Engine, emulator: Emulator) -> Iterator[House]:
+    """A house with an account at the emulator."""
+    with house(servers.addresses, engine, emulator, KLING_PACE="0.001") as opened:
+        yield opened
+
+
+@pytest.fixture
+def app() -> Iterator[Receiver]:
+    """A caller's app."""
+    with receiver() as listening:
+        yield listening
+
+
+@pytest.fixture
+def client(emulator: Emulator) -> Iterator[Client]:
+    """A client of the emulator itself."""
+    with client_of(emulator) as one:
+        yield one
+
+
+@pytest.fixture
+def neighbour() -> Iterator[Neighbour]:
+    """A fresh neighbour of the emulator."""
+    with neighbour_of(Neighbour()) as beside:
+        yield beside
