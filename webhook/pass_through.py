@@ -13,12 +13,15 @@ from flask import Blueprint, Response, request
 
 from infra.http import HttpError, NotSent
 from infra.log import logger
+from infra.object_store import StoreError
 from webhook import bodies, headers
 from webhook.auth import caller
 from webhook.problems import KlingProblem
 from webhook.wiring import Door, door
 from worker.accept import may_read
+from worker.at_once import resolve
 from worker.jobs.access import Caller, NotAllowed, Scope
+from worker.jobs.references import BadReference
 from worker.kling import wire
 from worker.kling.catalog import PASS_THROUGH, Route
 from worker.provider import with_links
@@ -46,12 +49,10 @@ def costs() -> Response:
 
 def handle(here: Door, who: Caller, path: str) -> Response:
     """Hand the current request to the account that it names, and its answer back. Raises `KlingProblem`."""
-    name = headers.account(request)
-    if name not in here.accounts:
-        known = ", ".join(here.accounts)
-        raise KlingProblem(400, 1201, f"header Reelhook-Account must be one of {known}, found {name[:40]!r}")
+    body, makers = _body(here, who)
+    name = _account(here, makers)
     query = request.query_string.decode("latin-1")
-    call = wire.passed(here.accounts[name], request.method, path, query, _body(here, who), now=time.time())
+    call = wire.passed(here.accounts[name], request.method, path, query, body, now=time.time())
     seconds = here.settings.kling_timeout_seconds
     try:
         answer = here.trusted.send(
@@ -67,13 +68,35 @@ def handle(here: Door, who: Caller, path: str) -> Response:
     return Response(answer.body, answer.status, content_type=answer.headers.get("Content-Type", "application/json"))
 
 
-def _body(here: Door, who: Caller) -> bytes | None:
-    """What is sent on: the request's own JSON, references into the bucket made links."""
+def _account(here: Door, makers: frozenset[str]) -> str:
+    """The account that a request names, or else the one that made what it names."""
+    name = headers.account(request)
+    if makers and "Reelhook-Account" not in request.headers:
+        (name,) = makers
+    if name not in here.accounts:
+        known = ", ".join(here.accounts)
+        raise KlingProblem(400, 1201, f"header Reelhook-Account must be one of {known}, found {name[:40]!r}")
+    if makers and name not in makers:
+        raise KlingProblem(400, 1201, f"account: only account {', '.join(makers)} knows the ids that the request names")
+    return name
+
+
+def _body(here: Door, who: Caller) -> tuple[bytes | None, frozenset[str]]:
+    """What is sent on, the request's own JSON with links and ids for what lies in the bucket and what jobs have made;
+    and the account that made those.
+    """
     if request.method != "POST":
-        return None
+        return None, frozenset()
     said = bodies.parse_object(bodies.read(request, here.settings.max_body_bytes))
     try:
         may_read(who, said, here.settings.s3_bucket)
     except NotAllowed as fault:
         raise KlingProblem(403, 1103, str(fault)) from None
-    return json.dumps(with_links(said, here.input_link)).encode()
+    inputs = here.acceptor.inputs
+    try:
+        plain = resolve(who.name, said, store=here.store, inputs=inputs, now=here.clock())
+    except BadReference as fault:
+        raise KlingProblem(400, 1201, str(fault)) from None
+    except StoreError:
+        raise KlingProblem(503, 5001, "the bucket cannot be reached just now; nothing was sent, try again") from None
+    return json.dumps(with_links(plain.body, here.input_link)).encode(), plain.makers

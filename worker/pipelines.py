@@ -170,10 +170,8 @@ class Pipelines:
     def _judged(self, place: Place, file: ResultFile, job: Job, verdict: Verdict | None, now: datetime) -> list[str]:
         if place.kind not in ID_KINDS:
             return [fault.message for fault in self.inputs.faults_of_file(place, file, verdict)]
-        made = job.submitted_at or job.created_at
-        if now - made < timedelta(days=DELETED_DAYS):
-            return []
-        return [f"{place.field}: job {job.id} is older than {DELETED_DAYS} days, and its provider forgets ids then"]
+        reason = forgotten(job, now)
+        return [f"{place.field}: job {job.id} {reason}"] if reason else []
 
     # --- submitting ---------------------------------------------------------------------------------------------
     def bound(self, job: Job, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,6 +192,13 @@ class Pipelines:
             return value if part.is_id else f"s3://{file.bucket}/{value}"
 
         return mapped(plain, result)
+
+
+def forgotten(job: Job, now: datetime) -> str | None:
+    """Why nobody knows the ids of what a job made any more; None while they are known."""
+    if now - (job.submitted_at or job.created_at) < timedelta(days=DELETED_DAYS):
+        return None
+    return f"is older than {DELETED_DAYS} days, and its provider forgets ids then"
 
 
 def _because(lost: Job) -> str:

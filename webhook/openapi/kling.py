@@ -140,6 +140,8 @@ def _passed(route: Route) -> Json:
     """A route whose answer is Kling's own, whatever that is."""
     path = route.path.lstrip("/")
     about = f"Handed to the account, its answer handed back (spec {route.source}). Never a job, never repeated."
+    if route.method == "POST":
+        about += f" {references.SCHEME}JOB/files/0 and the like stand for what archived jobs have made."
     shown: Json = {
         "operationId": f"{'ask' if route.method == 'POST' else 'read'}_{_word(path)}",
         "summary": f"{'Ask' if route.method == 'POST' else 'Read'} {path}",

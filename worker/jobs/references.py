@@ -87,13 +87,19 @@ def unfit(reference: Reference, *, wanted: str, made: str, outputs: int) -> str 
     `wanted`: image, video, audio, video_id or audio_id. `made`: the kind of thing that the job makes. `outputs`: how
     many, 1 where nobody knows.
     """
-    gives, needs = _PARTS.get(reference.part, (made, made))
-    if needs != made:
-        return f"has no {reference.part}, it makes {made}s"
+    if reason := lacks(reference, made):
+        return reason
+    gives, _ = _PARTS.get(reference.part, (made, made))
     if gives != wanted:
         return f"would give {gives} here, and the field takes {wanted}"
     most = (outputs if outputs > 1 else _MOST_IMAGES) if made == "image" else 1
     return None if reference.ordinal < most else f"names output {reference.ordinal}, and the job makes {most}, from 0"
+
+
+def lacks(reference: Reference, made: str) -> str | None:
+    """Why a job that makes `made` never has what a reference names; None where it may."""
+    _, needs = _PARTS.get(reference.part, (made, made))
+    return None if needs == made else f"has no {reference.part}, it makes {made}s"
 
 
 def pick(reference: Reference, files: Sequence[ResultFile]) -> tuple[str, ResultFile] | None:
