@@ -109,6 +109,11 @@ def line(event: str, **data: Any) -> None:
         sys.stdout.flush()
 
 
+def request_name(header: str) -> dict[str, str]:
+    """What a line says of the request that its router named so in X-Request-ID: nothing where that is no name."""
+    return {"request": header[:200]} if header[:1].isalnum() else {}
+
+
 bind = structlog.contextvars.bind_contextvars
 unbind = structlog.contextvars.clear_contextvars
 #: As `bind`, for a block.

@@ -56,8 +56,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 def _begin() -> None:
     log.unbind()
     g.began = time.monotonic()
-    if (request_id := request.headers.get("X-Request-ID", ""))[:1].isalnum():
-        log.bind(request=request_id[:200])
+    log.bind(**log.request_name(request.headers.get("X-Request-ID", "")))
 
 
 def _end(answer: Response) -> Response:

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from infra.log import line, logger
+from infra.log import line, logger, request_name
 from webhook.asgi import Answer, Hangup, Receive, Scope, Send, TooLong, body_of, headers_of
 from webhook.group_commit import Crowded, GroupCommit
 from webhook.problems import AGAIN_SECONDS, NO_DATABASE, Problem, problem
@@ -48,11 +48,12 @@ class Receiver:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request below `PREFIX`."""
         began = time.perf_counter()
-        note: dict[str, Any] = {}
+        headers = headers_of(scope)
+        note: dict[str, Any] = {**request_name(headers.get("x-request-id", ""))}
         try:
             job_id = self._proven(scope["path"])
             note["job"] = job_id
-            answer = await self._take(job_id, scope, receive, note)
+            answer = await self._take(job_id, scope["method"], headers, receive, note)
         except Hangup:
             return
         except Problem as fault:
@@ -76,10 +77,11 @@ class Receiver:
                 return job_id
         raise Problem(404, "no such callback address")
 
-    async def _take(self, job_id: str, scope: Scope, receive: Receive, note: dict[str, Any]) -> Answer:
-        if scope["method"] != "POST":
+    async def _take(
+        self, job_id: str, method: str, headers: Mapping[str, str], receive: Receive, note: dict[str, Any]
+    ) -> Answer:
+        if method != "POST":
             raise Problem(405, "Method Not Allowed", headers={"Allow": "POST"})
-        headers = headers_of(scope)
         arrival, refusal = self._judged(job_id, headers, await self._body(headers, receive))
         is_new = await self.inbox.put(arrival)
         note.update(verdict=arrival.verdict, status=arrival.status, new=is_new)

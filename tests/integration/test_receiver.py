@@ -96,6 +96,26 @@ def head(path: str, *more: str, length: int = len(BODY)) -> bytes:
     return "\r\n".join([f"POST {path} HTTP/1.1", "Host: h", f"Content-Length: {length}", *more, "", ""]).encode()
 
 
+def test_a_line_names_the_request_as_its_router_does(
+    home: House, engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A callback's line, taken or refused, has the X-Request-ID; what is no name there is left out."""
+    said: list[str] = []
+    for path in (made(engine), "/callbacks/kling/a/forged"):
+        for name in ("router-1", "}{"):
+            requests.post(home.url + path, data=BODY, headers={"X-Request-ID": name}, timeout=30)
+
+    def all_said() -> bool:
+        said.append(capsys.readouterr().out)
+        return "".join(said).count('"callback"') == 4
+
+    assert wait_until(all_said, 5)
+    lines = [json.loads(line) for line in "".join(said).splitlines()]
+
+    named = [(line["answer"], line.get("request")) for line in lines if line["event"] == "callback"]
+    assert [(204, "router-1"), (204, None), (404, "router-1"), (404, None)] == named
+
+
 # --- senders --------------------------------------------------------------------------------------------------------
 def test_a_hundred_equal_callbacks_at_once(home: House, engine: Engine) -> None:
     """P5: each is answered 204, one row stands, and its job is named to the workers once."""
