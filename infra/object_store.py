@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import md5
 from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError as TransportError
 
+from infra.s3_client import credentials, make_client
+from infra.s3_wire import Links, Request, Wire
 from infra.settings import Settings
-from infra.stores import Dialect, dialect
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 _BLOCK_BYTES = 2**20
+_METADATA = "x-amz-meta-"
+_HEADERS = {
+    "ContentType": "Content-Type",
+    "ContentDisposition": "Content-Disposition",
+    "CacheControl": "Cache-Control",
+    "StorageClass": "x-amz-storage-class",
+    "ServerSideEncryption": "x-amz-server-side-encryption",
+    "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id",
+}
 
 
 class StoreError(Exception):
@@ -71,12 +74,11 @@ class ObjectStore:
 
     def __init__(self, settings: Settings) -> None:
         self.bucket = settings.s3_bucket
-        session = boto3.session.Session()
-        self._client = _client(session, settings, settings.s3_endpoint_url)
-        # A body that can't go back to its beginning can't be sent twice: nothing is tried again behind our back.
-        self._streams = _client(session, settings, settings.s3_endpoint_url, attempts=1)
+        self._client = make_client(settings, settings.s3_endpoint_url)
+        self._wire = Wire(self._client, credentials(settings))
         public = settings.s3_public_endpoint_url
-        self._signer = _client(session, settings, public) if public else self._client
+        signer = make_client(settings, public) if public else self._client
+        self._links = Links(signer, credentials(settings))
         self._options = _options(settings)
 
     def of(self, bucket: str) -> ObjectStore:
@@ -90,32 +92,41 @@ class ObjectStore:
     # --- whole objects ------------------------------------------------------------------------------------------
     def put(self, key: str, body: bytes, *, content_type: str, filename: str, metadata: Mapping[str, str]) -> str:
         """Store a small object whole; its ETag. `filename`: what a browser calls it when it is saved."""
-        what = self._label(content_type, filename, metadata)
+        headers = _headers(self._label(content_type, filename, metadata))
         with _named("put"):
-            return self._client.put_object(Bucket=self.bucket, Key=key, Body=body, **what)["ETag"]
+            return self._sent(Request("PutObject", "PUT", key, headers, body=body, length=len(body)))
 
     def put_stream(
         self, key: str, body: Body, length: int, *, content_type: str, filename: str, metadata: Mapping[str, str]
     ) -> str:
         """Store an object of `length` bytes while they come; its ETag. It appears with the last one, or not at all."""
-        what = self._label(content_type, filename, metadata)
+        headers = _headers(self._label(content_type, filename, metadata))
         with _named("put"):
-            sent: Any = body  # the stubs ask for a whole file; read() is all that is used
-            client = self._for(body)
-            return client.put_object(Bucket=self.bucket, Key=key, Body=sent, ContentLength=length, **what)["ETag"]
+            return self._sent(Request("PutObject", "PUT", key, headers, body=body, length=length))
 
     def head(self, key: str) -> Stored | None:
         """What is stored under `key`; None when nothing is."""
         try:
             with _named("head"):
-                answer = self._client.head_object(Bucket=self.bucket, Key=key)
+                headers = self._wire.ask(self.bucket, Request("HeadObject", "HEAD", key)).headers
         except StoreError as fault:
             if fault.code in {"404", "NoSuchKey", "NotFound"}:
                 return None
             raise
         # Names of headers have no case, and some stores make use of that.
-        metadata = {name.lower(): value for name, value in answer["Metadata"].items()}
-        return Stored(answer["ContentLength"], answer["ETag"], answer.get("ContentType", ""), metadata)
+        said = {name.lower(): value for name, value in headers.items()}
+        start = len(_METADATA)
+        metadata = {name[start:]: value for name, value in said.items() if name.startswith(_METADATA)}
+        return Stored(int(said["content-length"]), said["etag"], said.get("content-type", ""), metadata)
+
+    def seen(self, key: str) -> Stored | None:
+        """As `head`, but None also where the store won't say: who may not list hears 403 of what is not there."""
+        try:
+            return self.head(key)
+        except StoreError as fault:
+            if fault.code == "403":
+                return None
+            raise
 
     def read(self, key: str, start: int, length: int) -> bytes:
         """`length` bytes of an object from byte `start`; fewer at its end."""
@@ -152,9 +163,7 @@ class ObjectStore:
 
     def presign(self, key: str, *, seconds: int) -> str:
         """A link that lets anybody read the object for so long. Made here, no call to the store."""
-        return self._signer.generate_presigned_url(
-            "get_object", Params={"Bucket": self.bucket, "Key": key}, ExpiresIn=seconds
-        )
+        return self._links.make(self.bucket, key, seconds)
 
     # --- objects in parts ---------------------------------------------------------------------------------------
     def begin(self, key: str, *, content_type: str, filename: str, metadata: Mapping[str, str]) -> str:
@@ -169,11 +178,8 @@ class ObjectStore:
     def put_part(self, key: str, upload_id: str, number: int, body: Body, length: int) -> str:
         """Send part `number` (from 1) of `length` bytes while they come; its ETag. Sent again, it takes its place."""
         with _named("part"):
-            sent: Any = body
-            answer = self._for(body).upload_part(
-                Bucket=self.bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=sent, ContentLength=length
-            )
-            return answer["ETag"]
+            query = {"uploadId": upload_id, "partNumber": str(number)}
+            return self._sent(Request("UploadPart", "PUT", key, query=query, body=body, length=length))
 
     def complete(self, key: str, upload_id: str, etags: Sequence[str]) -> str:
         """Make the object appear under its key, all at once; its ETag. Raises `UploadGone`, also when it had before."""
@@ -225,8 +231,9 @@ class ObjectStore:
         with _named("lifecycle"):
             self._client.put_bucket_lifecycle_configuration(Bucket=self.bucket, LifecycleConfiguration={"Rules": sent})
 
-    def _for(self, body: Body) -> S3Client:
-        return self._client if hasattr(body, "seek") else self._streams
+    def _sent(self, request: Request) -> str:
+        """The ETag of what was sent."""
+        return str(self._wire.ask(self.bucket, request).headers["ETag"])
 
     def _label(self, content_type: str, filename: str, metadata: Mapping[str, str]) -> dict[str, Any]:
         disposition = f'inline; filename="{filename}"'
@@ -292,56 +299,10 @@ class ObjectReader(RawIOBase):
         return self._blocks[number]
 
 
-def _client(session: Any, settings: Settings, endpoint: str | None, *, attempts: int = 4) -> S3Client:
-    known = dialect(endpoint)
-    checksums: Any = known.checksums if settings.s3_checksums == "auto" else settings.s3_checksums
-    client: S3Client = session.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name=settings.s3_region,
-        aws_access_key_id=settings.s3_access_key_id.get_secret_value(),
-        aws_secret_access_key=settings.s3_secret_access_key.get_secret_value(),
-        aws_session_token=settings.s3_session_token.get_secret_value() if settings.s3_session_token else None,
-        config=Config(
-            signature_version="s3v4",  # without it some regions presign by the old scheme
-            # A signed payload is read twice: once to be hashed, once to be sent. Bodies here pass by once.
-            s3={"addressing_style": _addressing(settings, known), "payload_signing_enabled": False},
-            request_checksum_calculation=checksums,
-            response_checksum_validation=checksums,
-            # AWS_ENDPOINT_URL may be there for another store than ours.
-            ignore_configured_endpoint_urls=True,  # type: ignore[call-arg]  # the stubs don't know it yet
-            connect_timeout=5,
-            read_timeout=60,
-            retries={"mode": "standard", "total_max_attempts": attempts},
-            max_pool_connections=32,
-            tcp_keepalive=True,
-            # Both are worked out anew for each call otherwise: an eighth of what it costs. The types are checked here.
-            user_agent="Reelhook boto3",
-            parameter_validation=False,
-        ),
-    )
-    client.meta.events.register("before-sign.s3", _without_expect)
-    client.meta.events.register("before-sign.s3.PutBucketLifecycleConfiguration", _with_md5)
-    return client
-
-
-def _addressing(settings: Settings, known: Dialect) -> Any:
-    style = known.addressing if settings.s3_addressing_style == "auto" else settings.s3_addressing_style
-    # No certificate holds for a host that has a bucket with dots in front of it.
-    return "path" if style == "virtual" and "." in settings.s3_bucket else style
-
-
-def _without_expect(request: Any, **_: Any) -> None:
-    """`Expect: 100-continue` costs a round trip for each part, and some stores never answer it."""
-    if "Expect" in request.headers:
-        del request.headers["Expect"]
-
-
-def _with_md5(request: Any, **_: Any) -> None:
-    """The check sum that every store has asked for here since the beginning; the client sends a newer one instead."""
-    if request.body:
-        digest = md5(request.body, usedforsecurity=False).digest()
-        request.headers["Content-MD5"] = b64encode(digest).decode()
+def _headers(label: Mapping[str, Any]) -> dict[str, str]:
+    """What the client library makes of these parameters."""
+    metadata = {f"{_METADATA}{name}": value for name, value in label["Metadata"].items()}
+    return {_HEADERS[name]: value for name, value in label.items() if name != "Metadata"} | metadata
 
 
 def _options(settings: Settings) -> dict[str, Any]:

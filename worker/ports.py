@@ -141,6 +141,9 @@ class Bucket(Protocol):
     def head(self, key: str) -> Any:
         """What is stored; None when nothing is."""
 
+    def seen(self, key: str) -> Any:
+        """What is stored; None when nothing is, or nobody may know."""
+
     def delete(self, key: str) -> None:
         """Remove an object."""
 
