@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.kling import wire
-from worker.kling.errors import CODES, KlingError, MalformedAnswer, Retry, error_class
+from worker.kling.errors import CODES, KlingError, MalformedAnswer, ResourceMissing, Retry, error_class
 from worker.kling.gateways import parse_account
 from worker.kling.wire import TaskStatus, read_task, read_tasks
 
@@ -194,14 +194,40 @@ def test_a_200_without_a_task_leaves_the_outcome_unknown(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "decision"), [(502, Retry.UNKNOWN_OUTCOME), (503, Retry.UNKNOWN_OUTCOME), (413, Retry.NEVER)]
+    ("status", "decision"),
+    [
+        *((status, Retry.UNKNOWN_OUTCOME) for status in (403, 404, 405, 409, 413, 451, 502, 503)),
+        *((status, Retry.STOP_ACCOUNT) for status in (401, 402)),
+        (429, Retry.WAIT),
+    ],
 )
-def test_an_error_page_speaks_by_its_status(status: int, decision: Retry) -> None:
-    """What something in between answers has no code; its status decides."""
+@pytest.mark.parametrize(
+    "body", [b"<html>no</html>", b"", b'"no"', b'{"message":"no Route matched"}', b'{"status":404,"error":"Not Found"}']
+)
+def test_a_page_of_somebody_else_decides_nothing(status: int, decision: Retry, body: bytes) -> None:
+    """Whoever stands between us and Kling can say who may pass and how often, never what Kling has or refuses."""
     with pytest.raises(KlingError) as caught:
-        read_task(status, {"Content-Type": "text/html"}, b"<html>Bad Gateway</html>")
+        read_task(status, {"Content-Type": "text/html"}, body)
 
     assert caught.value.retry is decision
+
+
+def test_only_kling_itself_says_that_there_is_no_such_task() -> None:
+    """Code 1203 does; a gateway's 404, in JSON or in OpenAI's manner, is no proof that nothing was made."""
+    for body in (b"<html>404</html>", b"{}", b'{"code":404,"message":"x"}', b'{"error":{"message":"no such task"}}'):
+        with pytest.raises(KlingError) as caught:
+            read_task(404, {}, body)
+        assert not isinstance(caught.value, ResourceMissing)
+    with pytest.raises(ResourceMissing):
+        read_task(404, {}, b'{"code":1203,"message":"task not found"}')
+
+
+def test_a_gateway_may_refuse_in_its_own_words() -> None:
+    """A 400 in JSON, and an `error` object of any status, are an answer to what was asked."""
+    for status, body in ((400, b'{"detail":"no prompt"}'), (403, b'{"error":{"message":"no quota","type":"x"}}')):
+        with pytest.raises(KlingError) as caught:
+            read_task(status, {}, body)
+        assert Retry.NEVER is caught.value.retry
 
 
 def test_a_create_carries_our_id_and_callback() -> None:

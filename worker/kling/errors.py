@@ -137,7 +137,7 @@ class MethodInvalid(RequestRefused):
 
 
 class ResourceMissing(RequestRefused):
-    """1203: no such path, model or task."""
+    """1203, in Kling's own words: no such path, model or task. A 404 without them says only that something is not."""
 
 
 class PolicyRefused(RequestRefused):
@@ -181,7 +181,10 @@ class InternalTimeout(ServerTrouble):
 
 
 class MalformedAnswer(KlingError):
-    """An answer that is not what any edition or gateway describes: HTML, half a body, no task in it."""
+    """An answer that is not what any edition or gateway describes: HTML, half a body, no task in it.
+
+    Whoever sent it, whatever its status: of a create it does not say whether Kling had it first.
+    """
 
     retry = Retry.UNKNOWN_OUTCOME
 
@@ -242,7 +245,6 @@ _BY_HTTP: dict[int, type[KlingError]] = {
     401: AuthenticationFailed,
     402: AccountInArrears,
     403: PermissionDenied,
-    404: ResourceMissing,
     405: MethodInvalid,
     408: InternalTimeout,
     425: RateLimited,
@@ -250,6 +252,10 @@ _BY_HTTP: dict[int, type[KlingError]] = {
     503: Maintenance,
     504: InternalTimeout,
 }
+
+#: What something in between means by a status, whatever page comes with it: whom it lets through, and how often. Its
+#: other refusals (403, 404, 409, 413) may come from anywhere, also on the way back.
+_OF_ANYBODY = frozenset({401, 402, 408, 425, 429})
 
 #: Every code of the reference with its class; for pages and tests.
 CODES = dict(_BY_CODE)
@@ -264,3 +270,8 @@ def error_class(code: int | None, http_status: int) -> type[KlingError]:
     if http_status >= 500:
         return ServerError
     return RequestRefused if 400 <= http_status < 500 else MalformedAnswer
+
+
+def page_class(http_status: int) -> type[KlingError]:
+    """The class for an answer in words that are not Kling's, nor a gateway's: only its status can be read."""
+    return error_class(None, http_status) if http_status in _OF_ANYBODY or http_status >= 500 else MalformedAnswer

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from worker.kling.answers import Output, Task, TaskStatus, task_of, text_of
-from worker.kling.errors import KlingError, MalformedAnswer, MalformedBody, error_class
+from worker.kling.errors import KlingError, MalformedAnswer, MalformedBody, error_class, page_class
 from worker.kling.gateways import Account
 from worker.kling.strictjson import dumps, loads
 from worker.kling.token import authorization
@@ -95,11 +95,18 @@ def _answer(status: int, headers: Mapping[str, str], body: bytes) -> Mapping[str
     if not isinstance(answer, Mapping):
         raise _unreadable(status, headers, "the answer is not a JSON object")
     code, failed = _code(answer.get("code"))
+    if not 200 <= status < 300 and not (failed or _is_refusal(status, answer)):
+        raise _unreadable(status, headers, "the answer is not Kling's")
     if failed or not 200 <= status < 300:
         raise error_class(code, status)(
             _reason(answer) or f"HTTP {status}", http_status=status, code=code, request_id=_request_id(answer)
         )
     return answer
+
+
+def _is_refusal(status: int, answer: Mapping[str, Any]) -> bool:
+    """Whether JSON without a code is an error of a gateway's, and not of whatever stands before it."""
+    return status in {400, 422} or isinstance(answer.get("error"), Mapping)
 
 
 def _reason(answer: Mapping[str, Any]) -> str | None:
@@ -116,7 +123,7 @@ def _unreadable(status: int, headers: Mapping[str, str], reason: str) -> KlingEr
     kind = next((value for name, value in headers.items() if name.lower() == "content-type"), "no type").partition(";")[
         0
     ]
-    return error_class(None, status)(f"HTTP {status} with a body that is not Kling's ({kind})", http_status=status)
+    return page_class(status)(f"HTTP {status} with a body that is not Kling's ({kind})", http_status=status)
 
 
 def _code(value: object) -> tuple[int | None, bool]:
