@@ -228,7 +228,7 @@ class Repository:
 
         False when somebody moved it meanwhile.
         """
-        values = {**HEARD, **changes}
+        values = {**HEARD, **_storable(changes)}
         read = {"job": job.id, "read_version": job.version, "read_due_at": job.due_at}
         changed = statements.changed(*values)
         return changed.alone(self._engine, **read, new_due_at=due_at, **new(values)).rowcount == 1

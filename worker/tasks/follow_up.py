@@ -17,7 +17,7 @@ from worker import messages
 from worker.jobs import retry
 from worker.jobs.machine import Event, Step
 from worker.jobs.model import Job, State
-from worker.kling.errors import KlingError, ResourceMissing
+from worker.kling.errors import KlingError, RequestRefused, ResourceMissing
 from worker.kling.wire import Task, TaskStatus
 from worker.ports import Clock, Queue
 from worker.provider import Provider
@@ -56,11 +56,12 @@ def follow_up(
     lease = None
     try:
         task, answer = provider.query(job, clock())
-    except ResourceMissing:
-        moved = _missing(job, store=store, provider=provider, now=clock())
     except (KlingError, HttpError) as fault:
-        log.warning("follow_up.unanswered", job=job.id, reason=str(fault))
-        moved = _unanswered(job, store=store, now=clock())
+        if _is_missing(job, fault):
+            moved = _missing(job, store=store, provider=provider, now=clock())
+        else:
+            log.warning("follow_up.unanswered", job=job.id, reason=str(fault))
+            moved = _unanswered(job, store=store, now=clock())
     else:
         lease = Lease(uuid.uuid4().hex, LEASE) if onward and monotonic() < until else None
         also = Also(answer=answer, found=True, lease=lease)
@@ -108,6 +109,20 @@ def _still_running(job: Job, *, store: Repository, now: datetime) -> Moved | Non
     return None
 
 
+def _is_missing(job: Job, fault: Exception) -> bool:
+    """Whether the answer to a look-up is that there is no such task.
+
+    Of a create that was refused any refusal to show its task will do: gateways have words of their own for that, which
+    alone would prove nothing.
+    """
+    return isinstance(fault, RequestRefused if _was_refused(job) else ResourceMissing)
+
+
+def _was_refused(job: Job) -> bool:
+    """Whether the provider refused the create, and it is only not settled whether as a repetition."""
+    return job.state is State.SUBMITTING and job.error_code is not None
+
+
 def _missing(job: Job, *, store: Repository, provider: Provider, now: datetime) -> Moved | None:
     """The provider says definitely that it has no such task."""
     lookups = job.lookups + 1
@@ -125,6 +140,8 @@ def _is_absent(job: Job, lookups: int, *, provider: Provider, now: datetime) -> 
 
 
 def _absent(job: Job, *, store: Repository, now: datetime) -> Moved | None:
+    if _was_refused(job):
+        return store.move(job, Event.SUBMIT_REFUSED, now)
     if job.submissions >= retry.SUBMISSIONS:
         message = f"submitted {job.submissions} times, and the provider shows no task; it may have been billed"
         changes = {"error_code": "unsettled", "error_message": message}

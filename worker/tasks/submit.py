@@ -6,9 +6,11 @@ created (tried again), and unknown (looked up by `follow_up`, which alone may se
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from infra.http import HttpError, NotSent
 from infra.log import logger
@@ -16,7 +18,7 @@ from worker import messages
 from worker.jobs import retry, slots
 from worker.jobs.machine import Event, Step
 from worker.jobs.model import Job, State
-from worker.kling.errors import ConcurrencyExceeded, KlingError, ResourceMissing, Retry
+from worker.kling.errors import ConcurrencyExceeded, KlingError, RequestRefused, ResourceMissing, Retry
 from worker.kling.wire import Task
 from worker.pipelines import Pipelines
 from worker.ports import Clock, Queue
@@ -32,6 +34,8 @@ log = logger(__name__)
 _SLOT_SECONDS = 30
 #: Seconds after the call's own limit until a create whose worker vanished is looked up.
 _VANISHED_SECONDS = 5
+#: How a refusal may say that our id was used before. Kling names no code of its own for that. Source: spec R006.
+_REPEATED = re.compile(r"external.?task.?id|unique|duplicat|already|repeat|(?<!not )\bexists\b", re.IGNORECASE)
 
 
 def submit(
@@ -137,7 +141,7 @@ def _create(
         _look_up_later(job, store=store, now=clock())
         return None
     except KlingError as fault:
-        return _refused(job, fault, store=store, accounts=accounts, now=clock())
+        return _refused(job, fault, store=store, accounts=accounts, provider=provider, clock=clock)
     log.info("submit.taken", job=job.id, account=job.account, provider_task=task.task_id)
     seconds, stopped = accounts.outlook(provider.kind(job, body))
     for name in accounts.resume(slots.pack(job.account, job.family), clock()) if stopped else ():
@@ -172,6 +176,8 @@ def _taken(
 ) -> Moved | None:
     expected = now + timedelta(seconds=learned) if learned else provider.expected_at(job, body, now)
     changes = {"provider_task_id": task.task_id, "submitted_at": now, "expected_at": expected, "lookups": 0}
+    if job.error_code:  # what was refused was a repetition
+        changes |= {"error_code": None, "error_message": None}
     moved = store.move(job, Event.SUBMIT_TAKEN, now, due_at=expected, changes=changes)
     # Its follow-up is a callback or the expected time: nothing to do at once.
     return replace(moved, step=None) if moved else None
@@ -195,7 +201,10 @@ def _look_up_later(job: Job, *, store: Repository, now: datetime) -> None:
     store.postpone(job, retry.after(retry.LOOK_UP, 1, now) or now)
 
 
-def _refused(job: Job, fault: KlingError, *, store: Repository, accounts: Accounts, now: datetime) -> Moved | None:
+def _refused(
+    job: Job, fault: KlingError, *, store: Repository, accounts: Accounts, provider: Provider, clock: Clock
+) -> Moved | None:
+    now = clock()
     match fault.retry:
         case Retry.WAIT | Retry.REAUTHENTICATE:
             if isinstance(fault, ConcurrencyExceeded):
@@ -212,8 +221,29 @@ def _refused(job: Job, fault: KlingError, *, store: Repository, accounts: Accoun
             return None
         case Retry.NEVER:
             log.info("submit.refused", job=job.id, code=fault.code, reason=str(fault))
-            changes = {"error_code": str(fault.code or fault.http_status), "error_message": fault.message}
-            return store.move(job, Event.SUBMIT_REFUSED, now, changes=changes)
+            return _refused_for_good(job, fault, store=store, accounts=accounts, provider=provider, clock=clock)
+
+
+def _refused_for_good(
+    job: Job, fault: KlingError, *, store: Repository, accounts: Accounts, provider: Provider, clock: Clock
+) -> Moved | None:
+    """The provider won't have the request, or has it already and won't have its id twice: only a look-up tells.
+
+    Where an earlier create may have arrived, or the refusal speaks of a repetition, absence wants the same proof as
+    after an unknown outcome: the row keeps the refusal until `follow_up` has that.
+    """
+    changes: dict[str, Any] = {"error_code": str(fault.code or fault.http_status), "error_message": fault.message}
+    if job.submissions == 1 and not _REPEATED.search(fault.message):
+        try:
+            task, _ = provider.query(job, clock())
+        except RequestRefused:
+            return store.move(job, Event.SUBMIT_REFUSED, clock(), changes=changes)
+        except (KlingError, HttpError) as unanswered:
+            log.warning("submit.refusal_unproven", job=job.id, reason=str(unanswered))
+        else:
+            return taken(job, task, store=store, accounts=accounts, provider=provider, now=clock())
+    store.postpone(job, retry.after(retry.LOOK_UP, 1, clock()) or clock(), **changes)
+    return None
 
 
 def _next(moved: Moved | None) -> list[messages.Message | None]:

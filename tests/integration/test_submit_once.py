@@ -1,0 +1,94 @@
+"""P4: Kling is asked once, and what it made is adopted, whatever it, or whoever stands before it, answers."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Engine
+
+from infra.http import Answer, NoAnswer
+from tests.integration.submit_kit import MISSING, PAGE, Desk, Said, said, task
+from worker.jobs.model import State
+
+TAKEN = said(1201, 400, message="external_task_id 'job' already exists")
+
+
+@pytest.mark.parametrize("refusal", [TAKEN, said(1200, 400, message="no"), said(1301, 400, message="unsafe")])
+def test_a_refusal_of_what_kling_has_is_no_refusal(engine: Engine, refusal: Said) -> None:
+    """Something on the way sent the create twice, and we hear how the second one was refused: the task is adopted."""
+    desk = Desk(engine)
+    desk.wire.says = lambda method: refusal if method == "POST" else task()
+
+    assert State.RUNNING is desk.until(State.RUNNING)
+    assert ([0.0], "k1") == (desk.wire.creates, desk.job.provider_task_id)
+    assert (None, None) == (desk.job.error_code, desk.job.error_message)
+
+
+def test_a_repetition_is_adopted_once_kling_shows_the_task(engine: Engine) -> None:
+    """Kling shows a task only after minutes, so another create left: its refusal leads to the first one's task."""
+    desk = Desk(engine)
+    answers: list[Said] = [NoAnswer("gone"), TAKEN]
+    shown = 300
+
+    def says(method: str) -> Said:
+        if method == "POST":
+            return answers.pop(0)
+        return task() if desk.seconds > shown else MISSING
+
+    desk.wire.says = says
+
+    assert State.RUNNING is desk.until(State.RUNNING)
+    assert 2 == len(desk.wire.creates)
+    assert shown < desk.seconds
+
+
+def test_a_refusal_stands_once_kling_has_no_such_task(engine: Engine) -> None:
+    """What Kling refuses and does not have has failed: at once, or after as much proof as a repetition wants."""
+    desk = Desk(engine)
+    desk.wire.says = lambda method: said(1201, 400, message="prompt is too long") if method == "POST" else MISSING
+    assert (State.FAILED, 0) == (desk.work(), desk.seconds)
+    assert ("1201", "prompt is too long") == (desk.job.error_code, desk.job.error_message)
+
+
+def test_a_repetition_that_kling_does_not_show_has_failed(engine: Engine) -> None:
+    """Once it is as surely absent as after an unknown outcome, what Kling said stands."""
+    desk = Desk(engine)
+    desk.wire.says = lambda method: TAKEN if method == "POST" else MISSING
+
+    assert State.FAILED is desk.until()
+    assert desk.provider.absent_after.total_seconds() <= desk.seconds < 600
+    assert ([0.0], "1201") == (desk.wire.creates, desk.job.error_code)
+
+
+def test_a_gateway_s_refusal_is_believed_without_kling_s_code(engine: Engine) -> None:
+    """A gateway that refuses a request and, in its own words, to show its task: failed, not asked for days."""
+    desk = Desk(engine)
+    no = Answer(400, {}, b'{"code":"task_not_exist","message":"task_not_exist"}')
+    desk.wire.says = lambda method: Answer(400, {}, b'{"error":{"message":"bad"}}') if method == "POST" else no
+
+    assert (State.FAILED, 0) == (desk.until(), desk.seconds)
+
+
+def test_a_refusal_that_nobody_can_prove_is_looked_into(engine: Engine) -> None:
+    """While the look-up is not answered nothing is decided, and nothing is sent again."""
+    desk, pages = Desk(engine), [PAGE] * 9
+
+    def says(method: str) -> Said:
+        if method == "POST":
+            return TAKEN
+        return pages.pop() if pages else task()
+
+    desk.wire.says = says
+
+    assert State.RUNNING is desk.until(State.RUNNING)
+    assert [0.0] == desk.wire.creates
+
+
+@pytest.mark.parametrize("status", [403, 404, 409, 413])
+def test_a_page_of_somebody_else_proves_nothing(engine: Engine, status: int) -> None:
+    """A proxy's page, as the answer to a create that arrived and to every look-up for a day, costs time only."""
+    desk = Desk(engine)
+    page = Answer(status, {"Content-Type": "text/html"}, b"<html>the edge says no</html>")
+    desk.wire.says = lambda _method: page if desk.seconds < 86400 else task()
+
+    assert State.RUNNING is desk.until(State.RUNNING)
+    assert [0.0] == desk.wire.creates
