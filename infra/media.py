@@ -1,9 +1,9 @@
-"""What a media file is: its facts, a poster of it, and whether its container is whole."""
+"""What a media file is: its facts, and whether what it shows first and last is there to be seen."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
@@ -13,17 +13,17 @@ import av
 from av.error import FFmpegError
 from PIL import Image, UnidentifiedImageError
 
+from infra import frames
+from infra.boxes import NotMedia
+
 #: What Pillow raises of bytes that are no picture, or one too large to be honest.
 _NO_PICTURE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
-#: Decoders that carry on where a frame that others refer to is missing.
-_SKIPPING = frozenset({"h264", "hevc"})
-_LAST_PACKETS = 2
-
-
-class NotMedia(Exception):
-    """The bytes are not what they claim to be; the text says in which way."""
+#: Opening a film decodes pictures to learn what the index of an MP4 says, half as long as all else that is done to it.
+_QUICK = {"skip_frame": "all", "probesize": "32", "analyzeduration": "1"}
+#: A film of more frames is not decoded whole for moments of it: of such a one the key frames do, which are many.
+_FEW_FRAMES = 750
 
 
 @dataclass(frozen=True)
@@ -39,36 +39,94 @@ class MediaFacts:
     audio_codec: str | None = None
 
 
+@dataclass(frozen=True)
+class Film:
+    """What was seen of a file: of a film more than its facts."""
+
+    facts: MediaFacts
+    first: Any = None  #: its first frame, as PyAV has it
+    moments: tuple[Any, ...] = ()  #: what `show` made of those that were asked for; none where one could not be had
+
+
 def probe(file: IO[bytes] | Any) -> MediaFacts:
     """The facts of a video or audio file, with its first and its last frame decoded. Raises `NotMedia`.
 
     A file that was cut after its index still opens; its last frame does not decode.
     """
-    return _probed(file)[0]
+    with _opened(file) as (container, stream, facts):
+        frames.ends(container, stream)
+        return facts
 
 
-def probe_film(file: IO[bytes] | Any) -> tuple[MediaFacts, Any]:
-    """The same for a film, which must have a picture, and its first frame, as PyAV has it. Raises `NotMedia`."""
-    facts, frame = _probed(file)
-    if facts.width is None:
-        raise NotMedia("holds no picture")
-    return facts, frame
+def probe_film(
+    file: IO[bytes] | Any,
+    *,
+    moments: int = 0,
+    show: Callable[[Any], Any] = lambda frame: frame,
+    alive: Callable[[], object] = lambda: None,
+) -> Film:
+    """The same for a film, which must have a picture; with `moments` of it, evenly spread. Raises `NotMedia`.
+
+    `alive` is called now and then: a long film takes a while.
+    """
+    with _opened(file) as (container, stream, facts):
+        if facts.width is None:
+            raise NotMedia("holds no picture")
+        shown: list[Any] = []
+        seconds = facts.duration or 0.0
+        times = [seconds * (number + 0.5) / moments for number in range(moments)]
+        short = moments > 0 and seconds * (facts.fps or 25) <= _FEW_FRAMES
+        keep: Callable[[Any], None] = lambda frame: shown.append(show(frame))  # noqa: E731 - a name for its type
+        first = frames.through(container, stream, times, keep, alive) if short else None
+        if first is not None:
+            return Film(facts, first, tuple(shown))
+        first = frames.ends(container, stream)
+        if moments and not short:
+            with suppress(FFmpegError):
+                frames.at_key_frames(container, stream, times, keep, alive)
+                return Film(facts, first, tuple(shown))
+        return Film(facts, first)
 
 
-def _probed(file: IO[bytes] | Any) -> tuple[MediaFacts, Any]:
+@contextmanager
+def _opened(file: IO[bytes] | Any) -> Iterator[tuple[Any, Any, MediaFacts]]:
+    """The container, the stream that matters, and the facts."""
     try:
-        with av.open(file, "r", metadata_errors="ignore") as container:
-            facts = _facts(container)
-            return facts, _decode_ends(container, next(iter([*container.streams.video, *container.streams.audio])))
+        with _quickly(file) or av.open(file, "r", metadata_errors="ignore") as container:
+            video, audio = (_readable(streams) for streams in (container.streams.video, container.streams.audio))
+            stream = video or audio
+            if stream is None:
+                raise NotMedia("holds neither picture nor sound")
+            yield container, stream, _facts(container, video, audio)
     except FFmpegError as fault:
         raise NotMedia(f"does not decode ({fault.strerror})") from fault
 
 
-def _facts(container: Any) -> MediaFacts:
-    video = next(iter(container.streams.video), None)
-    audio = next(iter(container.streams.audio), None)
-    if video is None and audio is None:
-        raise NotMedia("holds neither picture nor sound")
+def _quickly(file: IO[bytes] | Any) -> Any:
+    """The container of an MP4 whose index says everything; None of any other."""
+    begins = file.read(12)
+    file.seek(0)
+    if begins[4:8] != b"ftyp":
+        return None
+    container = av.open(file, "r", metadata_errors="ignore", options=_QUICK)
+    streams = [*container.streams.video, *container.streams.audio]
+    if (
+        streams
+        and all(stream.duration for stream in streams)
+        and all(one.average_rate for one in container.streams.video)
+    ):
+        return container
+    container.close()
+    file.seek(0)
+    return None
+
+
+def _readable(streams: Iterable[Any]) -> Any:
+    """The first that there is a decoder for."""
+    return next((stream for stream in streams if stream.codec_context is not None), None)
+
+
+def _facts(container: Any, video: Any, audio: Any) -> MediaFacts:
     return MediaFacts(
         container=container.format.name,
         duration=_seconds(container, video or audio),
@@ -88,50 +146,6 @@ def _seconds(container: Any, stream: Any) -> float | None:
 
 def _rate(rate: Fraction | None) -> float | None:
     return round(float(rate), 3) if rate else None
-
-
-def _decode_ends(container: Any, stream: Any) -> Any:
-    """The first frame, once the last one has decoded too."""
-    # Few frames are decoded: threads would cost more than they bring.
-    stream.codec_context.thread_count = 1
-    first = next(container.decode(stream), None)
-    if first is None:
-        raise NotMedia("has no frame that decodes")
-    if not (stream.codec_context.name in _SKIPPING and _decodes_at_its_end(container, stream)):
-        _to_the_end(container, stream)
-        if not sum(1 for _ in container.decode(stream)):
-            raise NotMedia("has no last frame that decodes")
-    return first
-
-
-def _decodes_at_its_end(container: Any, stream: Any) -> bool:
-    """Whether the last frames decode after their key frame, without the hundreds between that nobody looks at.
-
-    What lies between is read, so a file that was cut is noticed. False leaves the judgement to a decoder of all.
-    """
-    _to_the_end(container, stream)
-    last: deque[Any] = deque(maxlen=_LAST_PACKETS)
-    key, shown = None, 0
-    for packet in container.demux(stream):
-        if packet.is_corrupt:
-            return False
-        if packet.is_keyframe:
-            key = packet
-            last.clear()
-        elif packet.size:
-            last.append(packet)
-    try:
-        for packet in [key, *last, None] if key else ():
-            shown += len(stream.codec_context.decode(packet))
-    except FFmpegError:
-        return False
-    return shown > len(last)
-
-
-def _to_the_end(container: Any, stream: Any) -> None:
-    """Go to the last key frame."""
-    if stream.duration:
-        container.seek((stream.start_time or 0) + stream.duration, stream=stream)
 
 
 def look_at_image(body: bytes) -> MediaFacts:
@@ -158,70 +172,9 @@ def probe_image(body: bytes) -> MediaFacts:
 def look_at_film(file: IO[bytes] | Any) -> MediaFacts:
     """The facts of a film from its index alone, no frame decoded. Raises `NotMedia`."""
     try:
-        with av.open(file, "r", metadata_errors="ignore") as container:
-            if not container.streams.video:
+        with _opened(file) as (_, _, facts):
+            if facts.width is None:
                 raise NotMedia("holds no picture")
-            return _facts(container)
-    except (FFmpegError, ValueError) as fault:
+            return facts
+    except ValueError as fault:
         raise NotMedia("is no film") from fault
-
-
-class BoxWalk:
-    """Follows the top-level boxes of an ISO media file (MP4, MOV) while its bytes pass by, keeping none of them.
-
-    Source: ISO/IEC 14496-12, 4.2. A file that was cut anywhere ends inside a box.
-    """
-
-    def __init__(self, state: Mapping[str, Any] | None = None) -> None:
-        """Begin, or go on from what `state()` said."""
-        self.boxes: list[str] = list(state["boxes"]) if state else []
-        self._header = bytearray.fromhex(state["header"]) if state else bytearray()
-        self._skip: int = state["skip"] if state else 0
-        self._open_ended: bool = state["open_ended"] if state else False
-
-    def state(self) -> dict[str, Any]:
-        """Where the walk stands, as JSON can hold it: another process may go on from here."""
-        return {
-            "boxes": self.boxes,
-            "header": self._header.hex(),
-            "skip": self._skip,
-            "open_ended": self._open_ended,
-        }
-
-    def feed(self, chunk: bytes) -> None:
-        """Take the next bytes. Raises `NotMedia` as soon as they can't be such a file."""
-        view = memoryview(chunk)
-        while view and not self._open_ended:
-            if self._skip:
-                step = min(self._skip, len(view))
-                self._skip -= step
-                view = view[step:]
-                continue
-            need = 16 if self._header[:4] == b"\0\0\0\1" else 8
-            take = min(need - len(self._header), len(view))
-            self._header += view[:take]
-            view = view[take:]
-            if len(self._header) >= 8 and (len(self._header) == 16 or self._header[:4] != b"\0\0\0\1"):
-                self._enter()
-
-    def finish(self) -> None:
-        """Say that no bytes follow. Raises `NotMedia` when a box is cut, or moov or mdat is not there."""
-        if self._header or self._skip:
-            raise NotMedia("ends inside a box: it was cut")
-        if missing := {"moov", "mdat"} - set(self.boxes):
-            raise NotMedia(f"has no {' and no '.join(sorted(missing))} box")
-
-    def _enter(self) -> None:
-        length = int.from_bytes(self._header[:4], "big")
-        kind = self._header[4:8].decode("latin-1")
-        if not self.boxes and kind != "ftyp":
-            raise NotMedia("does not begin as an MP4 or MOV file")
-        if length == 1:
-            length = int.from_bytes(self._header[8:16], "big")
-        self._open_ended = length == 0
-        if length and length < len(self._header):
-            raise NotMedia("has a box of impossible length")
-        self._skip = max(length - len(self._header), 0)
-        self._header.clear()
-        if kind not in self.boxes:  # a fragmented film repeats two of them thousands of times
-            self.boxes.append(kind)

@@ -12,8 +12,9 @@ import click
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from infra.boxes import BoxWalk, NotMedia
 from infra.db import make_engine
-from infra.media import BoxWalk, NotMedia, probe, probe_image
+from infra.media import probe, probe_image
 from infra.object_store import ObjectStore, StoreError
 from infra.settings import BadSettings, load
 from worker.jobs.model import ResultFile

@@ -22,8 +22,9 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
 
+from infra.boxes import NotMedia
 from infra.http import HttpError
-from infra.media import MediaFacts, NotMedia, probe, probe_film, probe_image
+from infra.media import Film, MediaFacts, probe, probe_film, probe_image
 from worker.jobs import keys
 from worker.jobs.model import Job, ResultFile
 from worker.jobs.transfer import Transfer
@@ -210,13 +211,24 @@ class Copier:
         """The facts of the file, and the keys of what now lies beside it, by name."""
         beside: dict[str, str] = {}
         key, size = arrived.key, arrived.size
-        with _a_decoder(lambda: progress(size, size)), self.bucket.open(key, size, arrived.kept) as file:
-            facts, first = _facts(output, file, size)
-            _agree(output, facts)
-            if output.kind == "video":
-                for name, picture in self.previews.of(file, facts, first, lambda: progress(size, size)):
-                    beside[name] = self._put_beside(job, output, keys.beside(key, name), picture)
-        return facts, beside
+        alive: Callable[[], None] = lambda: progress(size, size)  # noqa: E731 - a name for its type
+        with _a_decoder(alive), self.bucket.open(key, size, arrived.kept) as file:
+            seen = self._seen(output, file, size, alive)
+        _agree(output, seen.facts)
+        if output.kind == "video":
+            for name, picture in self.previews.of(seen):
+                beside[name] = self._put_beside(job, output, keys.beside(key, name), picture)
+        return seen.facts, beside
+
+    def _seen(self, output: Output, file: Any, size: int, alive: Callable[[], None]) -> Film:
+        """What the file is, and what is to be seen of a film."""
+        if output.kind == "video":
+            return probe_film(file, moments=self.previews.moments, show=self.previews.shown, alive=alive)
+        if output.kind != "image":
+            return Film(probe(file))
+        if size > _LARGEST_IMAGE:
+            raise NotMedia("is too large for a picture")
+        return Film(probe_image(file.read()))
 
     def _put_beside(self, job: Job, output: Output, key: str, picture: bytes) -> str:
         metadata = _metadata(job, output, sha256(picture).hexdigest())
@@ -234,17 +246,6 @@ def _a_decoder(progress: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         _DECODERS.release()
-
-
-def _facts(output: Output, file: Any, size: int) -> tuple[MediaFacts, Any]:
-    """What the file is, and a film's first frame."""
-    if output.kind == "video":
-        return probe_film(file)
-    if output.kind != "image":
-        return probe(file), None
-    if size > _LARGEST_IMAGE:
-        raise NotMedia("is too large for a picture")
-    return probe_image(file.read()), None
 
 
 def _agree(output: Output, facts: MediaFacts) -> None:

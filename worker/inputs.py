@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 
+from infra.boxes import NotMedia
 from infra.http import Http, HttpError
-from infra.media import NotMedia, look_at_film, look_at_image
+from infra.media import look_at_film, look_at_image
 from infra.object_store import ObjectStore, StoreError
 from worker.jobs.model import ResultFile
 from worker.kling.evaluate import Verdict

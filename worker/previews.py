@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from infra.log import logger
-from infra.media import MediaFacts
-from infra.object_store import StoreError
-from infra.pictures import contact_sheet, poster
-from worker.source import LeaseLost
+from infra.media import Film
+from infra.pictures import TILES, contact_sheet, poster, tile
+
+T = TypeVar("T")
 
 log = logger(__name__)
 
@@ -25,20 +25,26 @@ class Previews:
     posters: bool = True
     sheets: bool = True
 
-    def of(self, file: Any, facts: MediaFacts, first: Any, alive: Callable[[], object]) -> Iterator[tuple[str, bytes]]:
-        """Name and JPEG of each picture of a proven film. `first` is its first frame. Raises what `alive` raises."""
-        if self.posters and (picture := self._made("poster", lambda: poster(first))):
-            yield "poster", picture
-        if self.sheets:
-            file.seek(0)
-            if picture := self._made("sheet", lambda: contact_sheet(file, facts, alive)):
-                yield "sheet", picture
+    @property
+    def moments(self) -> int:
+        """How many moments of a film have to be shown for them."""
+        return TILES**2 if self.sheets else 0
 
-    def _made(self, name: str, make: Callable[[], bytes]) -> bytes | None:
-        try:
-            return make()
-        except (StoreError, LeaseLost):
-            raise  # the film could not be read just now: that is no fault of the picture
-        except Exception as fault:  # noqa: BLE001 - decoder and painter raise at will, and the film is proven already
-            log.warning("preview.left_out", preview=name, reason=f"{type(fault).__name__}: {fault}")
-            return None
+    def shown(self, frame: Any) -> Any:
+        """What is kept of one moment; None where nothing can be made of it."""
+        return _made("sheet", lambda: tile(frame))
+
+    def of(self, film: Film) -> Iterator[tuple[str, bytes]]:
+        """Name and JPEG of each picture of a proven film."""
+        if self.posters and (picture := _made("poster", lambda: poster(film.first))):
+            yield "poster", picture
+        if self.sheets and (picture := _made("sheet", lambda: contact_sheet(film.moments))):
+            yield "sheet", picture
+
+
+def _made(name: str, make: Callable[[], T]) -> T | None:
+    try:
+        return make()
+    except Exception as fault:  # noqa: BLE001 - painters raise at will, and the film is proven without
+        log.warning("preview.left_out", preview=name, reason=f"{type(fault).__name__}: {fault}")
+        return None

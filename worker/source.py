@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any
 
-from infra.media import BoxWalk
+from infra.boxes import BoxWalk
 from worker.jobs import retry
 from worker.jobs.transfer import Transfer
 from worker.ports import Stream

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from infra.media import BoxWalk, NotMedia, probe, probe_film, probe_image
+from infra.boxes import BoxWalk, NotMedia
+from infra.media import probe, probe_film, probe_image
 
 
 def film(*, seconds: int = 1, faststart: bool = True) -> bytes:

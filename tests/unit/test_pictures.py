@@ -4,13 +4,12 @@ from tempfile import NamedTemporaryFile
 
 import av
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from infra import pictures
-from infra.media import NotMedia, probe_film
-from infra.pictures import contact_sheet, poster
+from infra import media
+from infra.boxes import NotMedia
+from infra.media import probe_film
+from infra.pictures import TILES, contact_sheet, poster, tile
 
 
 def film(frames: int, *, size: tuple[int, int] = (320, 180)) -> bytes:
@@ -28,8 +27,8 @@ def film(frames: int, *, size: tuple[int, int] = (320, 180)) -> bytes:
 
 def sheet_of(body: bytes) -> Image.Image:
     """Its contact sheet."""
-    facts, _ = probe_film(BytesIO(body))
-    return Image.open(BytesIO(contact_sheet(BytesIO(body), facts)))
+    seen = probe_film(BytesIO(body), moments=TILES**2, show=tile)
+    return Image.open(BytesIO(contact_sheet(seen.moments)))
 
 
 def lightness(sheet: Image.Image) -> list[int]:
@@ -42,7 +41,7 @@ def lightness(sheet: Image.Image) -> list[int]:
 def test_a_poster_is_a_jpeg_of_the_first_frame() -> None:
     """The poster has the film's shape, at most 960 pixels a side, and is a picture that decodes."""
     body = film(3, size=(1280, 720))
-    picture = Image.open(BytesIO(poster(probe_film(BytesIO(body))[1])))
+    picture = Image.open(BytesIO(poster(probe_film(BytesIO(body)).first)))
 
     assert ("JPEG", (960, 540)) == (picture.format, picture.size)
 
@@ -50,7 +49,7 @@ def test_a_poster_is_a_jpeg_of_the_first_frame() -> None:
 @pytest.mark.parametrize("few", [750, 10])
 def test_a_contact_sheet_shows_nine_moments_in_order(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
     """From the beginning to the end, evenly spread, whether every frame is decoded or key frames only."""
-    monkeypatch.setattr(pictures, "_FEW_FRAMES", few)
+    monkeypatch.setattr(media, "_FEW_FRAMES", few)
     shown = lightness(sheet_of(film(240)))
 
     assert all(abs(light - (number + 0.5) / 9 * 255) < 20 for number, light in enumerate(shown)), shown
@@ -61,12 +60,11 @@ def test_a_film_of_one_frame_has_a_contact_sheet() -> None:
     assert (968, 548) == sheet_of(film(1)).size
 
 
-@given(st.binary(max_size=300))
-def test_noise_has_no_contact_sheet(body: bytes) -> None:
-    """Whatever the bytes are, there is a sheet or the one documented error."""
-    facts, _ = probe_film(BytesIO(FILM))
-    with pytest.raises(NotMedia):
-        contact_sheet(BytesIO(body), facts)
+def test_a_sheet_wants_all_of_its_moments() -> None:
+    """Where one of them could not be shown, or none was, there is no sheet."""
+    for tiles in ([], [*probe_film(BytesIO(FILM), moments=8, show=tile).moments, None]):
+        with pytest.raises(NotMedia):
+            contact_sheet(tiles)
 
 
 FILM = film(2)

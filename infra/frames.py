@@ -1,0 +1,159 @@
+"""The frames of a stream that somebody has to see: its first, its last, and moments between. Few others are decoded."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+from av.error import FFmpegError
+
+from infra.boxes import NotMedia
+
+#: Decoders that carry on where a frame that others refer to is missing.
+_SKIPPING = frozenset({"h264", "hevc"})
+#: Frames at the end that are decoded: the last one shown may be sent before the last one.
+_LAST = 3
+#: More packets than that after the jump to the last ones: the index is not to be relied on.
+_FEW_PACKETS = 32
+#: Pixels from which on a second thread pays, which a decoder of many frames gets.
+_LARGE = 640 * 480
+
+
+def ends(container: Any, stream: Any) -> Any:
+    """The first frame, once the last one has decoded too. Raises `NotMedia`."""
+    codec = stream.codec_context
+    if not codec.is_open:
+        codec.thread_count = 1  # few frames are decoded: threads would cost more than they bring
+    if codec.name in _SKIPPING and (first := _of_their_packets(container, stream)) is not None:
+        return first
+    first = next(container.decode(stream), None)
+    if first is None:
+        raise NotMedia("has no frame that decodes")
+    _to_last_key(container, stream)
+    last = deque(container.decode(stream), maxlen=1)
+    if not last or last[0].is_corrupt:
+        raise NotMedia("has no last frame that decodes")
+    return first
+
+
+def through(
+    container: Any,
+    stream: Any,
+    times: Sequence[float],
+    show: Callable[[Any], None],
+    alive: Callable[[], object],
+) -> Any:
+    """The first frame, once the last one has decoded too, in one pass that shows what is seen at `times`, in seconds.
+
+    None where not all of that decodes; what is wrong then, if anything is, `ends` says. `show` has its pictures of a
+    film that was too short by then. `alive` is called now and then: a film takes a while.
+    """
+    codec = stream.codec_context
+    codec.thread_count = 2 if stream.width * stream.height > _LARGE else 1
+    codec.skip_frame = "NONREF"  # nobody needs the frames that no other refers to
+    first = last = None
+    wanted, start, shown, tail = deque(times), stream.start_time or 0, set(), deque[Any]()
+    try:
+        for frame in _all(container, stream, tail):
+            alive()
+            first, last = first or frame, frame
+            if not frame.is_corrupt:
+                shown.add(frame.pts)
+            while wanted and (frame.pts - start) * stream.time_base >= wanted[0]:
+                wanted.popleft()
+                show(frame)
+    except (FFmpegError, TypeError):  # what has no time can't be shown at one
+        first = None
+    if first is None or first.pts not in shown or not _are_the_last(tail, stream, shown):
+        codec.skip_frame = "DEFAULT"
+        with suppress(FFmpegError):
+            container.seek(start, stream=stream)
+        return None
+    for _ in wanted:  # a film of few frames, or one that says it lasts longer than it does
+        show(last)
+    return first
+
+
+def at_key_frames(
+    container: Any, stream: Any, times: Sequence[float], show: Callable[[Any], None], alive: Callable[[], object]
+) -> None:
+    """Show the key frame before each of `times`, in seconds. Raises `FFmpegError`."""
+    stream.codec_context.skip_frame = "NONKEY"
+    for time in times:
+        alive()
+        container.seek(int(time / stream.time_base) + (stream.start_time or 0), stream=stream)
+        if (frame := next(container.decode(stream), None)) is not None:
+            show(frame)
+
+
+def _all(container: Any, stream: Any, tail: deque[Any]) -> Iterator[Any]:
+    """The frames that others refer to, and all of the last ones, whose packets are left in `tail`."""
+    codec = stream.codec_context
+    for packet in container.demux(stream):
+        tail.append(packet)
+        if len(tail) > _LAST + 1:  # after the last one comes an empty one, at which the decoder gives what it has
+            yield from codec.decode(tail.popleft())
+    codec.skip_frame = "DEFAULT"
+    for packet in tail:
+        yield from codec.decode(packet)
+
+
+def _of_their_packets(container: Any, stream: Any) -> Any:
+    """The first frame, once the last ones have decoded with nothing before them but the key frame that they stand on.
+
+    The hundreds between are not even read. None leaves the judgement to a decoder of all, and stands at the beginning.
+    """
+    start = stream.start_time or 0
+    head = _next(container, stream)
+    try:
+        found = head and stream.duration and stream.average_rate and _decoded_ends(container, stream, head)
+    except FFmpegError:
+        found = None
+    if not found:
+        container.seek(start, stream=stream)
+    return found
+
+
+def _decoded_ends(container: Any, stream: Any, head: Any) -> Any:
+    codec = stream.codec_context
+    _to_last_key(container, stream)
+    key = _next(container, stream)
+    end = (stream.start_time or 0) + stream.duration
+    container.seek(int(end - _LAST / (stream.average_rate * stream.time_base)), stream=stream, any_frame=True)
+    tail = [key] if key else []
+    for packet in container.demux(stream):
+        tail = [packet] if packet.is_keyframe else [*tail, packet]
+        if len(tail) > _FEW_PACKETS:
+            return None
+    key = tail[0]
+    if not (head.is_keyframe and key.is_keyframe):
+        return None
+    frames = {frame.pts: frame for packet in tail for frame in codec.decode(packet)}
+    if not _are_the_last(tail, stream, frames):
+        return None
+    if head.pts == key.pts:
+        return frames[head.pts]
+    codec.flush_buffers()
+    return next((frame for packet in (head, None) for frame in codec.decode(packet) if frame.pts == head.pts), None)
+
+
+def _are_the_last(packets: Iterable[Any], stream: Any, shown: Container[Any]) -> bool:
+    """Whether `packets` are whole, lead to the end that the index names, and were all shown."""
+    sent = [packet for packet in packets if packet.size]
+    end = (stream.start_time or 0) + (stream.duration or 0)
+    slack = 2 / (stream.average_rate * stream.time_base) if stream.average_rate else 0
+    return (
+        all(packet.pts in shown and not packet.is_corrupt for packet in sent)
+        and max((packet.pts + (packet.duration or 0) for packet in sent), default=-1) >= end - slack
+    )
+
+
+def _next(container: Any, stream: Any) -> Any:
+    return next((packet for packet in container.demux(stream) if packet.size), None)
+
+
+def _to_last_key(container: Any, stream: Any) -> None:
+    if stream.duration:
+        container.seek((stream.start_time or 0) + stream.duration, stream=stream)
