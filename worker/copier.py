@@ -1,8 +1,8 @@
 """Carry one output of a task into the bucket, and prove it there.
 
 On the way: length, SHA-256 and CRC-32 of every byte, the boxes of an MP4 walked. Then the bucket says what it holds,
-and it must be that. Then facts, the first and the last frame decoded, a poster and a contact sheet: of the bytes that
-passed where they are still in memory, out of the bucket where they are not. Memory holds a few pieces of a file.
+and it must be that. Meanwhile, of a small file, or else then: what `worker.proof` does. Memory holds a few pieces of a
+file.
 
 How far it is stands in a row before the first byte leaves and after each part. A file that was taken up by another
 worker has no running SHA-256, which can't be put in a row: it is then read back from the bucket once, and the CRC-32,
@@ -11,39 +11,35 @@ which can, says that what lies there is what was sent.
 
 from __future__ import annotations
 
-import threading
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property, partial
 from hashlib import sha256
-from typing import Any
-from urllib.parse import urlsplit
 
 from infra.boxes import NotMedia
 from infra.http import HttpError
-from infra.media import Film, MediaFacts, probe, probe_film, probe_image
+from infra.log import logger
+from infra.object_store import StoreError
 from worker.jobs import keys
 from worker.jobs.model import Job, ResultFile
 from worker.jobs.transfer import Transfer
 from worker.kling.wire import Output
+from worker.label import JOB, SHA256, content_type, label
 from worker.ports import Bucket, Http
 from worker.previews import NAMES, Previews
-from worker.sender import Ledger, Sender, Sent
+from worker.proof import Proof, Prover
+from worker.sender import Kept, Ledger, Sender, Sent
 from worker.source import Progress, Source, SourceChanged, Unproven, resume_headers
 
-_BY_EXTENSION = {extension: kind for kind, extension in keys.EXTENSIONS.items()} | {"jpeg": "image/jpeg"}
-_DEFAULT = {"video": "video/mp4", "image": "image/png", "audio": "audio/mpeg"}
-_LARGEST_IMAGE = 64 * 2**20
+log = logger(__name__)
+
 #: One fetch that takes longer than this is given up; what came of it stays.
 _FETCH_LIMIT = timedelta(hours=1)
-#: A film may be so much longer or shorter than the provider says, in seconds and as a part of it.
-_DURATION_SLACK = (1.0, 0.2)
-#: Films that a process decodes at a time: at 1080p each takes some 35 MiB, however many are copied.
-_DECODERS = threading.BoundedSemaphore(2)
-_WAIT_SECONDS = 5.0
+#: How a store says that it does not copy an object onto itself, or not for this key.
+_NO_COPYING = frozenset({"NotImplemented", "AccessDenied", "MethodNotAllowed", "InvalidRequest", "InvalidArgument"})
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,23 @@ class Arrived:
     key: str
     size: int
     sha256: str
-    kept: Callable[[int, int], bytes]  #: reads what is still in memory of it
+    kept: Kept  #: reads what is still in memory of it
+    etag: str  #: of the object
+    labelled: bool  #: whether its metadata name its SHA-256
+
+
+@dataclass(frozen=True)
+class _Order:
+    """One output that is to be copied."""
+
+    job: Job
+    output: Output
+    ledger: Ledger
+    progress: Progress
+    until: float  #: monotonic seconds
+
+    def __str__(self) -> str:
+        return f"{self.output.kind} {self.output.ordinal}"
 
 
 @dataclass(frozen=True)
@@ -66,8 +78,10 @@ class Copier:
     largest: int  #: bytes
     slowest: int = 0  #: bytes a second
     slice_seconds: float = 20.0  #: of copying in one task
+    relabel_bytes: int = 0  #: of the largest file that is copied onto itself to name its SHA-256
     previews: Previews = field(default_factory=Previews)
     _others: dict[str, Copier] = field(default_factory=dict, init=False, repr=False)
+    _refusals: list[str] = field(default_factory=list, init=False, repr=False)  #: of copying an object onto itself
 
     def into(self, bucket: str) -> Copier:
         """The one for another bucket of the store; itself where no name is said."""
@@ -80,6 +94,11 @@ class Copier:
         """The way into the bucket."""
         return Sender(self.bucket)
 
+    @cached_property
+    def prover(self) -> Prover:
+        """What looks at the files."""
+        return Prover(self.bucket, self.previews)
+
     def transfer(self, job: Job, output: Output) -> Transfer:
         """The transfer of an output of which nothing was sent."""
         key = keys.file_key(
@@ -88,7 +107,7 @@ class Copier:
             kind=output.kind,
             variant=output.variant,
             ordinal=output.ordinal,
-            content_type=_content_type(output),
+            content_type=content_type(output),
         )
         return Transfer(output.kind, output.variant, output.ordinal, self.bucket.bucket, key)
 
@@ -99,14 +118,20 @@ class Copier:
 
         Raises `Unproven`, `StoreError`, `LeaseLost`, `SliceOver`.
         """
+        order = _Order(job, output, ledger, progress, until)
         try:
-            arrived = self._arrive(job, output, begun, ledger, progress, until)
-            facts, beside = self._prove(job, output, arrived, progress)
+            with ThreadPoolExecutor(1, "proof") as aside:
+                proving = _Proving(aside, self.prover, order)
+                arrived = self._arrive(order, proving, begun)
+                proving.begin(arrived.key, arrived.kept, arrived.size)
+                self._relabel(order, arrived)
+            proof = proving.result()
         except HttpError as fault:
-            raise Unproven(f"{output.kind} {output.ordinal}: {fault}") from fault
+            raise Unproven(f"{order}: {fault}") from fault
         except (NotMedia, SourceChanged) as fault:
             self._begin_anew(self.transfer(job, output), ledger)
-            raise Unproven(f"{output.kind} {output.ordinal}: {fault}") from fault
+            raise Unproven(f"{order}: {fault}") from fault
+        facts = proof.facts
         fresh = self.transfer(job, output)
         return ResultFile(
             kind=output.kind,
@@ -117,7 +142,7 @@ class Copier:
             bucket=fresh.bucket,
             size=arrived.size,
             sha256=arrived.sha256,
-            content_type=_content_type(output),
+            content_type=content_type(output),
             container=facts.container,
             duration=facts.duration,
             width=facts.width,
@@ -125,8 +150,8 @@ class Copier:
             fps=facts.fps,
             video_codec=facts.video_codec,
             audio_codec=facts.audio_codec,
-            poster_key=beside.get("poster"),
-            sheet_key=beside.get("sheet"),
+            poster_key=proof.beside.get("poster"),
+            sheet_key=proof.beside.get("sheet"),
         )
 
     def _begin_anew(self, transfer: Transfer, ledger: Ledger) -> None:
@@ -141,30 +166,26 @@ class Copier:
         self.bucket.end_uploads(transfer.key)
 
     # --- into the bucket ----------------------------------------------------------------------------------------
-    def _arrive(
-        self, job: Job, output: Output, begun: Transfer | None, ledger: Ledger, progress: Progress, until: float
-    ) -> Arrived:
+    def _arrive(self, order: _Order, proving: _Proving, begun: Transfer | None) -> Arrived:
         """The file, once the bucket has all of it."""
-        if begun and (found := self._adopt(job, begun, progress)):
+        if begun and (found := self._adopt(order, begun)):
             return found
-        whole = begun and begun.whole
-        sent = Sent(begun) if begun and whole else self._send(job, output, begun, ledger, progress, until)
+        sent = Sent(begun) if begun and begun.whole else self._send(order, proving, begun)
         if sent.at.upload_id:
-            sent = self.sender.complete(sent, ledger, alone=begun is None)
-        return self._there(job, sent, progress)
+            sent = self.sender.complete(sent, order.ledger, alone=begun is None)
+        return self._there(order, sent)
 
-    def _adopt(self, job: Job, begun: Transfer, progress: Progress) -> Arrived | None:
+    def _adopt(self, order: _Order, begun: Transfer) -> Arrived | None:
         """The file that a killed worker had stored and could no longer tell of."""
         if begun.upload_id and not begun.whole:
             return None
         stored = self.bucket.head(begun.key)
-        if stored is None or stored.metadata.get("reelhook-job") != job.id or stored.size != begun.length:
+        if stored is None or stored.metadata.get(JOB) != order.job.id or stored.size != begun.length:
             return None
-        return self._there(job, Sent(begun), progress)
+        return self._there(order, Sent(begun))
 
-    def _send(
-        self, job: Job, output: Output, begun: Transfer | None, ledger: Ledger, progress: Progress, until: float
-    ) -> Sent:
+    def _send(self, order: _Order, proving: _Proving, begun: Transfer | None) -> Sent:
+        job, output = order.job, order.output
         at = begun or self.transfer(job, output)
         with self.http.stream(
             output.url, resume_headers(at), seconds=_FETCH_LIMIT.total_seconds(), slowest=self.slowest
@@ -175,24 +196,55 @@ class Copier:
                 largest=self.largest,
                 walked=output.kind == "video",
                 digest=self.sender.kept_digest(at),
-                progress=progress,
+                progress=order.progress,
             )
             if not source.resumed:
                 if begun:  # the source has changed, or can't go on from a byte
                     self.bucket.end_uploads(at.key)
                 at = replace(at.afresh(), length=source.length, validator=source.validator)
-                ledger.save(at)
-            return self.sender.send(source, at, ledger, label=partial(_label, job, output, at.key), until=until)
+                order.ledger.save(at)
+            return self.sender.send(
+                source,
+                at,
+                order.ledger,
+                label=partial(label, job, output, at.key),
+                until=order.until,
+                held=partial(proving.begin, at.key),
+            )
 
     # --- out of the bucket --------------------------------------------------------------------------------------
-    def _there(self, job: Job, sent: Sent, progress: Progress) -> Arrived:
+    def _there(self, order: _Order, sent: Sent) -> Arrived:
         """What lies in the bucket, which must be what was sent."""
         at, stored = sent.at, self.bucket.head(sent.at.key)
-        if stored is None or stored.size != at.length or stored.metadata.get("reelhook-job") != job.id:
-            raise Unproven(f"{at.kind} {at.ordinal}: the bucket does not hold what was sent")
+        if stored is None or stored.size != at.length or stored.metadata.get(JOB) != order.job.id:
+            raise Unproven(f"{order}: the bucket does not hold what was sent")
         if sent.etag and stored.etag != sent.etag:
-            raise Unproven(f"{at.kind} {at.ordinal}: the bucket holds another version than it took")
-        return Arrived(at.key, stored.size, at.sha256 or self._read_back(at, progress), sent.kept)
+            raise Unproven(f"{order}: the bucket holds another version than it took")
+        digest = at.sha256 or self._read_back(at, order.progress)
+        said = stored.metadata.get(SHA256)
+        if said and said != digest:
+            raise Unproven(f"{order}: the bucket holds another file than was sent")
+        return Arrived(at.key, stored.size, digest, sent.kept, stored.etag, labelled=said == digest)
+
+    def _relabel(self, order: _Order, arrived: Arrived) -> None:
+        """Have the object name its SHA-256, where that was known only after its bytes had left: it is copied onto
+        itself by the store, all at once. Without that it is archived all the same.
+        """
+        if arrived.labelled or arrived.size > self.relabel_bytes or self._refusals:
+            return
+        named = label(order.job, order.output, arrived.key, arrived.sha256)
+        try:
+            self.bucket.relabel(arrived.key, arrived.etag, **named)
+        except StoreError as fault:
+            if fault.code in _NO_COPYING:
+                self._refusals.append(str(fault))  # once is enough to know, and to tell
+                log.warning("archive.not_relabelled", key=arrived.key, reason=str(fault))
+                return
+            if fault.code not in {"PreconditionFailed", "412"}:  # it may have been copied, and nobody have heard of it
+                raise
+        stored = self.bucket.head(arrived.key)
+        if stored is None or stored.size != arrived.size or stored.metadata.get(SHA256) != arrived.sha256:
+            raise Unproven(f"{order}: the bucket does not hold what was copied in it")
 
     def _read_back(self, sent: Transfer, progress: Progress) -> str:
         digest, crc32, size = sha256(), 0, 0
@@ -205,80 +257,23 @@ class Copier:
             raise NotMedia("is not in the bucket as it was sent")
         return digest.hexdigest()
 
-    def _prove(
-        self, job: Job, output: Output, arrived: Arrived, progress: Progress
-    ) -> tuple[MediaFacts, dict[str, str]]:
-        """The facts of the file, and the keys of what now lies beside it, by name."""
-        beside: dict[str, str] = {}
-        key, size = arrived.key, arrived.size
-        alive: Callable[[], None] = lambda: progress(size, size)  # noqa: E731 - a name for its type
-        with _a_decoder(alive), self.bucket.open(key, size, arrived.kept) as file:
-            seen = self._seen(output, file, size, alive)
-        _agree(output, seen.facts)
-        if output.kind == "video":
-            for name, picture in self.previews.of(seen):
-                beside[name] = self._put_beside(job, output, keys.beside(key, name), picture)
-        return seen.facts, beside
 
-    def _seen(self, output: Output, file: Any, size: int, alive: Callable[[], None]) -> Film:
-        """What the file is, and what is to be seen of a film."""
-        if output.kind == "video":
-            return probe_film(file, moments=self.previews.moments, show=self.previews.shown, alive=alive)
-        if output.kind != "image":
-            return Film(probe(file))
-        if size > _LARGEST_IMAGE:
-            raise NotMedia("is too large for a picture")
-        return Film(probe_image(file.read()))
+class _Proving:
+    """The proof of one file, which begins in another thread as soon as its bytes can be had."""
 
-    def _put_beside(self, job: Job, output: Output, key: str, picture: bytes) -> str:
-        metadata = _metadata(job, output, sha256(picture).hexdigest())
-        filename = keys.download_name(job, key)
-        self.bucket.put(key, picture, content_type="image/jpeg", filename=filename, metadata=metadata)
-        return key
+    def __init__(self, aside: Executor, prover: Prover, order: _Order) -> None:
+        self._aside = aside
+        self._prove: Callable[..., Proof] = partial(prover.prove, order.job, order.output)
+        self._progress = order.progress
+        self._future: Future[Proof] | None = None
 
+    def begin(self, key: str, kept: Kept, size: int) -> None:
+        """Begin, unless that was done."""
+        if self._future is None:
+            alive = partial(self._progress, size, size)
+            self._future = self._aside.submit(self._prove, key, size, kept, alive=alive)
 
-@contextmanager
-def _a_decoder(progress: Callable[[], None]) -> Iterator[None]:
-    """One of a process's few decoders; whoever waits for one keeps its lease."""
-    while not _DECODERS.acquire(timeout=_WAIT_SECONDS):
-        progress()
-    try:
-        yield
-    finally:
-        _DECODERS.release()
-
-
-def _agree(output: Output, facts: MediaFacts) -> None:
-    said = float(output.duration) if output.duration else None
-    if said and facts.duration and abs(said - facts.duration) > max(_DURATION_SLACK[0], said * _DURATION_SLACK[1]):
-        raise NotMedia(f"lasts {facts.duration} s, and the provider says {output.duration} s")
-
-
-def _content_type(output: Output) -> str:
-    """By the link's ending: what a CDN says of a file is often `application/octet-stream`."""
-    extension = urlsplit(output.url).path.rpartition(".")[2].lower()
-    guess = _BY_EXTENSION.get(extension, "")
-    return guess if guess.startswith(f"{output.kind}/") else _DEFAULT.get(output.kind, "application/octet-stream")
-
-
-def _label(job: Job, output: Output, key: str, digest: str | None = None) -> dict[str, Any]:
-    return {
-        "content_type": _content_type(output),
-        "filename": keys.download_name(job, key),
-        "metadata": _metadata(job, output, digest),
-    }
-
-
-def _metadata(job: Job, output: Output, digest: str | None = None) -> dict[str, str]:
-    """What an object says of itself. Metadata are sent before the first byte, a SHA-256 is known after the last: a
-    file that is not held in memory goes without. The row and the manifest have it.
-    """
-    said = {
-        "job": job.id,
-        "task": job.provider_task_id,
-        "model": job.model,
-        "family": job.family.replace("/", "-"),
-        "output": output.id,
-        "sha256": digest,
-    }
-    return {f"reelhook-{name}": keys.safe(value) for name, value in said.items() if value}
+    def result(self) -> Proof:
+        """Wait for its end. Raises what it raised."""
+        assert self._future is not None
+        return self._future.result()

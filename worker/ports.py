@@ -94,7 +94,7 @@ class Http(Protocol):
 class Body(Protocol):
     """Bytes on their way into the bucket: read once, sent as they come."""
 
-    def read(self, size: int = -1, /) -> bytes:
+    def read(self, size: int = -1, /) -> bytes | memoryview:
         """The next bytes; none at the end."""
 
 
@@ -113,6 +113,9 @@ class Bucket(Protocol):
         self, key: str, body: Body, length: int, *, content_type: str, filename: str, metadata: Mapping[str, str]
     ) -> str:
         """Store an object of known length while it comes; its ETag."""
+
+    def relabel(self, key: str, etag: str, *, content_type: str, filename: str, metadata: Mapping[str, str]) -> None:
+        """Store an object under its key once more, with another label, if it still has this ETag."""
 
     def begin(self, key: str, *, content_type: str, filename: str, metadata: Mapping[str, str]) -> str:
         """Begin an object in parts; the upload's id."""

@@ -33,6 +33,8 @@ _LOOK = 0.5
 
 #: What an object is stored with, by the SHA-256 of its bytes where that is known before they leave.
 Label = Callable[[str | None], dict[str, Any]]
+#: Reads what is in memory of a file: at most so many bytes (second) from a byte (first), none if it is not there.
+Kept = Callable[[int, int], bytes]
 
 
 class SliceOver(Exception):
@@ -55,7 +57,7 @@ class Sent:
 
     at: Transfer
     etag: str | None = None  #: as the bucket said it when it took the object; None where that answer was not heard
-    kept: Callable[[int, int], bytes] = lambda _at, _count: b""  #: reads what is still in memory of it
+    kept: Kept = lambda _at, _count: b""  #: reads what is still in memory of it
 
 
 @dataclass(frozen=True)
@@ -74,15 +76,19 @@ class Sender:
         *,
         label: Label,
         until: float,
+        held: Callable[[Kept, int], None] = lambda _kept, _size: None,
     ) -> Sent:
-        """Send what is left of `source`. Raises `SliceOver` after the part that is under way at `until`."""
+        """Send what is left of `source`. Raises `SliceOver` after the part that is under way at `until`.
+
+        `held` is called once all of a small file is in memory, before it leaves.
+        """
         if source.length is None or source.length > PART_BYTES:
             if not at.upload_id:
                 at = replace(at, upload_id=self.bucket.begin(at.key, **label(None)))
                 ledger.save(at)
             return self._in_parts(source, at, ledger, until)
         if source.tape.whole:
-            return self._held(source, at, label)
+            return self._held(source, at, label, held)
         return self._as_it_comes(source, at, label(None))
 
     def kept_digest(self, at: Transfer) -> Any:
@@ -106,12 +112,13 @@ class Sender:
         return replace(sent, etag=etag)
 
     # --- whole --------------------------------------------------------------------------------------------------
-    def _held(self, source: Source, at: Transfer, label: Label) -> Sent:
+    def _held(self, source: Source, at: Transfer, label: Label, held: Callable[[Kept, int], None]) -> Sent:
         body = Body(source)
         while body.read():
             pass
         digest = source.digest.hexdigest()
-        etag = self.bucket.put_stream(at.key, Held(source.tape.pieces), source.size, **label(digest))
+        held(source.tape.read, source.size)
+        etag = self.bucket.put_stream(at.key, source.tape.body, source.size, **label(digest))
         return Sent(replace(at, size=source.size, sha256=digest, whole=True), etag, source.tape.read)
 
     def _as_it_comes(self, source: Source, at: Transfer, label: dict[str, Any]) -> Sent:

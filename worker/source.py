@@ -53,7 +53,8 @@ class Source:
         self.crc32 = transfer.crc32 if self.resumed else 0
         self.boxes = BoxWalk(transfer.walk if self.resumed else None) if walked else None
         self.digest = digest if self.resumed else sha256()
-        self.tape = Tape(self.size, whole=self.length is not None and self.length <= HELD_BYTES and not self.resumed)
+        held = self.length if self.length is not None and self.length <= HELD_BYTES and not self.resumed else None
+        self.tape = Tape(self.size, held=held)
         self.stop = stream.stop  #: makes a `next()` that waits in another thread fail
         self.fault: Exception | None = None  #: why the last part ended early; a client library may have hidden it
         self._limit = largest if self.length is None else self.length

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Sequence
 
 #: Bytes of the largest file that is kept whole: it is held before it leaves, so that its metadata can carry its
 #: SHA-256. A part of a file whose length nobody said is held, too, because a part must say its own.
@@ -14,24 +15,33 @@ HEAD_BYTES = 2**20
 TAIL_BYTES = 4 * 2**20
 
 
-class Tape:
-    """The pieces that passed from byte `start` on: all of them if `whole`, else those of the beginning and the end."""
+#: Bytes of what is held that are handed to a connection at a time: each time costs, and has a time limit of its own.
+_HANDED_BYTES = 2**20
 
-    def __init__(self, start: int = 0, *, whole: bool = False) -> None:
-        self.whole = whole
+
+class Tape:
+    """The pieces that passed from byte `start` on: those of the beginning and the end. All of them, in one block of
+    memory, of a file that is `held` bytes long.
+    """
+
+    def __init__(self, start: int = 0, *, held: int | None = None) -> None:
+        self.whole = held is not None
+        self._all = memoryview(bytearray(held or 0))
         self._head: list[tuple[int, bytes]] = []
         self._tail: deque[tuple[int, bytes]] = deque()
         self._at = start
         self._tail_bytes = 0
 
     @property
-    def pieces(self) -> list[bytes]:
-        """What is kept of the beginning, in order; everything if `whole`."""
-        return [piece for _, piece in self._head]
+    def body(self) -> Held:
+        """All of it, as it is sent."""
+        return Held([self._all[at : at + _HANDED_BYTES] for at in range(0, len(self._all), _HANDED_BYTES)])
 
     def add(self, piece: bytes) -> None:
         """Take what comes next."""
-        if self.whole or self._at < HEAD_BYTES:
+        if self.whole:
+            self._all[self._at : self._at + len(piece)] = piece
+        elif self._at < HEAD_BYTES:
             self._head.append((self._at, piece))
         else:
             self._tail.append((self._at, piece))
@@ -42,6 +52,8 @@ class Tape:
 
     def read(self, at: int, count: int) -> bytes:
         """At most `count` bytes from byte `at`; none where that byte was not kept."""
+        if self.whole:
+            return bytes(self._all[at : at + count])
         pieces = self._head if self._head and at < self._head[-1][0] + len(self._head[-1][1]) else list(self._tail)
         number = bisect_right(pieces, at, key=lambda kept: kept[0]) - 1
         if number < 0:
@@ -53,11 +65,11 @@ class Tape:
 class Held:
     """Pieces as a body that can be sent again from its beginning."""
 
-    def __init__(self, pieces: list[bytes]) -> None:
+    def __init__(self, pieces: Sequence[bytes | memoryview]) -> None:
         self._pieces = pieces
         self._next = 0
 
-    def read(self, _size: int = -1, /) -> bytes:
+    def read(self, _size: int = -1, /) -> bytes | memoryview:
         """The next piece, however much was asked for: HTTP clients ask for 16 KiB, which would cost more."""
         self._next += 1
         return self._pieces[self._next - 1] if self._next <= len(self._pieces) else b""

@@ -1,0 +1,48 @@
+"""What an object in the bucket says of itself: its type, its name for who saves it, and user metadata."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from worker.jobs import keys
+from worker.jobs.model import Job
+from worker.kling.wire import Output
+
+_BY_EXTENSION = {extension: kind for kind, extension in keys.EXTENSIONS.items()} | {"jpeg": "image/jpeg"}
+_DEFAULT = {"video": "video/mp4", "image": "image/png", "audio": "audio/mpeg"}
+#: Names of metadata that are looked at again.
+JOB, SHA256 = "reelhook-job", "reelhook-sha256"
+
+
+def content_type(output: Output) -> str:
+    """By the link's ending: what a CDN says of a file is often `application/octet-stream`."""
+    extension = urlsplit(output.url).path.rpartition(".")[2].lower()
+    guess = _BY_EXTENSION.get(extension, "")
+    return guess if guess.startswith(f"{output.kind}/") else _DEFAULT.get(output.kind, "application/octet-stream")
+
+
+def label(job: Job, output: Output, key: str, digest: str | None = None) -> dict[str, Any]:
+    """What the file is stored with; with its SHA-256 where that is known. Metadata are sent before the first byte."""
+    return {
+        "content_type": content_type(output),
+        "filename": keys.download_name(job, key),
+        "metadata": _metadata(job, output, digest),
+    }
+
+
+def picture_label(job: Job, output: Output, key: str, digest: str) -> dict[str, Any]:
+    """What a picture of the file is stored with."""
+    return {**label(job, output, key, digest), "content_type": "image/jpeg"}
+
+
+def _metadata(job: Job, output: Output, digest: str | None) -> dict[str, str]:
+    said = {
+        JOB: job.id,
+        "reelhook-task": job.provider_task_id,
+        "reelhook-model": job.model,
+        "reelhook-family": job.family.replace("/", "-"),
+        "reelhook-output": output.id,
+        SHA256: digest,
+    }
+    return {name: keys.safe(value) for name, value in said.items() if value}

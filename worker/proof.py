@@ -1,0 +1,90 @@
+"""Is a file what it claims to be? Its facts, its first and last frame decoded, and its pictures laid beside it.
+
+The bytes are those that passed where they are still in memory, so that this goes on while they leave; else they come
+out of the bucket.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from infra.boxes import NotMedia
+from infra.media import Film, MediaFacts, probe, probe_film, probe_image
+from worker.jobs import keys
+from worker.jobs.model import Job
+from worker.kling.wire import Output
+from worker.label import picture_label
+from worker.ports import Bucket
+from worker.previews import Previews
+from worker.sender import Kept
+
+_LARGEST_IMAGE = 64 * 2**20
+#: A film may be so much longer or shorter than the provider says, in seconds and as a part of it.
+_DURATION_SLACK = (1.0, 0.2)
+#: Films that a process decodes at a time: at 1080p each takes some 35 MiB, however many are copied.
+_DECODERS = threading.BoundedSemaphore(2)
+_WAIT_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What came of it."""
+
+    facts: MediaFacts
+    beside: Mapping[str, str] = field(default_factory=dict)  #: keys of pictures by name
+
+
+@dataclass(frozen=True)
+class Prover:
+    """What proving needs."""
+
+    bucket: Bucket
+    previews: Previews
+
+    def prove(self, job: Job, output: Output, key: str, size: int, kept: Kept, *, alive: Callable[[], object]) -> Proof:
+        """The proof of `size` bytes that lie, or will lie, under `key`. `alive` is called now and then.
+
+        Raises `NotMedia`, `StoreError`, and what `alive` raises.
+        """
+        with _a_decoder(alive), self.bucket.open(key, size, kept) as file:
+            seen = self._seen(output, file, size, alive)
+        _agree(output, seen.facts)
+        pictures = self.previews.of(seen) if output.kind == "video" else ()
+        return Proof(seen.facts, {name: self._beside(job, output, key, name, made) for name, made in pictures})
+
+    def _seen(self, output: Output, file: Any, size: int, alive: Callable[[], object]) -> Film:
+        """What the file is, and what is to be seen of a film."""
+        if output.kind == "video":
+            return probe_film(file, moments=self.previews.moments, show=self.previews.shown, alive=alive)
+        if output.kind != "image":
+            return Film(probe(file))
+        if size > _LARGEST_IMAGE:
+            raise NotMedia("is too large for a picture")
+        return Film(probe_image(file.read()))
+
+    def _beside(self, job: Job, output: Output, key: str, name: str, picture: bytes) -> str:
+        at = keys.beside(key, name)
+        self.bucket.put(at, picture, **picture_label(job, output, at, sha256(picture).hexdigest()))
+        return at
+
+
+@contextmanager
+def _a_decoder(alive: Callable[[], object]) -> Iterator[None]:
+    """One of a process's few decoders; whoever waits for one keeps its lease."""
+    while not _DECODERS.acquire(timeout=_WAIT_SECONDS):
+        alive()
+    try:
+        yield
+    finally:
+        _DECODERS.release()
+
+
+def _agree(output: Output, facts: MediaFacts) -> None:
+    said = float(output.duration) if output.duration else None
+    if said and facts.duration and abs(said - facts.duration) > max(_DURATION_SLACK[0], said * _DURATION_SLACK[1]):
+        raise NotMedia(f"lasts {facts.duration} s, and the provider says {output.duration} s")
