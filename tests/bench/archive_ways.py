@@ -1,17 +1,14 @@
-"""The ways to copy that the archive is measured against, one in each process: reads an order, prints its cost."""
+"""The ways to copy that the archive is measured against, and the archive itself."""
 
 from __future__ import annotations
 
-import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,6 +39,7 @@ class Load:
     key: str
     secret: str
     bucket: str
+    s3_group: int = 0  #: the process group of the S3 server, where its CPU can be asked for
 
 
 #: Makes ready, and gives what copies number so and so.
@@ -115,9 +113,22 @@ def _rclone(load: Load, *flags: str) -> list[str]:
     ]
 
 
+#: One PUT for each file, nothing hashed, no HEAD.
+_BEST = ("--s3-no-head", "--s3-disable-checksum", "--s3-use-unsigned-payload=true", "--s3-upload-cutoff=5G")
+
+
 def rclone_plain(load: Load) -> Callable[[int], None]:
     """`rclone copyurl` by its defaults, a process for each file."""
-    *command, folder = _rclone(load)
+    return _rclone_each(load)
+
+
+def rclone_each(load: Load) -> Callable[[int], None]:
+    """`rclone copyurl` at its best here, a process for each file: what an app runs whose files come one at a time."""
+    return _rclone_each(load, *_BEST)
+
+
+def _rclone_each(load: Load, *flags: str) -> Callable[[int], None]:
+    *command, folder = _rclone(load, *flags)
 
     def copy(number: int) -> None:
         subprocess.run([*command, load.url, f"{folder}/{number}"], check=True, capture_output=True)  # noqa: S603 - fixed
@@ -126,9 +137,8 @@ def rclone_plain(load: Load) -> Callable[[int], None]:
 
 
 def rclone(load: Load) -> Callable[[int], None]:
-    """`rclone copyurl` at its best here: one process for all, one PUT for each, nothing hashed, no HEAD."""
-    best = ["--s3-no-head", "--s3-disable-checksum", "--s3-use-unsigned-payload=true", "--s3-upload-cutoff=5G"]
-    *command, folder = _rclone(load, *best, f"--transfers={load.threads}", "--urls")
+    """`rclone copyurl` at its best here: one process for all, which must be known when it starts."""
+    *command, folder = _rclone(load, *_BEST, f"--transfers={load.threads}", "--urls")
 
     def copy(number: int) -> None:
         if number > 0:
@@ -188,7 +198,7 @@ def _copier(load: Load, previews: Previews) -> Copier:
 
 
 def ours(load: Load) -> Callable[[int], None]:
-    """The archive: hash, structure, parts that can be resumed, HEAD, first and last frame."""
+    """The archive: hash, structure, parts that can be resumed, HEAD, first and last frame, hash in the metadata."""
     return _archive(load, Previews(posters=False, sheets=False))
 
 
@@ -210,41 +220,5 @@ def _archive(load: Load, previews: Previews) -> Callable[[int], None]:
 
 WAYS: dict[str, Way] = {
     "floor": floor, "ours": ours, "pictures": pictures, "usual": usual,
-    "rclone": rclone, "rclone_plain": rclone_plain, "s5cmd": s5cmd,
+    "rclone": rclone, "rclone_each": rclone_each, "rclone_plain": rclone_plain, "s5cmd": s5cmd,
 }  # fmt: skip
-
-
-def peak_mib() -> float:
-    """The most memory this process has had so far. The kernel's own figure starts with the parent's, before exec."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def _cpu() -> float:
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-
-
-def main() -> None:
-    """Copy once to warm up, then as ordered; the cost of the latter as JSON."""
-    order = json.load(sys.stdin)
-    way, load = order.pop("way"), Load(**order)
-    made = WAYS[way]
-    copy = made(load)
-    warm = Load(**{**order, "url": load.url.replace("big", "small")})
-    made(warm)(-1)
-    before, cpu, began = peak_mib(), _cpu(), time.perf_counter()
-    with ThreadPoolExecutor(load.threads) as pool:
-        list(pool.map(copy, range(load.count)))
-    cost = {
-        "seconds": time.perf_counter() - began, "cpu": _cpu() - cpu,
-        "rss_growth": peak_mib() - before, "rss_peak": peak_mib(),
-    }  # fmt: skip
-    print(json.dumps(cost))
-
-
-if __name__ == "__main__":
-    os.environ.pop("AWS_PROFILE", None)
-    main()
