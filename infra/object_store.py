@@ -16,6 +16,7 @@ from urllib3.exceptions import HTTPError as TransportError
 from infra.s3_client import credentials, make_client
 from infra.s3_wire import Links, Request, Wire
 from infra.settings import Settings
+from infra.stores import dialect
 
 _BLOCK_BYTES = 2**20
 _METADATA = "x-amz-meta-"
@@ -27,6 +28,8 @@ _HEADERS = {
     "ServerSideEncryption": "x-amz-server-side-encryption",
     "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id",
 }
+#: What a store copies within a second or so.
+_RELABEL_BYTES = 64 * 2**20
 
 
 class StoreError(Exception):
@@ -80,6 +83,7 @@ class ObjectStore:
         signer = make_client(settings, public) if public else self._client
         self._links = Links(signer, credentials(settings))
         self._options = _options(settings)
+        self.relabel_bytes = _relabel_bytes(settings)  #: of the largest object that `relabel` is meant for
 
     def of(self, bucket: str) -> ObjectStore:
         """Another bucket of the same store, by the same connections; this one where it is its name, or none is said."""
@@ -320,6 +324,12 @@ def _headers(label: Mapping[str, Any]) -> dict[str, str]:
     """What the client library makes of these parameters."""
     metadata = {f"{_METADATA}{name}": value for name, value in label["Metadata"].items()}
     return {_HEADERS[name]: value for name, value in label.items() if name != "Metadata"} | metadata
+
+
+def _relabel_bytes(settings: Settings) -> int:
+    if settings.s3_relabel_bytes is not None:
+        return settings.s3_relabel_bytes
+    return 0 if dialect(settings.s3_endpoint_url).keeps_versions else _RELABEL_BYTES
 
 
 def _options(settings: Settings) -> dict[str, Any]:

@@ -98,6 +98,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Pass a request on, or refuse it."""
         parts = urlsplit(self.path)
         operation = _operation(self.command, parts.path, set(parse_qs(parts.query, keep_blank_values=True)))
+        if operation == "put" and "x-amz-copy-source" in self.headers:
+            operation = "copy"
         self.server.gate.heard.append(operation)
         refusal = self.server.gate.refusal(operation, self.headers)
         if refusal is None or refusal.done_first:

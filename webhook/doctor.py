@@ -7,7 +7,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from types import MappingProxyType
 from typing import Any
@@ -87,6 +87,15 @@ class _Examination:
         ranged = self.store.read(self._key, 9, 6)
         return None if ranged == b"doctor" else "the store ignores Range, so files can't be proven"
 
+    def relabel(self) -> str | None:
+        stored = self.store.head(self._key)
+        if stored is None:
+            return "what was written is not there"
+        named = {**self._label, "metadata": {"reelhook": "doctor", "reelhook-again": "yes"}}
+        self.store.relabel(self._key, stored.etag, **named)
+        anew = self.store.head(self._key)
+        return None if anew and "reelhook-again" in anew.metadata else "a copy keeps its old metadata"
+
     def parts(self) -> str | None:
         upload = self.store.begin(self._key, **self._label)
         sizes = enumerate((_PART, 1), start=1)
@@ -127,6 +136,7 @@ def examine(settings: Settings, http: Http, bucket: str = "") -> Iterator[Findin
     if not first.good:
         return
     yield _try("read", on.read)
+    yield _only_worth_knowing(_try("copy onto itself", on.relabel))
     yield _try("write in parts", on.parts)
     yield _try("presigned link", on.presign)
     yield _try("list", on.listing)
@@ -142,6 +152,12 @@ def _try(name: str, step: Callable[[], str | None]) -> Finding:
     except HttpError as refused:
         return Finding(name, good=False, words=f"the link's host can't be reached: {refused}")
     return Finding(name, good=fault is None, words=fault or "")
+
+
+def _only_worth_knowing(copied: Finding) -> Finding:
+    if copied.good:
+        return copied
+    return replace(copied, good=None, words=f"files above 8 MiB won't name their SHA-256 themselves: {copied.words}")
 
 
 def words_for(fault: StoreError) -> str:

@@ -78,7 +78,6 @@ class Copier:
     largest: int  #: bytes
     slowest: int = 0  #: bytes a second
     slice_seconds: float = 20.0  #: of copying in one task
-    relabel_bytes: int = 0  #: of the largest file that is copied onto itself to name its SHA-256
     previews: Previews = field(default_factory=Previews)
     _others: dict[str, Copier] = field(default_factory=dict, init=False, repr=False)
     _refusals: list[str] = field(default_factory=list, init=False, repr=False)  #: of copying an object onto itself
@@ -230,7 +229,7 @@ class Copier:
         """Have the object name its SHA-256, where that was known only after its bytes had left: it is copied onto
         itself by the store, all at once. Without that it is archived all the same.
         """
-        if arrived.labelled or arrived.size > self.relabel_bytes or self._refusals:
+        if arrived.labelled or arrived.size > self.bucket.relabel_bytes or self._refusals:
             return
         named = label(order.job, order.output, arrived.key, arrived.sha256)
         try:

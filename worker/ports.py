@@ -102,6 +102,7 @@ class Bucket(Protocol):
     """Where the files go. Errors: `infra.object_store.StoreError`."""
 
     bucket: str
+    relabel_bytes: int  #: of the largest object that `relabel` is meant for
 
     def of(self, bucket: str) -> Bucket:
         """Another one of the same store; itself where no name is said."""

@@ -177,7 +177,6 @@ class Services:
             largest=self.settings.max_result_bytes,
             slowest=self.settings.fetch_slowest,
             slice_seconds=self.slice_seconds,
-            relabel_bytes=self.settings.s3_relabel_bytes,
             previews=Previews(self.settings.posters, self.settings.contact_sheets),
         )
 

@@ -194,3 +194,6 @@ def proven(made: Yard, file: File) -> None:
     wanted = sha256_of(file)
     assert (file.size, wanted) == (stored.size, stored.sha256)
     assert wanted == hashlib.sha256(b"".join(made.bucket.chunks(stored.key))).hexdigest()
+    said = made.bucket.head(stored.key)
+    assert said is not None
+    assert wanted == said.metadata["reelhook-sha256"]

@@ -55,6 +55,7 @@ def test_a_film_is_archived_on_any_store(
         answer = requests.get(made.bucket.presign(made.files[0].key, seconds=60), timeout=10)
         assert file.read(0, file.size) == answer.content
         assert "video/mp4" == answer.headers["Content-Type"]
+        assert made.files[0].sha256 == answer.headers["x-amz-meta-reelhook-sha256"]
 
 
 def test_the_doctor_finds_nothing_wrong_with_any_store(elsewhere: Settings) -> None:

@@ -1,0 +1,100 @@
+"""A file too large to be held names its SHA-256 all the same: the store copies it onto itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import requests
+from sqlalchemy import Engine
+from structlog.testing import capture_logs
+
+from infra.object_store import ObjectStore
+from infra.settings import Settings
+from tests.integration.archive_kit import Yard, copying_job, film, proven, sha256_of, video, yard
+from tests.origin import film_of, origin
+from tests.s3_gate import Gate
+from worker.jobs.model import State
+
+FILE = film_of(film(), 10 * 2**20)
+
+
+@contextmanager
+def through_a_gate(settings: Settings, engine: Engine, **changes: Any) -> Iterator[tuple[Yard, Yard, Gate]]:
+    """The judge, a worker whose way to the bucket is a gate, and that gate."""
+    with (
+        origin(film=FILE) as served,
+        yard(settings, engine, [video(served.link("film.mp4"))]) as made,
+        Gate(settings.s3_endpoint_url or "") as gate,
+    ):
+        behind = settings.model_copy(update={"s3_endpoint_url": gate.url, **changes})
+        yield made, made.restarted(bucket=ObjectStore(behind)), gate
+
+
+def test_a_large_file_is_stored_as_a_small_one_is(settings: Settings, engine: Engine) -> None:
+    """Type, name and cache rule are those of any file, and one copy was asked for."""
+    with through_a_gate(settings, engine) as (made, worker, gate):
+        worker.work()
+
+        proven(made, FILE)
+        assert 1 == gate.heard.count("copy")
+        answer = requests.get(made.bucket.presign(made.files[0].key, seconds=60), timeout=10)
+        assert ("video/mp4", settings.s3_cache_control, 'inline; filename="01job-video-0.mp4"') == (
+            answer.headers["Content-Type"], answer.headers["Cache-Control"], answer.headers["Content-Disposition"],
+        )  # fmt: skip
+        said = {name: answer.headers.get(f"x-amz-meta-reelhook-{name}") for name in ("job", "task", "model", "sha256")}
+        assert {"job": "01job", "task": "t1", "model": "kling-video-o1", "sha256": sha256_of(FILE)} == said
+
+
+@pytest.mark.parametrize("code", ["NotImplemented", "AccessDenied"])
+def test_where_the_store_copies_nothing_files_are_archived_all_the_same(
+    settings: Settings, engine: Engine, code: str
+) -> None:
+    """Without the hash in their metadata; it is asked for once, and said once."""
+    with through_a_gate(settings, engine) as (made, worker, gate), capture_logs() as logs:
+        gate.refuse("copy", 501 if code == "NotImplemented" else 403, code)
+        for made.job_id in ("01job", "02job"):
+            worker.job_id = made.job_id
+            if made.job_id != "01job":
+                copying_job(made)
+
+            assert State.ARCHIVED is worker.work()
+            stored = made.bucket.head(made.files[0].key)
+            assert stored is not None
+            assert None is stored.metadata.get("reelhook-sha256")
+        assert 1 == gate.heard.count("copy")
+        assert 1 == sum(log["event"] == "archive.not_relabelled" for log in logs)
+
+
+def test_a_copy_whose_answer_is_lost_is_seen(settings: Settings, engine: Engine) -> None:
+    """It was done, and done again it finds another ETag than it was told: the object says that all is well."""
+    with through_a_gate(settings, engine) as (made, worker, gate):
+        gate.refuse("copy", 500, "InternalError", times=1, done_first=True)
+        worker.until_end()
+
+        proven(made, FILE)
+
+
+def test_a_copy_that_fails_for_now_is_made_later(settings: Settings, engine: Engine) -> None:
+    """A store that is busy costs time and no attempt; the file is adopted, not sent again."""
+    with through_a_gate(settings, engine) as (made, worker, gate):
+        gate.refuse("copy", 503, "SlowDown", times=4)
+        assert State.COPYING is worker.work()
+        sent = gate.heard.count("part") + gate.heard.count("put")
+        made.clock.advance(100_000)
+        worker.until_end()
+
+        proven(made, FILE)
+        assert 0 == made.attempts
+        assert sent + 3 == gate.heard.count("part") + gate.heard.count("put")  # pictures and manifest
+
+
+@pytest.mark.parametrize("most", [0, FILE.size - 1])
+def test_a_file_larger_than_allowed_is_not_copied(settings: Settings, engine: Engine, most: int) -> None:
+    """S3_RELABEL_BYTES bounds what the store is asked for; 0 asks for nothing."""
+    with through_a_gate(settings, engine, s3_relabel_bytes=most) as (made, worker, gate):
+        assert State.ARCHIVED is worker.work()
+        assert "copy" not in gate.heard
+        assert sha256_of(FILE) == made.files[0].sha256
