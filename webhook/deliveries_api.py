@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from datetime import datetime
+from typing import Any, Literal
 
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from webhook import forms
 from webhook.documented import Operation, documented
@@ -22,30 +22,16 @@ from worker.store.deliveries import Which
 api = Blueprint("deliveries", __name__)
 
 #: Deliveries whose message leaves at once; a sweep sends the others.
-_AT_ONCE = 100
-_MOMENT = "a time with its zone, such as 2026-11-21T09:00:00Z"
+AT_ONCE = 100
 _OF_JOB = {"name": "our id of the job, or your external_task_id"}
 _State = Literal["pending", "held", "delivered", "given_up"]
-
-
-def _zoned(value: datetime) -> datetime:
-    """Without a zone it would mean another time on each machine."""
-    if value.tzinfo is None:
-        raise ValueError("must say its zone")
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("lies outside the calendar") from None
-
-
-_Moment = Annotated[datetime, AfterValidator(_zoned)]
 
 
 class Range(Form):
     """Deliveries of a time; one bound is enough."""
 
-    since: _Moment | None = Field(None, description=_MOMENT)
-    until: _Moment | None = Field(None, description=_MOMENT)
+    since: forms.Moment | None = Field(None, description=forms.MOMENT)
+    until: forms.Moment | None = Field(None, description=forms.MOMENT)
     subscription: str | None = Field(None, description="the id of a subscription", max_length=100)
     state: _State | None = Field(None, description="pending, held, delivered or given_up")
 
@@ -118,14 +104,14 @@ def of_a_time() -> ResponseReturnValue:
     who = forms.asker(here)
     asked = forms.body(Range)
     if asked.since is None and asked.until is None:
-        fault = {"field": "since", "rule": "is missing, as is until: one of them must be said", "fix": _MOMENT}
+        fault = {"field": "since", "rule": "is missing, as is until: one of them must be said", "fix": forms.MOMENT}
         raise Problem(400, "the request body is not right", "since or until must be said", errors=[fault])
     return _replayed(here, _which(here, who, asked, None))
 
 
 def _replayed(here: Door, which: Which) -> ResponseReturnValue:
     begun = here.deliveries.replay(which, here.clock())
-    messages.send(here.queue, map(messages.for_delivery, begun[:_AT_ONCE]))
+    messages.send(here.queue, map(messages.for_delivery, begun[:AT_ONCE]))
     return jsonify({"replayed": len(begun)}), 202
 
 
@@ -147,7 +133,7 @@ def _place(before: str | None) -> tuple[datetime, str] | None:
         return None
     moment, _, last = before.replace("\0", "?").partition(",")
     try:
-        return _zoned(datetime.fromisoformat(moment)), last
+        return forms.zoned(datetime.fromisoformat(moment)), last
     except ValueError:
         fault = {"field": "before", "rule": "must be the `next` of a page", "fix": "leave it out for the first page"}
         raise Problem(400, "the query is not right", "before must be the `next` of a page", errors=[fault]) from None

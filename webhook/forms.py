@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
 
 from flask import request
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from webhook import bodies
 from webhook.auth import caller
@@ -17,6 +18,20 @@ from worker.jobs.access import Scope
 #: Bytes of a body on our own routes.
 _LIMIT = 64 * 1024
 _Form = TypeVar("_Form", bound="Form")
+MOMENT = "a time with its zone, such as 2026-11-21T09:00:00Z"
+
+
+def zoned(value: datetime) -> datetime:
+    """A time in UTC: without a zone it would mean another one on each machine. Raises `ValueError`."""
+    if value.tzinfo is None:
+        raise ValueError("must say its zone")
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside the calendar") from None
+
+
+Moment = Annotated[datetime, AfterValidator(zoned)]
 
 
 class Form(BaseModel):

@@ -286,6 +286,13 @@ class Subscriptions(Shape):
     subscriptions: list[SubscriptionShown]
 
 
+class SubscriptionTold(Shape):
+    """A part of what happened, on its way."""
+
+    replayed: Annotated[int, Field(description="events that it had not got, which are sent to it now")]
+    next: Annotated[str | None, Field(description="`after` of the next part; null after the last")]
+
+
 class EventTypes(Shape):
     """What can be subscribed to."""
 

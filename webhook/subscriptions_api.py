@@ -11,14 +11,24 @@ from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, Field, field_validator
 
 from webhook import forms, headers, idempotency
+from webhook.deliveries_api import AT_ONCE
 from webhook.documented import Operation, documented
 from webhook.forms import Form
 from webhook.problems import Problem
-from webhook.shapes import EventTypes, SubscriptionEnabled, SubscriptionMade, Subscriptions, SubscriptionShown, TestSent
+from webhook.shapes import (
+    EventTypes,
+    SubscriptionEnabled,
+    SubscriptionMade,
+    Subscriptions,
+    SubscriptionShown,
+    SubscriptionTold,
+    TestSent,
+)
 from webhook.wiring import Door, door
 from worker import messages
 from worker.jobs import events
 from worker.jobs.signing import Signing
+from worker.store.history import Span
 from worker.store.subscriptions import Once, OtherRequest, Subscription
 
 api = Blueprint("subscriptions", __name__)
@@ -69,6 +79,22 @@ class Change(Form):
     url: str | None = Field(None, description=_URL, max_length=2000)
     types: list[str] | None = Field(None, description=_TYPES, min_length=1, max_length=20)
     description: str | None = Field(None, description="at most 200 characters for your own use", max_length=200)
+
+    @field_validator("types")
+    @classmethod
+    def known(cls, value: list[str] | None) -> list[str] | None:
+        """As `New` has it."""
+        return value if value is None else New.known(value)
+
+
+class Past(Form):
+    """A part of what happened."""
+
+    since: forms.Moment = Field(description=forms.MOMENT)
+    until: forms.Moment | None = Field(None, description=f"{forms.MOMENT}; now unless said")
+    types: list[str] | None = Field(None, description=f"{_TYPES}; its own unless said", min_length=1, max_length=20)
+    after: str = Field("0", pattern=r"^\d{1,18}$", description="the `next` of the part before")
+    limit: int = Field(1000, ge=1, le=1000, description="1 to 1000 events at a time")
 
     @field_validator("types")
     @classmethod
@@ -203,6 +229,21 @@ def test(name: str) -> ResponseReturnValue:
     delivery = here.subscriptions.test(_mine(here, name), here.clock())
     messages.send(here.queue, [messages.for_delivery(delivery)])
     return jsonify({"delivery": delivery}), 202
+
+
+@api.post("/subscriptions/<name>/replay")
+@documented(Operation("Send it what it never got", "subscriptions", SubscriptionTold, 202, body=Past, problems=(404,)))
+def replay(name: str) -> ResponseReturnValue:
+    """Send it what happened before it was made, and what was given up: each event of its key's jobs in a range of time
+    that it has not got, oldest first, as far as timelines are kept. A part at a time; asking twice sends nothing twice.
+    """
+    here = door()
+    mine, asked, now = _mine(here, name), forms.body(Past), here.clock()
+    types = asked.types or mine.types
+    span = Span(asked.since, asked.until or now, types, int(asked.after), asked.limit)
+    told = here.history.tell(mine.id, span, now)
+    messages.send(here.queue, map(messages.for_delivery, told.pending[:AT_ONCE]))
+    return jsonify({"replayed": told.count, "next": told.next and str(told.next)}), 202
 
 
 def _mine(here: Door, name: str) -> Subscription:

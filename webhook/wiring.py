@@ -23,6 +23,7 @@ from worker.kling.gateways import Account
 from worker.services import accounts, input_link, now
 from worker.store.claims import Claims
 from worker.store.deliveries import Deliveries
+from worker.store.history import History
 from worker.store.inbox import Inbox
 from worker.store.keys import ApiKeys
 from worker.store.rates import Rates
@@ -70,6 +71,11 @@ class Door:
     def subscriptions(self) -> Subscriptions:
         """The rows of subscriptions."""
         return Subscriptions(self.engine, self.secret)
+
+    @cached_property
+    def history(self) -> History:
+        """What happened, for subscriptions that were not told."""
+        return History(self.engine)
 
     @cached_property
     def deliveries(self) -> Deliveries:

@@ -7,6 +7,7 @@ to it, as `video.WORD`, whatever the job makes: a video, an image or a sound.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -74,6 +75,14 @@ def told_as(name: str) -> str:
 def patterns(kind: str) -> list[str]:
     """Everything that one may subscribe to and then hears events of type `kind`."""
     return ["*", f"{kind.partition('.')[0]}.*", kind]
+
+
+def inner_names(wanted: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The timeline's names of what is told to who subscribed to `wanted`: of every such event, and of a job's first."""
+    names = {**_BY_INNER, ATTENTION.type: ATTENTION.type}
+    heard = {name for name, kind in names.items() if {*wanted} & {*patterns(kind)}}
+    once = {inner(state) for state, told in STATES.items() if told is _SUBMITTED}
+    return sorted(heard - once), sorted(heard & once)
 
 
 def fault(pattern: str) -> str | None:
