@@ -99,13 +99,18 @@ def migrated(settings: Settings) -> Iterator[Engine]:
     engine.dispose()
 
 
+def emptied(engine: Engine) -> Engine:
+    """The same, with empty tables."""
+    names = ", ".join(table.name for table in metadata.sorted_tables)
+    with engine.begin() as connection:
+        connection.execute(text(f"truncate {names} restart identity"))
+    return engine
+
+
 @pytest.fixture
 def engine(migrated: Engine) -> Engine:
     """The same, with empty tables."""
-    names = ", ".join(table.name for table in metadata.sorted_tables)
-    with migrated.begin() as connection:
-        connection.execute(text(f"truncate {names} restart identity"))
-    return migrated
+    return emptied(migrated)
 
 
 @pytest.fixture(scope="session")

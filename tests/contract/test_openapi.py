@@ -26,6 +26,7 @@ from sqlalchemy import Engine
 from infra.emulator import Config, Emulator
 from infra.settings import load
 from infra.stack.servers import Servers
+from tests.conftest import emptied
 from tests.house import OMNI, House, house
 from webhook.app import create_app
 from webhook.openapi.document import document
@@ -76,7 +77,7 @@ def home(servers: Servers, migrated: Engine) -> Iterator[House]:
     """A house in which something has happened: a job that was archived, one that waits."""
     with (
         Emulator(Config(speed=2000, log=False)) as emulator,
-        house(servers.addresses, migrated, emulator, KLING_PACE="0.001") as opened,
+        house(servers.addresses, emptied(migrated), emulator, KLING_PACE="0.001") as opened,
     ):
         done = opened.submit(external_task_id="done")
         assert opened.until_end(done) == [State.ARCHIVED]
