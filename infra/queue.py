@@ -11,6 +11,7 @@ from typing import Any
 
 from celery import Celery, bootsteps
 from kombu.exceptions import KombuError
+from kombu.utils.uuid import uuid
 
 from infra.log import logger
 from infra.settings import Settings
@@ -21,6 +22,8 @@ log = logger(__name__)
 VISIBILITY_SECONDS = 300
 #: Seconds that a worker which must end may take to do so.
 _HANG_SECONDS = 3
+#: Characters of a message's arguments that are shown beside it.
+_SHOWN = 200
 
 
 def make_celery(settings: Settings, name: str = "reelhook") -> Celery:
@@ -95,11 +98,30 @@ class Queue:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
+        self._on_redis = app.conf.broker_transport is not None
 
     def send(self, task: str, queue_name: str, args: Sequence[Any]) -> bool:
-        """Whether the broker took the message."""
+        """Whether the broker took the message.
+
+        It is what `send_task` sends, without what that looks up: routes, a result, whose task this is.
+        """
+        amqp = self._app.amqp
+        made = amqp.as_task_v2(uuid(), task, tuple(args), {}, argsrepr=repr(args)[:_SHOWN], kwargsrepr="{}")
         try:
-            self._app.send_task(task, args=list(args), queue=queue_name)
+            with self._app.producer_or_acquire() as producer:
+                producer.publish(
+                    made.body,
+                    exchange="",  # the one that leads to every queue by its name
+                    routing_key=queue_name,
+                    headers=made.headers,
+                    serializer="json",
+                    delivery_mode=2,
+                    # Redis has no queues to declare; others keep a message only where one is.
+                    declare=None if self._on_redis else [amqp.queues[queue_name]],
+                    retry=True,
+                    retry_policy=self._app.conf.task_publish_retry_policy,
+                    **made.properties,
+                )
         except (KombuError, OSError, TimeoutError) as fault:
             log.warning("queue.unsent", task=task, reason=type(fault).__name__)
             return False

@@ -26,7 +26,7 @@ from worker.jobs.tokens import callback_token
 from worker.kling.wire import TaskStatus
 from worker.services import Services, now
 from worker.tasks.announce import Announcer, Ways
-from worker.tasks.archive import archive
+from worker.tasks.archive import Fresh, archive
 from worker.tasks.begin import Begin
 from worker.tasks.follow_up import follow_up
 from worker.tasks.submit import submit
@@ -61,8 +61,13 @@ class Stages:
         self.cost("submit", lambda: submit(job_id, pipelines=s.pipelines, **asking, **rows))
         self.await_end(job_id)
         self.cost("callback", lambda: self.callback(job_id))
-        self.cost("follow-up", lambda: follow_up(job_id, **asking, **rows))
-        self.cost("archive", lambda: archive(job_id, provider=s.provider, copier=s.copier, **rows))
+        brought: list[Fresh] = []
+        self.cost("follow-up", lambda: follow_up(job_id, onward=brought.append, **asking, **rows))
+        if not brought:  # a sweep of the deployment's own was faster
+            queue.sent.clear()
+            return
+        fresh = brought[0]
+        self.cost("archive", lambda: archive(job_id, provider=s.provider, copier=s.copier, fresh=fresh, **rows))
         ((_, _, (delivery,)),) = [sent for sent in queue.sent if sent[0] == messages.ANNOUNCE]
         ways = Ways(s.guarded, queue, OwnHands(), s.link, self.secret, 5)
         announcer = Announcer(s.store, s.outbox, s.subscriptions, s.attention, s.aside, ways, now)
