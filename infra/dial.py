@@ -1,4 +1,4 @@
-"""One connection for one exchange: judged once it is made, and waited for no longer than the exchange may take."""
+"""One connection for one exchange: judged before it is made, and waited for no longer than the exchange may take."""
 
 from __future__ import annotations
 
@@ -16,63 +16,69 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import Url
 from urllib3.util.ssl_ import create_urllib3_context
 
-#: So long may a body be silent whose speed matters, and over so long that is measured.
+#: So long may a body be silent whose speed matters, so long may it keep us waiting, and over so long that is measured.
 _SILENCE_SECONDS = 30.0
 _CONNECT_SECONDS = 5.0
 #: Seconds that may still be waited. Raises `TimeoutError` when there are none.
 Left = Callable[[], float]
-#: Raises where the peer at the other end must not be talked to.
-Judge = Callable[[socket.socket], None]
+#: Of an address and a port: raises where they must not be talked to.
+Judge = Callable[[str, int], None]
 
 
 class Pace:
     """A deadline for a whole exchange, and bytes a second that a body must bring; 0 where its speed does not matter."""
 
-    def __init__(self, seconds: float, slowest: float = 0) -> None:
-        now = time.monotonic()
+    def __init__(self, seconds: float, slowest: float = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        now = clock()
         self._end = now + seconds
         self._silence = _SILENCE_SECONDS if slowest else seconds
         self._least = slowest * _SILENCE_SECONDS
-        self._look = now + _SILENCE_SECONDS
+        self._until = now + self._silence  # everything before the body: what drips is not silent, and brings nothing
+        self._look = self._end
         self._come = 0
 
     def left(self) -> float:
         """Seconds that may be waited for the next byte. Raises `TimeoutError` when the time is used up."""
-        left = self._end - time.monotonic()
+        left = min(self._end, self._until) - self._clock()
         if left <= 0:
             raise TimeoutError
         return min(left, self._silence)
 
+    def body(self) -> None:
+        """From now on the body comes."""
+        self._measure(self._clock())
+
     def fault(self, count: int) -> str | None:
         """What is wrong with getting `count` more bytes only now."""
-        now = time.monotonic()
+        now = self._clock()
         if now > self._end:
             return "took too long to send its answer"
         self._come += count
         if now > self._look:
             if self._come < self._least:
                 return "sends its answer too slowly"
-            self._look, self._come = now + _SILENCE_SECONDS, 0
+            self._measure(now)
         return None
+
+    def _measure(self, now: float) -> None:
+        self._look, self._come = now + self._silence, 0
+        self._until = self._look + self._silence  # also for the next piece: the words between two pieces may drip
 
 
 def dial(url: Url, left: Left, judge: Judge | None) -> HTTPConnection:
-    """A connection to where `url` leads, of which `judge` thought well before a byte was sent."""
+    """A connection to where `url` leads, every address of which `judge` thought well of. Ready to be asked."""
     connection: _Plain | _Tls
-    host, seconds = (url.host or "").strip("[]"), min(_CONNECT_SECONDS, left())
-    if url.scheme == "https":
-        connection = _Tls(host, url.port, timeout=seconds, ssl_context=_tls())
-    else:
-        connection = _Plain(host, url.port, timeout=seconds)
-    connection.judge = judge
+    host = (url.host or "").strip("[]")
+    connection = _Tls(host, url.port, ssl_context=_tls()) if url.scheme == "https" else _Plain(host, url.port)
+    connection.reach = partial(_reach, left=left, judge=judge)
     connection.response_class = partial(_Answer, left)  # type: ignore[assignment]  # it is only ever called
     try:
         connection.connect()
-        connection.sock.settimeout(left())
+        connection.timeout = left()
     except BaseException:
         connection.close()
         raise
-    connection.timeout = left()
     return connection
 
 
@@ -85,23 +91,38 @@ def _tls() -> ssl.SSLContext:
 
 
 class _Plain(HTTPConnection):
-    judge: Judge | None = None
+    reach: Callable[[str, int], socket.socket]
 
     def _new_conn(self) -> socket.socket:
-        return _judged(super()._new_conn(), self.judge)
+        return self.reach(self._dns_host, self.port)
 
 
 class _Tls(HTTPSConnection):
-    judge: Judge | None = None
+    reach: Callable[[str, int], socket.socket]
 
     def _new_conn(self) -> socket.socket:
-        return _judged(super()._new_conn(), self.judge)
+        return self.reach(self._dns_host, self.port)
 
 
-def _judged(sock: socket.socket, judge: Judge | None) -> socket.socket:
-    try:
+def _reach(host: str, port: int, *, left: Left, judge: Judge | None) -> socket.socket:
+    """A socket at the first address of `host` that answers. A name may have many: all of them share one deadline."""
+    fault = OSError("no address")
+    for family, kind, protocol, _, where in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         if judge:
-            judge(sock)
+            judge(str(where[0]), port)
+        try:
+            return _connected(socket.socket(family, kind, protocol), where, left)
+        except OSError as refused:
+            fault = refused
+    raise fault
+
+
+def _connected(sock: socket.socket, where: Any, left: Left) -> socket.socket:
+    try:
+        sock.settimeout(min(_CONNECT_SECONDS, left()))
+        sock.connect(where)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.settimeout(min(_CONNECT_SECONDS, left()))  # what TLS may take
     except BaseException:
         sock.close()
         raise

@@ -7,19 +7,19 @@
 
 A connection lives for one call. One that was kept may die between two calls, and then nobody can say whether the
 second request was sent; creating a video is not a request to guess about. So a call has two halves: what fails until
-the connection stands was not sent, whatever fails later may have been.
+the connection stands, TLS and all, was not sent; whatever fails later may have been.
 """
 
 from __future__ import annotations
 
 import errno
 import socket
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urljoin, urlsplit
 
 from urllib3.connection import HTTPConnection
@@ -29,17 +29,8 @@ from urllib3.response import HTTPResponse
 from urllib3.util import parse_url
 
 from infra.dial import Pace, dial
-from infra.settings import Network
+from infra.guard import Guard, address_of, is_http_url
 
-Address = IPv4Address | IPv6Address
-
-#: Reached by `ipaddress.is_global` although they lead inside: NAT64, 6to4, Teredo, site-local, protocol assignments.
-_LEADS_INSIDE = tuple(
-    ip_network(text)
-    for text in (
-        "64:ff9b::/32", "2002::/16", "2001::/32", "fec0::/10", "192.0.0.0/24", "192.88.99.0/24", "100.64.0.0/10"
-    )
-)  # fmt: skip
 _CHUNK = 256 * 1024
 #: What is said where the caller says nothing of it.
 _ASKING = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate", "User-Agent": "Reelhook"}
@@ -47,6 +38,8 @@ _CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie"})
 _MOVED = frozenset({301, 302, 303, 307, 308})
 #: Who answers before all of a body has come, and hangs up, is still heard.
 _HUNG_UP = frozenset({errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE})
+#: What a connection, a parser or a decoder raises over bytes that are not what they should be.
+_BROKEN = (HTTPException, TransportError, OSError, ValueError, RuntimeError, zlib.error)
 _REDIRECTS = 3
 
 
@@ -85,44 +78,8 @@ class Stream:
     stop: Callable[[], None]  #: makes a read that waits in another thread fail
 
 
-class Guard:
-    """Which peers may be talked to: the public ones by https, the allowed networks by http too."""
-
-    def __init__(self, allow: tuple[Network, ...] = (), ports: tuple[int, ...] = (443, 8443)) -> None:
-        self._allow = allow
-        self._ports = ports
-
-    def refusal(self, peer: Address, port: int = 443, *, tls: bool) -> str | None:
-        """Why `peer` must not be talked to at `port`; None when it may."""
-        if isinstance(peer, IPv6Address) and peer.ipv4_mapped:
-            peer = peer.ipv4_mapped
-        if any(peer in network for network in self._allow):
-            return None
-        if not peer.is_global or peer.is_multicast or any(peer in network for network in _LEADS_INSIDE):
-            return "the address is not a public one"
-        if not tls:
-            return "plain http is not allowed"
-        return None if port in self._ports else f"port {port} is not allowed"
-
-    def refusal_of(self, url: str) -> str | None:
-        """Why `url` must not be used, as far as can be known before a connection is made; None when it may be."""
-        if not is_http_url(url):
-            return "must be an absolute http:// or https:// URL"
-        parts = urlsplit(url)
-        if "@" in parts.netloc:
-            return "must not hold credentials"
-        tls = parts.scheme == "https"
-        port = parts.port or (443 if tls else 80)
-        try:
-            found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            return "names a host that can't be resolved"
-        peers = [ip_address(str(where[4][0]).partition("%")[0]) for where in found]
-        return next((reason for peer in peers if (reason := self.refusal(peer, port, tls=tls))), None)
-
-
 class Http:
-    """Calls with a deadline. With a guard, each connection is judged after it is made and before a byte is sent."""
+    """Calls with a deadline. With a guard, each address is judged before it is connected to."""
 
     def __init__(self, guard: Guard | None = None) -> None:
         self._guard = guard
@@ -150,7 +107,8 @@ class Http:
     def stream(self, url: str, headers: Mapping[str, str], *, seconds: float, slowest: float = 0) -> Iterator[Stream]:
         """GET `url`, following a few redirects, each judged by the guard.
 
-        `seconds` bounds all of it. A body that brings fewer than `slowest` bytes a second is given up.
+        `seconds` bounds all of it. Where `slowest` is said, a body that brings fewer bytes a second is given up, and so
+        is who takes longer with everything before it than a body may be silent.
         """
         sent = {"Accept-Encoding": "identity", **headers}
         with self._open("GET", url, sent, None, seconds=seconds, slowest=slowest) as stream:
@@ -175,6 +133,7 @@ class Http:
                 with closing(_asked(connection, method, url, headers, body)) as answer:
                     onward = _onward(url, answer) if redirects else None
                     if onward is None:
+                        pace.body()
                         yield Stream(answer.status, answer.headers, _paced(answer, pace, url), partial(_stop, sock))
                         return
             if _origin(url) != _origin(onward):
@@ -195,23 +154,13 @@ class Http:
             raise Blocked(f"{_host(url)}: {type(fault).__name__}") from fault
         except (TransportError, OSError) as fault:
             raise NotSent(f"no connection to {_host(url)} ({_bottom(fault)})") from fault
+        except ValueError as fault:
+            raise Blocked(f"{_host(url)[:99]}: can't be a host's name") from fault
 
-    def _judge(self, sock: socket.socket, *, tls: bool) -> None:
-        """What DNS said before the connection was made does not matter, so rebinding cannot help."""
-        if self._guard is None:
-            return
-        host, port = sock.getpeername()[:2]
-        if refusal := self._guard.refusal(ip_address(str(host).partition("%")[0]), port, tls=tls):
+    def _judge(self, host: str, port: int, *, tls: bool) -> None:
+        """Of an address that is connected to next: what else DNS says of its name does not matter."""
+        if self._guard and (refusal := self._guard.refusal(address_of(host), port, tls=tls)):
             raise Blocked(refusal)
-
-
-def is_http_url(url: str) -> bool:
-    """Whether `url` is an absolute http or https URL with a host and a possible port."""
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 0) >= 0
-    except ValueError:
-        return False
 
 
 def _asked(
@@ -223,36 +172,46 @@ def _asked(
     try:
         try:
             connection.request(method, parse_url(url).request_uri, body, sent, preload_content=False)
-        except ValueError as fault:  # looked at before anything leaves; the text may hold a secret
-            raise NotSent(f"{_host(url)}: a header or the method can't be sent") from fault
-        except OSError as fault:
+        except OSError as fault:  # first of these two, for some errors of TLS are both
             if fault.errno not in _HUNG_UP:
                 raise
+        except ValueError as fault:  # looked at before anything leaves; the text may hold a secret
+            raise NotSent(f"{_host(url)}: a header or the method can't be sent") from fault
         return connection.getresponse()
-    except (HTTPException, TransportError, OSError) as fault:
+    except _BROKEN as fault:
         raise NoAnswer(f"no answer from {_host(url)} ({_bottom(fault)})") from fault
 
 
 def _paced(answer: HTTPResponse, pace: Pace, url: str) -> Iterator[bytes]:
+    # A piece is whatever came: to wait for a whole block would let a dripping source outlive every limit.
+    while chunk := _piece(answer, url):
+        if fault := pace.fault(len(chunk)):
+            raise NoAnswer(f"{_host(url)} {fault}")
+        yield chunk
+
+
+def _piece(answer: HTTPResponse, url: str) -> bytes:
     try:
-        # read1: whatever came. To wait for a whole block would let a dripping source outlive every limit.
-        while chunk := answer.read1(_CHUNK, decode_content=True):
-            if fault := pace.fault(len(chunk)):
-                raise NoAnswer(f"{_host(url)} {fault}")
-            yield chunk
-    except (HTTPException, TransportError, OSError) as fault:
+        return answer.read1(_CHUNK, decode_content=True)
+    except _BROKEN as fault:
         raise NoAnswer(f"the answer of {_host(url)} broke off ({_bottom(fault)})") from fault
 
 
 def _onward(url: str, answer: HTTPResponse) -> str | None:
-    """Where an answer says that the thing is instead."""
+    """Where an answer says that the thing is instead. Raises `NoAnswer` where that is no place."""
     location = answer.headers.get("Location") if answer.status in _MOVED else None
-    return urljoin(url, location.encode("latin-1").decode(errors="replace")) if location else None
+    if not location:
+        return None
+    try:
+        return urljoin(url, location.encode("latin-1").decode(errors="replace"))
+    except ValueError as fault:
+        raise NoAnswer(f"{_host(url)} redirects to what is no URL") from fault
 
 
 def _stop(sock: socket.socket) -> None:
     with suppress(OSError):  # all of it has come already, or the connection is gone
-        sock.shutdown(socket.SHUT_RD)
+        # Below TLS: its own way would let the other thread read on without it, ciphers as if they were the file.
+        socket.socket.shutdown(sock, socket.SHUT_RD)
 
 
 def _collect(chunks: Iterator[bytes], limit: int) -> bytes:

@@ -11,7 +11,7 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from infra.db import make_engine
-from infra.http import Guard
+from infra.guard import Guard
 from infra.settings import BadSettings, Settings, load
 from worker.jobs import events
 from worker.jobs.signing import Signing

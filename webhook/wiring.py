@@ -13,7 +13,8 @@ from flask import current_app
 from sqlalchemy import Engine
 
 from infra.db import make_engine, single
-from infra.http import Guard, Http
+from infra.guard import Guard
+from infra.http import Http
 from infra.object_store import ObjectStore
 from infra.queue import BackgroundQueue, Queue, make_celery
 from infra.settings import Settings

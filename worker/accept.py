@@ -13,7 +13,7 @@ from typing import Any
 
 from ulid import ULID
 
-from infra.http import is_http_url
+from infra.guard import is_http_url
 from infra.log import logger
 from worker import messages
 from worker.inputs import Inputs

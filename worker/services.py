@@ -12,8 +12,9 @@ from celery import Celery
 from sqlalchemy import Engine
 
 from infra.db import make_engine
+from infra.guard import Guard
 from infra.hands import Hands
-from infra.http import Guard, Http
+from infra.http import Http
 from infra.object_store import ObjectStore
 from infra.queue import Queue
 from infra.settings import BadSettings, Settings

@@ -18,7 +18,8 @@ import boto3
 import requests
 from botocore.config import Config
 
-from infra.http import Guard, Http
+from infra.guard import Guard
+from infra.http import Http
 from infra.object_store import ObjectStore
 from infra.settings import load as load_settings
 from tests.fakes import a_job

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import gzip
+import re
 import socket
-import ssl
 import time
-from collections.abc import Callable, Iterator
+import tracemalloc
+import zlib
+from collections.abc import Iterator
 from contextlib import suppress
-from ipaddress import ip_address, ip_network
-from pathlib import Path
+from ipaddress import ip_network
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
 from infra import dial
-from infra.http import Answer, Blocked, Guard, Http, NoAnswer, NotSent
+from infra.guard import Guard
+from infra.http import Answer, Blocked, Http, NoAnswer, NotSent
 from tests.listener import reply, server
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
@@ -158,90 +155,91 @@ def test_whatever_is_answered_is_an_answer_or_none(said: tuple[list[bytes], int]
         assert isinstance(Http().send("GET", f"http://127.0.0.1:{port}/", {}, None, seconds=5), Answer)
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for loopback that signs itself, with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1)).not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )  # fmt: skip
-    path = tmp_path_factory.mktemp("tls") / "own.pem"
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.write_bytes(made.public_bytes(Encoding.PEM) + private)
-    return path
+#: What an answer may say that its body is packed with; some of it none of us can unpack.
+PACKINGS = ["gzip", "x-gzip", "deflate", "gzip, deflate", "br", "zstd", "identity", ", ".join(["gzip"] * 9)]
 
 
-@pytest.fixture
-def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The same, known to us as an authority."""
-    monkeypatch.setattr("certifi.where", lambda: str(certificate))
-    dial._tls.cache_clear()
-    yield certificate
-    dial._tls.cache_clear()
+@given(
+    packing=st.sampled_from(PACKINGS), body=st.binary(max_size=200), cut=st.integers(0, 30),
+    tail=st.binary(max_size=9), status=st.sampled_from(["200 OK", "302 Found\r\nLocation: /"]),
+)  # fmt: skip
+def test_whatever_is_packed_badly_is_an_answer_or_none(
+    said: tuple[list[bytes], int], packing: str, body: bytes, cut: int, tail: bytes, status: str
+) -> None:
+    """However an answer's packing was cut or damaged there is an `Answer` or `NoAnswer`, followed or not."""
+    texts, port = said
+    packed = gzip.compress(body) if "gzip" in packing else zlib.compress(body)
+    packed = packed[: len(packed) - cut] + tail
+    texts.append(f"HTTP/1.1 {status}\r\nContent-Encoding: {packing}\r\n\r\n".encode() + packed)
+    with suppress(NoAnswer):
+        assert isinstance(Http().send("GET", f"http://127.0.0.1:{port}/", {}, None, seconds=5), Answer)
+    with suppress(NoAnswer, Blocked), Http().stream(f"http://127.0.0.1:{port}/", {}, seconds=5) as stream:
+        assert 200 == stream.status
+        assert isinstance(b"".join(stream.chunks), bytes)
 
 
-def over_tls(certificate: Path, behave: Callable[[socket.socket], None]) -> Callable[[socket.socket], None]:
-    """`behave` behind a handshake."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-
-    def shake(connection: socket.socket) -> None:
-        try:
-            with context.wrap_socket(connection.dup(), server_side=True) as secure:
-                behave(secure)
-        except OSError:
-            return
-
-    return shake
+#: Places that are none, each in its own way, and bytes that are no text.
+NOWHERE = [
+    b"http://[", b"//[::1", b"http://exa\xe2\x84\x80mple.example/", b"http://h:99999/", b"http://h:x/", b"http://..a/",
+    b"http://" + b"a" * 300, b"http://%zz/", b"http://u:p@127.0.0.1/", b"ftp://h/", b"javascript:1", b"http://\xff/",
+]  # fmt: skip
 
 
-def test_a_call_goes_over_tls(trusted: Path) -> None:
-    """To a server whose certificate an authority signed a call is sent, again and again with one reading of those."""
-    with server(over_tls(trusted, reply(OK.decode()))) as port:
-        for _ in range(2):
-            answer = Http(Guard(LOOPBACK)).send("GET", f"https://127.0.0.1:{port}/", {}, None, seconds=5)
-            assert b"ok" == answer.body
-
-    assert 1 == dial._tls.cache_info().misses
-
-
-def test_nobody_unproven_is_talked_to(certificate: Path) -> None:
-    """To a server whose certificate no authority signed nothing is sent."""
-    heard: list[bytes] = []
+@given(
+    st.sampled_from(NOWHERE)
+    | st.binary(min_size=1, max_size=40).filter(lambda text: not re.search(rb"[\r\n]|//", text))
+)
+def test_wherever_a_redirect_leads_there_is_an_answer_or_none(said: tuple[list[bytes], int], location: bytes) -> None:
+    """For all places that a server may redirect to there is an error of ours, also where it names none."""
+    texts, port = said
+    texts.append(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + location + b"\r\n\r\n")
     with (
-        server(over_tls(certificate, lambda secure: heard.append(secure.recv(10)))) as port,
-        pytest.raises(NotSent, match="SSLCertVerificationError"),
+        suppress(NoAnswer, NotSent),
+        Http(Guard(LOOPBACK)).stream(f"http://127.0.0.1:{port}/", {}, seconds=5) as stream,
     ):
-        Http().send("POST", f"https://127.0.0.1:{port}/", {}, b"x", seconds=5)
-
-    assert [] == heard
-
-
-def test_a_guarded_handshake_is_not_begun(trusted: Path) -> None:
-    """The guard judges before TLS: a peer that is refused does not even hear whom it was taken for."""
-    heard: list[bytes] = []
-    with server(lambda connection: heard.append(connection.recv(10))) as port, pytest.raises(Blocked):
-        Http(Guard((ip_network("10.0.0.0/8"),))).send("GET", f"https://127.0.0.1:{port}/", {}, None, seconds=5)
-
-    assert b"" == b"".join(heard)
+        assert not location.strip()
+        assert 302 == stream.status
 
 
-def test_headers_that_drip_over_tls_are_hung_up_on(trusted: Path) -> None:
-    """The deadline holds behind a handshake, too."""
+def test_the_body_of_a_redirect_is_left_where_it_is() -> None:
+    """Who is sent on hangs up without having read what else was said, packed or not: it may be a bomb."""
+    taken: list[int] = []
 
-    def drip(secure: socket.socket) -> None:
-        secure.recv(65536)
-        secure.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-        while True:
-            secure.sendall(b"x")
-            time.sleep(0.02)
+    def answer(connection: socket.socket) -> None:
+        if b"GET /bomb" not in connection.recv(65536):
+            connection.sendall(OK)
+            return
+        connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Encoding: gzip\r\n\r\n")
+        with suppress(OSError):
+            while sum(taken) < 2**28:
+                taken.append(connection.send(bytes(2**18)))
 
-    with server(over_tls(trusted, drip)) as port, pytest.raises(NoAnswer):
-        Http(Guard(LOOPBACK)).send("POST", f"https://127.0.0.1:{port}/", {}, b"x", seconds=0.3)
+    with server(answer) as port:
+        with Http(Guard(LOOPBACK)).stream(f"http://127.0.0.1:{port}/bomb", {}, seconds=20) as stream:
+            assert b"ok" == b"".join(stream.chunks)
+        moved = Http().send("GET", f"http://127.0.0.1:{port}/bomb", {}, None, seconds=20, limit=9, cut=True)
+
+    assert 302 == moved.status
+    assert sum(taken) < 2**27
+
+
+def test_a_packed_bomb_is_not_unpacked() -> None:
+    """However much a few packed bytes unpack to, no more of it is in memory than was asked for and one piece."""
+    body = gzip.compress(bytes(2**28), 1)
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+
+    def pack(connection: socket.socket) -> None:
+        connection.recv(65536)
+        with suppress(OSError):
+            connection.sendall(head + body)
+
+    with server(pack) as port:
+        tracemalloc.start()
+        try:
+            answer = Http().send("GET", f"http://127.0.0.1:{port}/", {}, None, seconds=20, limit=1024, cut=True)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert bytes(1024) == answer.body
+    assert peak < 2**23

@@ -1,0 +1,86 @@
+"""Which addresses may be talked to: the public's, and those that somebody allowed."""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from urllib.parse import urlsplit
+
+from infra.settings import Network
+
+Address = IPv4Address | IPv6Address
+
+#: The only part of IPv6 out of which networks were ever given to anybody. All that leads to an IPv4 address in another
+#: way (::a.b.c.d, ::ffff:0:a.b.c.d, NAT64) or stays inside lies elsewhere.
+#: https://www.iana.org/assignments/ipv6-address-space
+_GIVEN_OUT = ip_network("2000::/3")
+#: What `ipaddress.is_global`, in one version of Python or another, takes for public though nobody serves a file there:
+#: https://www.iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry.
+_NOBODYS = tuple(
+    ip_network(text)
+    for text in (
+        "100.64.0.0/10",  # shared by a carrier's customers
+        "192.0.0.0/24",  # protocol assignments
+        "192.31.196.0/24", "192.175.48.0/24", "2620:4f:8000::/48",  # AS112: whoever is near answers
+        "192.52.193.0/24",  # AMT: as AS112
+        "192.88.99.0/24", "2002::/16",  # 6to4
+        "2001::/23",  # protocol assignments, Teredo among them
+        "3fff::/20",  # documentation
+    )
+)  # fmt: skip
+
+
+class Guard:
+    """Which peers may be talked to: the public ones by https, the allowed networks by http too."""
+
+    def __init__(self, allow: tuple[Network, ...] = (), ports: tuple[int, ...] = (443, 8443)) -> None:
+        self._allow = allow
+        self._ports = ports
+
+    def refusal(self, peer: Address, port: int = 443, *, tls: bool) -> str | None:
+        """Why `peer` must not be talked to at `port`; None when it may."""
+        if isinstance(peer, IPv6Address) and peer.ipv4_mapped:
+            peer = peer.ipv4_mapped
+        if any(peer in network for network in self._allow):
+            return None
+        if not _is_public(peer):
+            return "the address is not a public one"
+        if not tls:
+            return "plain http is not allowed"
+        return None if port in self._ports else f"port {port} is not allowed"
+
+    def refusal_of(self, url: str) -> str | None:
+        """Why `url` must not be used, as far as can be known before a connection is made; None when it may be."""
+        if not is_http_url(url):
+            return "must be an absolute http:// or https:// URL"
+        parts = urlsplit(url)
+        if "@" in parts.netloc:
+            return "must not hold credentials"
+        tls = parts.scheme == "https"
+        port = parts.port or (443 if tls else 80)
+        try:
+            found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            return "names a host that can't be resolved"
+        peers = [address_of(str(where[4][0])) for where in found]
+        return next((reason for peer in peers if (reason := self.refusal(peer, port, tls=tls))), None)
+
+
+def _is_public(peer: Address) -> bool:
+    if isinstance(peer, IPv6Address) and peer not in _GIVEN_OUT:
+        return False
+    return peer.is_global and not peer.is_multicast and not any(peer in network for network in _NOBODYS)
+
+
+def address_of(text: str) -> Address:
+    """The address that a socket calls so; which of our links leads there does not matter."""
+    return ip_address(text.partition("%")[0])
+
+
+def is_http_url(url: str) -> bool:
+    """Whether `url` is an absolute http or https URL with a host and a possible port."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 0) >= 0
+    except ValueError:
+        return False
