@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
+import psycopg
 import pytest
 import requests
 from botocore.config import Config
@@ -181,6 +182,28 @@ def test_another_app_asks_by_a_message_and_is_called_back(up: Running, tmp_path:
 
     assert ("video.archived", "order-7") == (event["type"], event["data"]["task_info"]["external_task_id"])
     assert requests.get(event["data"]["task_result"]["videos"][0]["url"], timeout=10).status_code == 200
+
+
+def test_a_message_over_its_key_s_rate_comes_again(up: Running, root: Path) -> None:
+    """P1: a worker gives it back to the broker until the limit allows it; then it is a job, and not set aside."""
+    environment = {**os.environ, "SHOP_BROKER": up.access.servers.redis_url}
+    words = [sys.executable, "-c", "from tests.e2e import shop; shop.order('a blue kite', 'order-8')"]
+    log, end = up.deployment.state / "logs" / "worker.log", time.monotonic() + 60
+    made = "select count(*) from jobs where external_task_id = 'order-8'"
+    with psycopg.connect(up.access.servers.database_url, autocommit=True) as rows:
+        busy = "update api_keys set per_minute = 20, busy_until = now() + interval '62 seconds' where name = 'default'"
+        rows.execute(busy)
+        try:
+            subprocess.run(words, env=environment, cwd=root, check=True, timeout=60)  # noqa: S603 - our own words
+            while rows.execute(made).fetchone() != (1,):
+                assert time.monotonic() < end, log.read_text()[-2000:]
+                time.sleep(0.05)  # the processes work in real time
+        finally:
+            rows.execute("update api_keys set per_minute = null where name = 'default'")
+        assert rows.execute("select count(*) from set_aside").fetchone() == (0,)
+
+    assert "request.waits" in log.read_text()
+    up.archived("order-8")
 
 
 def test_without_any_callback_the_job_still_ends(tmp_path: Path) -> None:
