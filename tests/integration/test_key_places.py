@@ -195,7 +195,7 @@ def test_a_key_holds_no_more_slots_than_its_share(engine: Engine) -> None:
 
 
 @given(most=st.integers(1, 40), percent=st.integers(1, 100))
-@settings(max_examples=25)
+@settings(max_examples=10)
 def test_a_share_may_be_a_part(engine: Engine, most: int, percent: int) -> None:
     """Percent of the account's slots, rounded up and at least one, are as many as a key's jobs get; a freed one goes to
     it again when it holds fewer, and when the account is known to have fewer slots, its part is one of those.
