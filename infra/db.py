@@ -9,8 +9,9 @@ import psycopg
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.engine import ExceptionContext, make_url
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from infra.settings import Settings
 
@@ -22,6 +23,12 @@ ANSWER_SECONDS = STATEMENT_SECONDS + 2
 
 #: Where an engine whose connections make transactions names the one whose connections don't.
 _SINGLE = "reelhook_single"
+
+#: What the server says of itself, by the beginning of its five characters: no connection, no room left, going down or
+#: coming up, for reading only as the old one is after a fail-over.
+#: Source: https://www.postgresql.org/docs/current/errcodes-appendix.html.
+_READ_ONLY = "25006"
+_AWAY = ("08", "53", "57P", _READ_ONLY)
 
 _Answer = TypeVar("_Answer")
 _LOCAL_HOSTS = {None, "", "127.0.0.1", "localhost", "::1"}
@@ -54,6 +61,7 @@ def make_engine(settings: Settings, *, application: str, connections: int | None
     )
     event.listen(engine, "do_connect", _connect)
     event.listen(engine, "checkout", _still_there)
+    event.listen(engine, "handle_error", _may_have_moved)
     return engine.execution_options(isolation_level="READ COMMITTED", **{_SINGLE: engine})
 
 
@@ -61,6 +69,19 @@ def single(engine: Engine) -> Engine:
     """The same connections for statements that are a transaction of their own: no BEGIN and no COMMIT to wait for."""
     made: Engine = engine.get_execution_options()[_SINGLE]
     return made
+
+
+def sqlstate(fault: BaseException) -> str | None:
+    """The five characters in which PostgreSQL says what is wrong; None where it said nothing."""
+    return getattr(getattr(fault, "orig", None), "sqlstate", None)
+
+
+def is_away(fault: BaseException) -> bool:
+    """Whether the database can't do its work just now, whatever it is asked: coming again later may help."""
+    if isinstance(fault, DBAPIError):
+        state = sqlstate(fault)
+        return state.startswith(_AWAY) if state else isinstance(fault, OperationalError | InterfaceError)
+    return isinstance(fault, PoolTimeout)
 
 
 def take_time(connection: Connection, seconds: int) -> None:
@@ -89,6 +110,16 @@ class _Bounded(psycopg.Connection[Any]):
 
 def _connect(_dialect: Any, _record: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> _Bounded:
     return _Bounded.connect(*arguments, **options)
+
+
+def is_left_behind(fault: BaseException) -> bool:
+    """Whether another server may have taken this one's place: its address has to be asked for again."""
+    return getattr(fault, "sqlstate", None) == _READ_ONLY
+
+
+def _may_have_moved(context: ExceptionContext) -> None:
+    if is_left_behind(context.original_exception):
+        context.is_disconnect = True
 
 
 def _still_there(connection: psycopg.Connection[Any], _record: Any, _proxy: Any) -> None:

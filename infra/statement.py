@@ -17,6 +17,8 @@ from sqlalchemy import JSON, Connection, Engine, Executable, TextClause, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError
 
+from infra.db import is_left_behind
+
 _DIALECT: Any = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy doesn't type it
 
 
@@ -35,7 +37,7 @@ class Statement:
         try:
             return self._run(driver, values)
         except psycopg.Error as fault:
-            if driver.closed:
+            if driver.closed or is_left_behind(fault):
                 connection.invalidate(fault)
             raise _as_ever(fault, lost=driver.closed) from fault
 
@@ -49,7 +51,7 @@ class Statement:
         try:
             return self._run(driver, values)
         except psycopg.Error as fault:
-            if driver.closed:
+            if driver.closed or is_left_behind(fault):
                 held.invalidate(fault)
             raise _as_ever(fault, lost=driver.closed) from fault
         finally:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-
+from infra.db import is_away
 from worker.store.inbox import Arrival
 
 #: Callbacks in one statement, and bytes in it unless a single body has more.
@@ -17,10 +16,8 @@ _BYTES_AT_ONCE = 2**20
 #: Callbacks, and bytes of them, that may wait for their write. Beyond that the database can't keep up.
 _WAITING = 2000
 _BYTES_WAITING = 16 * 2**20
-
-#: What PostgreSQL says of rows that others hold: a serialization failure, a deadlock, a lock or a statement that took
-#: too long.
-_OF_ROWS = frozenset({"40001", "40P01", "55P03", "57014"})
+#: Seconds that the callbacks of a batch which was refused are written one by one; each may wait for a lock.
+_APART_SECONDS = 10.0
 
 Put = Callable[[Sequence[Arrival]], Sequence[bool | None]]
 _Waiting = tuple[Arrival, asyncio.Future[bool | None]]
@@ -75,25 +72,28 @@ class GroupCommit:
 
     async def _store(self, batch: list[_Waiting]) -> None:
         """Write them together; where the database refuses that, one by one, so that none spoils the others' lot."""
+        fault = await self._put_all(batch)
+        if fault is not None and len(batch) > 1 and not is_away(fault):
+            end = monotonic() + _APART_SECONDS
+            while batch and monotonic() < end:
+                one, batch = batch[:1], batch[1:]
+                _tell(one, await self._put_all(one))
+        _tell(batch, fault)
+
+    async def _put_all(self, batch: list[_Waiting]) -> Exception | None:
+        """Write them, and tell those who wait; the fault, if it could not be done: nobody is told of that yet."""
         arrivals = [arrival for arrival, _ in batch]
         try:
             told = await asyncio.get_running_loop().run_in_executor(self._thread, self._put, arrivals)
         except Exception as fault:  # noqa: BLE001 - whatever it is, those who wait must hear of it
-            if len(batch) > 1 and _is_about_rows(fault):
-                for one in batch:
-                    await self._store([one])
-                return
-            for _, stored in batch:
-                if not stored.done():
-                    stored.set_exception(fault)
-        else:
-            for (_, stored), is_new in zip(batch, told, strict=True):
-                if not stored.done():  # its caller may have gone
-                    stored.set_result(is_new)
+            return fault
+        for (_, stored), is_new in zip(batch, told, strict=True):
+            if not stored.done():  # its caller may have gone
+                stored.set_result(is_new)
+        return None
 
 
-def _is_about_rows(fault: Exception) -> bool:
-    """Whether other rows might fare better; a database that is away fails them all."""
-    if isinstance(fault, OperationalError):
-        return getattr(fault.orig, "sqlstate", None) in _OF_ROWS
-    return not isinstance(fault, PoolTimeout)
+def _tell(batch: list[_Waiting], fault: Exception | None) -> None:
+    for _, stored in batch:
+        if fault is not None and not stored.done():
+            stored.set_exception(fault)

@@ -11,10 +11,11 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, jsonify, request
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
+from infra.db import is_away
 from infra.log import logger
 from webhook.bodies import BadBody
 from worker.accept import Refused
@@ -76,7 +77,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(Refused, _refused)
     app.register_error_handler(BadBody, _bad_body)
-    app.register_error_handler(OperationalError, _no_database)
+    app.register_error_handler(DBAPIError, _database)
     app.register_error_handler(PoolTimeout, _no_database)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _unforeseen)
@@ -119,6 +120,11 @@ def _problem(fault: Problem) -> tuple[Response, int]:
 
 def _bad_body(fault: BadBody) -> tuple[Response, int]:
     return _say(fault.status, 1201 if fault.status == 400 else 1200, str(fault))
+
+
+def _database(fault: DBAPIError) -> tuple[Response, int]:
+    """The fault is the database's, or ours."""
+    return _no_database(fault) if isinstance(fault, OperationalError) or is_away(fault) else _unforeseen(fault)
 
 
 def _no_database(fault: Exception) -> tuple[Response, int]:

@@ -18,7 +18,7 @@ from kombu import Queue as Declared
 from sqlalchemy.exc import OperationalError
 
 from infra import log
-from infra.db import make_engine
+from infra.db import is_away, make_engine
 from infra.queue import make_celery
 from infra.settings import BadSettings, load
 from worker import messages
@@ -93,7 +93,7 @@ def _request(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
         raise self.retry(countdown=wait.seconds, headers={_SINCE: wait.since.isoformat()}) from None
     # Whatever it is: no row knows of this message yet, so nobody else would bring it back.
     except Exception as fault:  # noqa: BLE001 - as said
-        if tried >= _TRIES and not isinstance(fault, OperationalError):
+        if tried >= _TRIES and not (isinstance(fault, OperationalError) or is_away(fault)):
             give_up(args, kwargs, f"{type(fault).__name__} after {tried} tries", aside=s.aside, clock=now)
             return
         pause = min(2**tried, _LONGEST_TRY_SECONDS)
@@ -194,7 +194,7 @@ def _announce(delivery_id: str) -> None:
 @app.task(name=messages.SWEEP)
 def _sweep() -> None:
     s = services()
-    sweep(store=s.store, outbox=s.outbox, queue=s.queue, clock=now)
+    sweep(store=s.store, inbox=s.inbox, outbox=s.outbox, queue=s.queue, clock=now)
 
 
 @app.task(name=messages.ATTEND)

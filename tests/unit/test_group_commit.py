@@ -77,7 +77,17 @@ def test_one_bad_row_spoils_no_other_s_lot() -> None:
     assert 7 == len(rows.batches)
 
 
-@pytest.mark.parametrize("sqlstate", [None, "57P01"])
+def test_what_goes_one_by_one_does_so_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may wait for a lock: when their time is over all that are left are told, and others have their turn."""
+    monkeypatch.setattr(group_commit, "_APART_SECONDS", 0.0)
+    rows = Rows(lambda batch: refused("55P03") if len(batch) > 1 else None)
+    told = asyncio.run(stored(rows, arrivals(6)))
+
+    assert [OperationalError] * 6 == [type(one) for one in told]
+    assert 1 == len(rows.batches)
+
+
+@pytest.mark.parametrize("sqlstate", [None, "57P01", "25006", "53100", "08006"])
 def test_a_database_that_is_away_is_not_asked_for_each(sqlstate: str | None) -> None:
     """Then all that wait are told at once."""
     rows = Rows(lambda _: refused(sqlstate))
