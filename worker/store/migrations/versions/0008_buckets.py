@@ -16,15 +16,9 @@ def upgrade() -> None:
     """Apply the step."""
     op.add_column("api_keys", sa.Column("buckets", postgresql.ARRAY(sa.Text()), nullable=False, server_default="{}"))
     op.add_column("jobs", sa.Column("bucket", sa.Text(), nullable=False, server_default=""))
-    op.create_index(
-        "ix_jobs_places", "jobs", ["bucket", "prefix"], postgresql_where=sa.text("bucket <> '' or prefix <> ''")
-    )
-    op.drop_index("ix_jobs_prefix", "jobs")
 
 
 def downgrade() -> None:
     """Take the step back."""
-    op.create_index("ix_jobs_prefix", "jobs", ["prefix"], postgresql_where=sa.text("prefix <> ''"))
-    op.drop_index("ix_jobs_places", "jobs")
     op.drop_column("jobs", "bucket")
     op.drop_column("api_keys", "buckets")
