@@ -23,7 +23,7 @@ from worker.jobs.tokens import callback_token
 from worker.kling.answers import TaskStatus
 from worker.kling.callback import read_callback, verify_signature
 from worker.kling.errors import BadSignature, MalformedCallback
-from worker.store.inbox import Arrival
+from worker.store.inbox import UNDERSTOOD, Arrival
 
 log = logger(__name__)
 
@@ -31,6 +31,7 @@ PREFIX = "/callbacks/"
 #: Seconds that a body may take to come; Kling's are one packet long.
 _BODY_SECONDS = 10
 _LONGEST_WORD = 100
+#: With every answer to a request whose body was not read: what is left of it would hold the connection.
 _CLOSE = {"Connection": "close"}
 
 
@@ -75,13 +76,13 @@ class Receiver:
             _, job_id, token = parts
             if hmac.compare_digest(token.encode(errors="replace"), callback_token(self.secret, job_id).encode()):
                 return job_id
-        raise Problem(404, "no such callback address")
+        raise Problem(404, "no such callback address", headers=_CLOSE)
 
     async def _take(
         self, job_id: str, method: str, headers: Mapping[str, str], receive: Receive, note: dict[str, Any]
     ) -> Answer:
         if method != "POST":
-            raise Problem(405, "Method Not Allowed", headers={"Allow": "POST"})
+            raise Problem(405, "Method Not Allowed", headers={"Allow": "POST", **_CLOSE})
         arrival, refusal = self._judged(job_id, headers, await self._body(headers, receive))
         is_new = await self.inbox.put(arrival)
         note.update(verdict=arrival.verdict, status=arrival.status, new=is_new)
@@ -94,7 +95,6 @@ class Receiver:
         return Answer(204)
 
     async def _body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
-        # What is left of a body would hold the connection, hence its end.
         too_long = Problem(413, f"the body is longer than {self.limit} bytes", headers=_CLOSE)
         if int(headers.get("content-length", 0)) > self.limit:
             raise too_long
@@ -114,7 +114,7 @@ class Receiver:
         try:
             said = read_callback(body)
             ends = said.status not in {TaskStatus.SUBMITTED, TaskStatus.PROCESSING}
-            return Arrival(job_id, body, "understood", _storable(said.status_word), now, ends), None
+            return Arrival(job_id, body, UNDERSTOOD, _storable(said.status_word), now, ends), None
         except MalformedCallback as fault:
             verdict = f"malformed: {fault}"
             return Arrival(job_id, body, verdict, None, now), Problem(400, "the body is no callback of Kling", verdict)

@@ -29,6 +29,7 @@ from worker.provider import Provider
 from worker.store.accounts import Accounts
 from worker.store.aside import Aside
 from worker.store.attention import Attention
+from worker.store.inbox import Inbox
 from worker.store.keys import ApiKeys
 from worker.store.outbox import Outbox
 from worker.store.rates import Rates
@@ -92,6 +93,11 @@ class Services:
     def retention(self) -> Retention:
         """The rows that expire."""
         return Retention(self.engine)
+
+    @cached_property
+    def inbox(self) -> Inbox:
+        """The rows of callbacks."""
+        return Inbox(self.engine)
 
     @cached_property
     def outbox(self) -> Outbox:

@@ -72,7 +72,7 @@ class Stages:
         ways = Ways(s.guarded, queue, OwnHands(), s.link, self.secret, 5)
         announcer = Announcer(s.store, s.outbox, s.subscriptions, s.attention, s.aside, ways, now)
         self.cost("announce", lambda: announcer.announce(delivery))
-        self.cost("sweep", lambda: sweep(store=s.store, outbox=s.outbox, queue=queue, clock=now))
+        self.cost("sweep", lambda: sweep(store=s.store, inbox=s.inbox, outbox=s.outbox, queue=queue, clock=now))
         self.cost("message", lambda: s.queue.send(messages.SWEEP, "nobody", ()))
         queue.sent.clear()
 

@@ -52,6 +52,7 @@ def play(world: World, name: str, scenario: Scenario, *, quick: bool = False) ->
     part = _QUICK if quick else 1
     stopped = []
     with world.scenario(name) as run:
+        run.calls_again = scenario.calls_again
         try:
             scenario.play(world, max(scenario.jobs // part, 1), max(scenario.rounds // part, 1))
             world.is_healed()

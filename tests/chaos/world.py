@@ -47,6 +47,7 @@ class Run:
     name: str
     jobs: list[str] = field(default_factory=list)
     kills: int = 0
+    calls_again: bool = False  #: whether callbacks may be answered 503: the database is hurt too
     #: When the last fault ended; work that was open then has to recover.
     healed: datetime | None = None
     answers: Counter[int] = field(default_factory=Counter)  #: of the door, 0 where there was none

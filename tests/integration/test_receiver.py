@@ -30,7 +30,7 @@ from infra.stack.procfile import parse, shell
 from infra.stack.servers import Servers
 from tests.conftest import environment_for
 from tests.fakes import MORNING
-from tests.house import House, house
+from tests.house import TEXT, House, house
 from tests.proxy import FaultProxy
 from webhook import callbacks as receiving
 from webhook import patience
@@ -39,7 +39,10 @@ from worker.store.repository import NewJob, Repository
 from worker.store.tables import callbacks
 
 SECRET = "s" * 40
-_END_OURS = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name = 'reelhook-web'"
+_END_OTHERS = (
+    "select pg_terminate_backend(pid, 5000) from pg_stat_activity "
+    "where datname = current_database() and pid <> pg_backend_pid()"
+)
 BODY = json.dumps({"task_id": "1", "task_status": "succeed"}).encode()
 
 
@@ -160,6 +163,17 @@ def test_nobody_may_be_slow_for_ever(home: House, engine: Engine, monkeypatch: p
     assert 0 == kept(engine)
 
 
+@pytest.mark.parametrize("start", ["POST /callbacks/kling/a/nonsense", "PUT /callbacks/kling/a/{token}"])
+def test_who_is_turned_away_may_not_go_on_sending(home: House, start: str) -> None:
+    """An answer that does not wait for the body ends the connection: a sender without any token holds no socket."""
+    start = start.format(token=callback_token(SECRET.encode(), "a"))
+    with connected(home.url, head("").replace(b"POST ", start.encode(), 1)) as sock:
+        said = _last(sock)
+
+    assert b"HTTP/1.1 4" == said[:10]
+    assert b"\r\nconnection: close\r\n" in said
+
+
 def _last(sock: socket.socket) -> bytes:
     """All that comes until the other side ends the connection."""
     said = b""
@@ -211,6 +225,54 @@ def test_without_a_database_the_sender_is_asked_to_come_again(home: House, engin
     assert (503, "5") == (refused.status_code, refused.headers["Retry-After"])
     assert 0 == kept(engine)
     assert 204 == call(home.url, path).status_code
+    assert 1 == kept(engine)
+
+
+def test_who_holds_a_job_s_row_holds_up_no_callback(home: House, engine: Engine) -> None:
+    """P5: callbacks for it and for others are in the database at once; and P1: the next sweep sees what came."""
+    paths = [made(engine, name) for name in ("held", "free")]
+    home.queue.sent.clear()
+    with engine.begin() as connection:
+        connection.execute(text("update jobs set due_at = due_at + interval '99 years'"))
+    with engine.begin() as holder:
+        holder.execute(text("select 1 from jobs where id = 'held' for update"))
+        with ThreadPoolExecutor(20) as pool:
+            answers = pool.map(lambda n: call(home.url, paths[n % 2], BODY + b" " * n).status_code, range(40))
+        assert [204] * 40 == list(answers)
+    assert 40 == kept(engine)
+    home.queue.sent.clear()
+    home.sweep()
+
+    assert {("held",), ("free",)} == {args for _, _, args in home.queue.sent}
+
+
+@contextmanager
+def read_only(engine: Engine) -> Iterator[None]:
+    """The database takes no writes of sessions that begin now: as the old one after a fail-over."""
+    with engine.connect() as connection:
+        name = connection.execute(text("select current_database()")).scalar_one()
+        connection.commit()
+        change = f"alter database {name} {{}} default_transaction_read_only"
+        connection.execute(text(change.format("set") + " = on"))
+        connection.commit()
+        connection.execute(text(_END_OTHERS))
+        connection.commit()
+        try:
+            yield
+        finally:
+            connection.execute(text("set transaction read write"))
+            connection.execute(text(change.format("reset")))
+            connection.commit()
+
+
+def test_a_database_that_takes_no_writes_is_away(home: House, engine: Engine) -> None:
+    """P5: as without one, 503 with Retry-After, and the way to the new one is looked for: nothing is restarted."""
+    path = made(engine)
+    with read_only(engine):
+        answers = [call(home.url, path), home.post(TEXT)]
+        assert [(503, "5")] * 2 == [(one.status_code, one.headers.get("Retry-After")) for one in answers]
+
+    assert [204, 200] == [call(home.url, path).status_code, home.post(TEXT).status_code]
     assert 1 == kept(engine)
 
 

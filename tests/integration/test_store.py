@@ -13,7 +13,7 @@ from worker.jobs.machine import Event, Step
 from worker.jobs.model import Job, State
 from worker.store.inbox import Arrival, Inbox
 from worker.store.keys import ApiKeys
-from worker.store.migrate import is_current, migrate
+from worker.store.migrate import is_ready, migrate
 from worker.store.outbox import Attempt, Outbox
 from worker.store.repository import NewJob, Repository
 from worker.store.tables import api_keys, callbacks, events, jobs, metadata
@@ -56,7 +56,7 @@ def test_migrations_make_exactly_the_tables(migrated: Engine) -> None:
 
     with migrated.connect() as connection:
         assert [] == compare_metadata(MigrationContext.configure(connection), metadata)
-    assert is_current(migrated)
+    assert is_ready(migrated)
 
 
 def test_racing_migrations_do_no_harm(migrated: Engine) -> None:
@@ -251,6 +251,46 @@ def test_a_callback_that_comes_during_the_work_is_not_written_over(engine: Engin
         assert store.move(job, Event.SUBMIT_TAKEN, MORNING, due_at=later)
 
     assert ["a"] == [due.job_id for due in store.claim_due(MORNING, lease=LEASE, limit=10)]
+
+
+def test_a_callback_waits_for_nobody_who_holds_its_job(engine: Engine) -> None:
+    """P1, P5: while a job's row is held, its callbacks and others' are stored at once; a later sweep makes it due."""
+    store, inbox = Repository(engine), Inbox(engine)
+    for name in ("held", "free"):
+        job = led(store, accepted(store, name), Event.SUBMIT_BEGUN)
+        store.move(job, Event.SUBMIT_TAKEN, MORNING, due_at=MORNING + timedelta(hours=1))
+    said = [Arrival(name, b"{}", "understood", "succeed", MORNING) for name in ("held", "free")]
+    with engine.begin() as holder:
+        # As strongly as a row can be held, and then written by work that saw nothing of the callback.
+        holder.execute(text("select 1 from jobs where id = 'held' for update"))
+        assert [True, True] == inbox.put(said)
+        inbox.remind(MORNING)
+        assert ["free"] == [due.job_id for due in store.claim_due(MORNING, lease=LEASE, limit=10)]
+        holder.execute(text("update jobs set due_at = :later where id = 'held'"), {"later": MORNING + LEASE})
+
+    inbox.remind(MORNING)
+    assert ["held"] == [due.job_id for due in store.claim_due(MORNING, lease=LEASE, limit=10)]
+    inbox.remind(MORNING)
+    assert [] == store.claim_due(MORNING, lease=LEASE, limit=10)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_body_that_is_understood_at_last_is_new(engine: Engine, *, at_once: bool) -> None:
+    """A secret was set late or changed: the same body counts from the first time that its signature held."""
+    store, inbox = Repository(engine), Inbox(engine)
+    accepted(store)
+    refused = Arrival("a", b"{}", "refused: no signature matches", None, MORNING)
+    later = MORNING + timedelta(minutes=5)
+    understood = Arrival("a", b"{}", "understood", "succeed", later)
+    if at_once:
+        assert [False, True, False] == inbox.put([refused, understood, refused])
+    else:
+        assert [[True], [False], [True], [False]] == [
+            inbox.put([one]) for one in (refused, refused, understood, refused)
+        ]
+
+    kept = {"verdict": "understood", "status": "succeed", "received_at": later}
+    assert [kept] == [{name: row[name] for name in kept} for row in inbox.of("a")]
 
 
 def test_a_callback_that_says_nothing_new_costs_no_query(engine: Engine) -> None:

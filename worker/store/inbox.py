@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -15,8 +15,9 @@ from sqlalchemy import Engine, select, text
 from infra.statement import Statement
 from worker.store.tables import callbacks
 
-#: One row each, all in one statement and one commit. Rows are locked in the order of their ids: of two writes about
-#: the same jobs one waits for the other, and never both.
+#: One row each, all in one statement and one commit, which waits for nobody who works on their jobs: a job whose row is
+#: held just then is made due by a later sweep, for the callback says so. A body that was refused and is understood now
+#: is as new.
 _PUT = Statement(
     text("""
 with given as (
@@ -24,24 +25,53 @@ with given as (
         cast(:jobs as text[]), cast(:digests as bytea[]), cast(:bodies as bytea[]), cast(:verdicts as text[]),
         cast(:words as text[]), cast(:times as timestamptz[]), cast(:counts as integer[])
     ) as given (job_id, sha256, body, verdict, status, received_at, count)
-), stored as (
-    insert into callbacks (job_id, sha256, body, verdict, status, received_at, repeats)
-    select job_id, sha256, body, verdict, given.status, received_at, count - 1
-    from given join jobs on jobs.id = given.job_id
-    order by job_id, sha256
-    on conflict (job_id, sha256) do update set repeats = callbacks.repeats + excluded.repeats + 1
-    returning job_id, sha256, repeats
 ), due as (
     select id from jobs
     where id = any(cast(:jobs as text[])) and due_at > :now and lease_owner is null
         and (state <> 'running' or id = any(cast(:ending as text[])))
-    order by id for no key update
+    order by id for no key update skip locked
 ), nudged as (
     update jobs set due_at = :now from due where jobs.id = due.id
+), stored as (
+    insert into callbacks as kept (job_id, sha256, body, verdict, status, received_at, repeats, unheard)
+    select job_id, sha256, body, verdict, given.status, received_at, count - 1,
+        due.id is null and due_at is not null and due_at > :now and lease_owner is null
+            and (jobs.state <> 'running' or jobs.id = any(cast(:ending as text[])))
+    from given join jobs on jobs.id = given.job_id left join due on due.id = given.job_id
+    order by job_id, sha256
+    on conflict (job_id, sha256) do update set
+        verdict = case when excluded.verdict = 'understood' and kept.verdict <> 'understood'
+            then excluded.verdict else kept.verdict end,
+        status = case when excluded.verdict = 'understood' and kept.verdict <> 'understood'
+            then excluded.status else kept.status end,
+        received_at = case when excluded.verdict = 'understood' and kept.verdict <> 'understood'
+            then excluded.received_at else kept.received_at end,
+        repeats = case when excluded.verdict = 'understood' and kept.verdict <> 'understood'
+            then excluded.repeats else kept.repeats + excluded.repeats + 1 end,
+        unheard = kept.unheard or excluded.unheard
+    returning job_id, sha256, repeats
 )
 select job_id, sha256, repeats from stored
 """)
 )
+#: Make the jobs due whose rows were held when their callbacks came.
+_REMIND = Statement(
+    text("""
+with free as (
+    select id from jobs where id in (select job_id from callbacks where unheard)
+    order by id limit :limit for no key update skip locked
+), nudged as (
+    update jobs set due_at = :now from free where jobs.id = free.id and due_at > :now and lease_owner is null
+)
+update callbacks set unheard = false from free where job_id = free.id and unheard
+""")
+)
+
+
+#: Jobs that one sweep makes due so.
+_REMINDED = 500
+#: The verdict on a callback that says what it should; others say what is wrong.
+UNDERSTOOD = "understood"
 
 
 @dataclass(frozen=True)
@@ -74,7 +104,9 @@ class Inbox:
         For each: True when it is new, False when it is known, None when there is no such job.
         """
         counts = Counter(one.key for one in arrivals)
-        single = list({one.key: one for one in reversed(arrivals)}.values())
+        # Of equal bodies the one that was understood is kept: a signature is no part of them.
+        best = {one.key: at for at, one in sorted(enumerate(arrivals), key=_is_understood)}
+        single = [arrivals[at] for at in best.values()]
         values = {
             "jobs": [one.job_id for one in single],
             "digests": [one.key[1] for one in single],
@@ -87,7 +119,15 @@ class Inbox:
             "now": max(one.at for one in single),
         }
         rows = _PUT.alone(self._engine, **values).fetchall()
-        return _told(arrivals, counts, {(row.job_id, bytes(row.sha256)): row.repeats for row in rows})
+        repeats = {(row.job_id, bytes(row.sha256)): row.repeats for row in rows}
+        new = {key for key, times in repeats.items() if times == counts[key] - 1}
+        return [
+            one.key in new and best[one.key] == at if one.key in repeats else None for at, one in enumerate(arrivals)
+        ]
+
+    def remind(self, now: datetime) -> None:
+        """Make jobs due whose rows were held when a callback came for them. Those that still are wait on."""
+        _REMIND.alone(self._engine, now=now, limit=_REMINDED)
 
     def of(self, job_id: str) -> list[dict[str, Any]]:
         """The callbacks of a job in the order they came, without their bodies."""
@@ -98,14 +138,5 @@ class Inbox:
             return [dict(row) for row in connection.execute(query.order_by(callbacks.c.id)).mappings()]
 
 
-def _told(
-    arrivals: Sequence[Arrival], counts: Mapping[tuple[str, bytes], int], repeats: Mapping[tuple[str, bytes], int]
-) -> list[bool | None]:
-    """What each is, of which the first of several equal ones may be new."""
-    seen: set[tuple[str, bytes]] = set()
-    told: list[bool | None] = []
-    for one in arrivals:
-        stored = repeats.get(one.key)
-        told.append(None if stored is None else stored == counts[one.key] - 1 and one.key not in seen)
-        seen.add(one.key)
-    return told
+def _is_understood(numbered: tuple[int, Arrival]) -> bool:
+    return numbered[1].verdict == UNDERSTOOD

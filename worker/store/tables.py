@@ -171,15 +171,19 @@ callbacks = Table(
     "callbacks",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("job_id", Text, ForeignKey("jobs.id"), nullable=False),
+    #: Of a job that there is. To have the database hold that would make callbacks wait for whoever holds the job's row.
+    Column("job_id", Text, nullable=False),
     Column("sha256", LargeBinary, nullable=False),
     Column("body", LargeBinary),
     Column("verdict", Text, nullable=False),
     Column("status", Text),
     Column("received_at", _MOMENT, nullable=False),
     _count("repeats"),
+    #: Whether the job's row was held when it came, so that a sweep has to make the job due.
+    Column("unheard", Boolean, nullable=False, server_default=text("false")),
     UniqueConstraint("job_id", "sha256"),
 )
+Index("ix_callbacks_unheard", callbacks.c.job_id, postgresql_where=callbacks.c.unheard)
 
 files = Table(
     "files",

@@ -7,6 +7,7 @@ from datetime import timedelta
 from infra.log import logger
 from worker import messages
 from worker.ports import Clock, Queue
+from worker.store.inbox import Inbox
 from worker.store.outbox import Outbox
 from worker.store.repository import Repository
 
@@ -17,9 +18,10 @@ LEASE = timedelta(seconds=20)
 _AT_ONCE = 200
 
 
-def sweep(*, store: Repository, outbox: Outbox, queue: Queue, clock: Clock) -> None:
+def sweep(*, store: Repository, inbox: Inbox, outbox: Outbox, queue: Queue, clock: Clock) -> None:
     """Send the task of every job and delivery that is due."""
     now = clock()
+    inbox.remind(now)
     due = store.claim_due(now, lease=LEASE, limit=_AT_ONCE)
     waiting = outbox.due(now, _AT_ONCE)
     sent = messages.send(queue, [messages.for_step(one.step, one.job_id) for one in due])
