@@ -140,7 +140,7 @@ def test_stop_leaves_nothing_even_of_those_who_refuse(tmp_path: Path) -> None:
     running = runner(tmp_path, {"web": deaf, "worker": SLEEPS}, grace=0.5)
     running.start()
     try:
-        assert eventually(lambda: read(running.log("web")).strip())
+        assert eventually(lambda: len(running.pids) == 2 and read(running.log("web")).strip())
         groups = list(running.pids.values())
     finally:
         begun = time.monotonic()
