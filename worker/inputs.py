@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
+from time import monotonic
 from typing import IO, Any
 
 from infra.boxes import NotMedia
@@ -21,6 +22,7 @@ from worker.kling.rule import Fault
 
 #: Bytes above which a picture or film is too large for Kling anyway: it is not read any further.
 _LARGEST = {"image": 11 * 2**20, "video": 201 * 2**20}
+#: Seconds for all URLs of one request together: somebody waits for the answer, and a thread of the door with them.
 _PROBE_SECONDS = 15
 _IN_MEMORY = 2**20
 
@@ -34,9 +36,9 @@ class Inputs:
 
     def faults(self, family: str, request: Any, *, edition: str) -> list[Fault]:
         """What Kling would refuse of the media that a parsed request names."""
-        judge = _Judge(family, edition, request)
+        judge, until = _Judge(family, edition, request), monotonic() + _PROBE_SECONDS
         places = [place for place in media_of(family, request) if place.kind in _LARGEST]
-        return [fault for place in places for fault in self._of(place, judge)]
+        return [fault for place in places for fault in self._of(place, judge, until)]
 
     def faults_of_file(self, place: Place, file: ResultFile, verdict: Verdict | None) -> list[Fault]:
         """The same of a proven result, or of its poster: what it is was read then. Raises `StoreError`.
@@ -58,14 +60,14 @@ class Inputs:
             return list(_Judge(verdict.family, verdict.edition, verdict.request).facts(place, film))
         return []
 
-    def _of(self, place: Place, judge: _Judge) -> Iterator[Fault]:
+    def _of(self, place: Place, judge: _Judge, until: float) -> Iterator[Fault]:
         if is_base64(place):
             body = decode(place)
             yield from judge.picture(place, body)
         elif place.value.startswith("s3://"):
             yield from self._stored(place, judge) if self.bucket else ()
         elif self.http and place.value.startswith(("http://", "https://")):
-            yield from self._fetched(place, self.http, judge)
+            yield from self._fetched(place, self.http, judge, until - monotonic())
 
     def _stored(self, place: Place, judge: _Judge) -> Iterator[Fault]:
         """Whoever asks may name it: see `worker.jobs.access`."""
@@ -84,10 +86,13 @@ class Inputs:
         except StoreError as fault:
             yield _fault(place, f"could not be read from the bucket ({fault})")
 
-    def _fetched(self, place: Place, http: Http, judge: _Judge) -> Iterator[Fault]:
+    def _fetched(self, place: Place, http: Http, judge: _Judge, seconds: float) -> Iterator[Fault]:
+        if seconds <= 0:
+            yield _fault(place, f"could not be fetched: all URLs of a request have {_PROBE_SECONDS} s")
+            return
         with SpooledTemporaryFile(_IN_MEMORY) as file:
             try:
-                with http.stream(place.value, {}, seconds=_PROBE_SECONDS) as answer:
+                with http.stream(place.value, {}, seconds=seconds) as answer:
                     if answer.status != 200:
                         yield _fault(place, f"could not be fetched: its host answers HTTP {answer.status}")
                         return

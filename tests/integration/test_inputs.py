@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import socket
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 
 import pytest
@@ -14,7 +17,9 @@ from sqlalchemy import Engine
 from infra.emulator import Emulator
 from infra.stack.servers import Servers
 from tests.house import OMNI, TEXT, House, house
+from tests.listener import server
 from tests.unit.test_media import film
+from worker import inputs
 from worker.jobs.model import State
 
 I2V = "/v1/videos/image2video"
@@ -86,6 +91,27 @@ def test_a_picture_is_looked_at_however_it_comes(home: House, body: bytes, says:
 def test_an_input_that_is_not_there_is_named(home: House, value: str, says: str) -> None:
     """Another's bucket, no object, no host, no base64: refused with the field before anything is sent."""
     assert says in image(home, value)
+
+
+def test_slow_links_share_one_deadline(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many URLs a request names, the door waits for them no longer than for one; each is named."""
+    monkeypatch.setattr(inputs, "_PROBE_SECONDS", 0.5)
+    asked: list[bytes] = []
+
+    def drip(connection: socket.socket) -> None:
+        asked.append(connection.recv(65536))
+        with suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n")
+            while True:
+                connection.sendall(b"x")
+                time.sleep(0.02)
+
+    with server(drip) as port:
+        images = [{"image_url": f"http://127.0.0.1:{port}/{number}.png"} for number in range(4)]
+        message = str(home.post({**TEXT, "image_list": images}).json()["message"])
+
+    assert 4 == message.count("could not be fetched")
+    assert 1 == len(asked)
 
 
 def test_a_film_is_looked_at(home: House) -> None:
