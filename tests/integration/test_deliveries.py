@@ -6,8 +6,9 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import requests
@@ -78,6 +79,33 @@ def test_retry_after_is_honoured_up_to_an_hour(home: House, app: Receiver, said:
 
     assert due is not None
     assert least <= (due - before).total_seconds() <= most + 2
+
+
+class Broken:
+    """Calls that fail as none should."""
+
+    def send(self, *_: object, **__: object) -> NoReturn:
+        """Fail."""
+        raise RuntimeError("s3cr3t")
+
+    stream = send
+
+
+def test_an_attempt_that_fails_here_is_kept_and_backed_off(home: House, app: Receiver) -> None:
+    """Whatever goes wrong in an attempt, it is one: logged, tried again later, and its receiver is not blamed."""
+    whole = home.announcer()
+    broken = replace(whole, ways=replace(whole.ways, http=Broken()))
+    delivery = ended(home, "a", app.url)
+    for _ in range(2):
+        broken.announce(delivery)
+        broken.announce(delivery)
+        home.clock.ahead += timedelta(seconds=400)
+    shown = ask(home, "GET", f"/deliveries/{delivery}").json()
+    work(home)
+
+    assert "pending" == shown["state"]
+    assert ["RuntimeError here, see the log"] * 2 == [one["error"] for one in shown["tried"]]
+    assert ("delivered", [None, None, 200]) == _where(home, delivery)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])

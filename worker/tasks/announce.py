@@ -90,8 +90,21 @@ class Announcer:
         """Attempt a delivery, and then the next ones of a receiver that takes them."""
         until = monotonic() + _ROUND_SECONDS
         at_hand: Delivery | None = delivery
-        while at_hand is not None and self._may(at_hand) and self._attempt(at_hand) and monotonic() < until:
+        while at_hand is not None and self._may(at_hand) and self._try(at_hand) and monotonic() < until:
             at_hand = self.outbox.next(at_hand, self.clock(), self._lease)
+
+    def _try(self, delivery: Delivery) -> bool:
+        """Whether the receiver took it, and more may be due there. Whatever goes wrong here is an attempt, too."""
+        now, began = self.clock(), monotonic()
+        try:
+            return self._attempt(delivery)
+        except Exception as fault:
+            log.exception("delivery.failed", job=_job_id(delivery), delivery=delivery.id)
+            trial = delivery.occurred.type == events.TEST.type
+            again = None if trial else retry.deliver_again(delivery.tries, delivery.begun_at, self.clock(), 0)
+            attempt = Attempt(now, monotonic() - began, error=f"{type(fault).__name__} here, see the log")
+            self.outbox.missed(delivery, attempt, again, counts=False)
+            return False
 
     def _attempt(self, delivery: Delivery) -> bool:
         """Whether the receiver took it, and more may be due there."""
