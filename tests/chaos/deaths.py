@@ -7,6 +7,7 @@ import signal
 import time
 from typing import Any
 
+from tests.chaos.deploy import deployed
 from tests.chaos.world import World, until
 
 
@@ -90,19 +91,22 @@ def _terminated(world: World, jobs: int, rounds: int, **how: Any) -> None:
 
 
 def deploys(world: World, jobs: int, rounds: int) -> None:
-    """A deploy every few seconds: the next version comes up, everything old is asked to stop."""
+    """A deploy every few seconds: the next version brings the database on and comes up, everything old is asked to
+    stop, and comes back beside a database that is further than it knows.
+    """
     with world.load(jobs, every=0.5):
         for _ in range(rounds):
-            with world.second_version():
+            with deployed(world):
                 time.sleep(4)
                 world.terminate_all()
                 world.await_door()
 
 
 def two_versions(world: World, jobs: int, _rounds: int) -> None:
-    """Two beats and two workers share the rows and the broker."""
-    with world.second_version() as other:
-        until(lambda: len(other.pids) == 2)
-        time.sleep(4)
-        world.submit(jobs, every=0.1, prompt="a cat [fate: callback_twice]")
+    """This version and the next one, whose database is a step further, share the rows, the broker and the callers."""
+    twice = "a cat [fate: callback_twice]"
+    with world.load(jobs // 2, every=0.3, prompt=twice) as load, deployed(world) as other:
+        until(lambda: len(other.pids) == 3)
+        load.join()
+        world.submit(jobs - jobs // 2, every=0.1, prompt=twice)
         world.settle(60)

@@ -20,6 +20,7 @@ from infra.stack.deployment import GRACE_SECONDS, PROJECT, Deployment
 from infra.stack.kept import free_port
 from infra.stack.process import wait_until
 from infra.stack.procfile import Runner, parse
+from tests.next_version import next_version
 
 TEXT = {"model_name": "kling-video-o1", "prompt": "a cat", "mode": "std", "aspect_ratio": "16:9", "duration": "5"}
 PLAN = 20
@@ -89,13 +90,14 @@ def plan(tmp_path: Path) -> Iterator[Plan]:
 
 @contextmanager
 def beside(deployment: Deployment) -> Iterator[str]:
-    """A second whole deployment on the same servers, its release first; its door."""
-    port = free_port()
+    """The next version's whole deployment on the same servers, its release first; its door."""
+    folder, port = deployment.state / "next", free_port()
+    env = {**deployment._make_runner()._env, **next_version(folder)}
     runner = Runner(
         {f"{name}-next" if name != "release" else name: command for name, command in _procfile().items()},
-        deployment._make_runner()._env,
+        env,
         deployment.state,
-        cwd=PROJECT,
+        cwd=folder,
         grace=GRACE_SECONDS,
         own_env={"web-next": {"PORT": str(port), "HOST": "127.0.0.1"}},
     )
@@ -108,10 +110,14 @@ def beside(deployment: Deployment) -> Iterator[str]:
 
 
 def test_a_deploy_overlap_fits_into_a_small_plan(plan: Plan) -> None:
-    """P1: two deployments of the Procfile at once hold at most 18 of 20 connections to each server, and jobs go on."""
+    """P1: this version and the next at once hold at most 18 of 20 connections to each server, and jobs go on.
+
+    The old door stays ready though the database is a step further than it knows.
+    """
     deployment = plan.deployment
     jobs = [_submit(deployment, deployment.access.url) for _ in range(4)]
     with beside(deployment) as url:
+        assert _ready(deployment.access.url)
         assert wait_until(lambda: _ready(url), 60)
         jobs += [_submit(deployment, door) for _ in range(8) for door in (deployment.access.url, url)]
         assert wait_until(lambda: plan.look() == len(jobs), 90), plan.most
