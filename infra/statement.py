@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import psycopg
-from psycopg.rows import namedtuple_row
+from psycopg.rows import RowMaker, namedtuple_row
 from psycopg.types.json import Jsonb
 from sqlalchemy import JSON, Connection, Engine, Executable, TextClause, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
@@ -22,6 +22,18 @@ from infra.db import is_left_behind
 _DIALECT: Any = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy doesn't type it
 
 
+class Rows(list[Any]):
+    """What a statement gave: all of it is here, so its connection may be used by others. `rowcount`: rows concerned."""
+
+    def __init__(self, cursor: psycopg.Cursor[Any]) -> None:
+        super().__init__(cursor.fetchall() if cursor.description else ())
+        self.rowcount = cursor.rowcount
+
+    def fetchone(self) -> Any:
+        """The first, or None."""
+        return self[0] if self else None
+
+
 class Statement:
     """An SQLAlchemy statement whose values are `bindparam`s. Called with a connection and the values.
 
@@ -30,9 +42,10 @@ class Statement:
 
     def __init__(self, what: Executable) -> None:
         self._what: Any = what
+        self._maker: RowMaker[Any] | None = None
 
-    def __call__(self, connection: Connection, **values: Any) -> psycopg.Cursor[Any]:
-        """Run it in the connection's transaction; the cursor has its rows. Raises what SQLAlchemy raises."""
+    def __call__(self, connection: Connection, **values: Any) -> Rows:
+        """Run it in the connection's transaction. Raises what SQLAlchemy raises."""
         driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
         try:
             return self._run(driver, values)
@@ -41,7 +54,7 @@ class Statement:
                 connection.invalidate(fault)
             raise _as_ever(fault, lost=driver.closed) from fault
 
-    def alone(self, engine: Engine, **values: Any) -> psycopg.Cursor[Any]:
+    def alone(self, engine: Engine, **values: Any) -> Rows:
         """Run it as a transaction of its own, with no BEGIN and no COMMIT to wait for. As a call otherwise."""
         try:
             held = engine.raw_connection()
@@ -57,11 +70,17 @@ class Statement:
         finally:
             held.close()
 
-    def _run(self, driver: psycopg.Connection[Any], values: dict[str, Any]) -> psycopg.Cursor[Any]:
+    def _run(self, driver: psycopg.Connection[Any], values: dict[str, Any]) -> Rows:
         words, fixed, documents = self._compiled
         for name in documents & values.keys():
             values[name] = Jsonb(values[name])
-        return driver.cursor(row_factory=namedtuple_row).execute(words, {**fixed, **values})
+        return Rows(driver.cursor(row_factory=self._rows).execute(words, {**fixed, **values}))
+
+    def _rows(self, cursor: psycopg.Cursor[Any]) -> RowMaker[Any]:
+        """Named tuples, whose class is made once."""
+        if self._maker is None and cursor.description:
+            self._maker = namedtuple_row(cursor)
+        return self._maker or namedtuple_row(cursor)
 
     @cached_property
     def _compiled(self) -> tuple[str, dict[str, Any], frozenset[str]]:

@@ -118,7 +118,7 @@ class Inbox:
             "ending": [one.job_id for one in single if one.ends],
             "now": max(one.at for one in single),
         }
-        rows = _PUT.alone(self._engine, **values).fetchall()
+        rows = _PUT.alone(self._engine, **values)
         repeats = {(row.job_id, bytes(row.sha256)): row.repeats for row in rows}
         new = {key for key, times in repeats.items() if times == counts[key] - 1}
         return [

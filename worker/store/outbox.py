@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from psycopg import Cursor
 from sqlalchemy import Connection, DateTime, Engine, Integer, Text, bindparam, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from infra.statement import Statement
+from infra.statement import Rows, Statement
 from worker.jobs import retry
 from worker.jobs.circuit import SLOW, Circuit, Standing
 from worker.jobs.model import Job
@@ -222,13 +220,13 @@ def _claim(
     return Delivery(*facts, proven=bool(circuit.proven), occurred=occurred)
 
 
-def _more(taken: Cursor[Any]) -> bool:
+def _more(taken: Rows) -> bool:
     """Whether more is due at the receiver of a delivery that was taken."""
     row = taken.fetchone()
     return bool(row and row[0])
 
 
-def _known(rows: Cursor[Any]) -> tuple[str, Circuit] | None:
+def _known(rows: Rows) -> tuple[str, Circuit] | None:
     """A receiver and what is known of it. Its row is locked until the transaction ends."""
     row = rows.fetchone()
     return (row.name, Circuit(row.failures, row.proven, row.open_until)) if row else None

@@ -241,7 +241,7 @@ class Repository:
 
     def claim_due(self, now: datetime, *, lease: timedelta, limit: int) -> list[Due]:
         """Jobs that want attention, each for one sweep only: due again after `lease` unless work moves that."""
-        rows = statements.CLAIM_DUE.alone(self._engine, now=now, until=now + lease, limit=limit).fetchall()
+        rows = statements.CLAIM_DUE.alone(self._engine, now=now, until=now + lease, limit=limit)
         steps = ((row.id, DUE_STEP.get(State(row.state))) for row in rows)
         return [Due(job_id, step) for job_id, step in steps if step]
 

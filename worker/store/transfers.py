@@ -22,7 +22,7 @@ class Transfers:
 
     def of(self, job_id: str) -> list[Transfer]:
         """The files of a job that were begun and not proven."""
-        rows = TRANSFERS.alone(self._engine, job=job_id).fetchall()
+        rows = TRANSFERS.alone(self._engine, job=job_id)
         return [Transfer(**{**row._asdict(), "etags": tuple(row.etags)}) for row in rows]
 
     def save(self, job_id: str, owner: str, transfer: Transfer, now: datetime, length: timedelta) -> bool:
