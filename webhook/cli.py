@@ -24,9 +24,9 @@ from worker.services import accounts as configured_accounts
 from worker.services import now
 from worker.store.accounts import Accounts
 from worker.store.aside import Aside
+from worker.store.inbox import Inbox
 from worker.store.keys import ApiKeys
 from worker.store.migrate import migrate as run_migrations
-from worker.store.repository import Repository
 
 
 class Context:
@@ -149,10 +149,15 @@ def accounts_resume(name: str) -> None:
 @main.command("callbacks")
 @click.option("--days", default=7, show_default=True, help="How far to look back.")
 def callback_health(days: int) -> None:
-    """Show how many tasks a callback told of, and how many were found by asking because none came."""
-    found = Repository(Context().engine).callback_health(now() - timedelta(days=days))
-    click.echo(f"told by a callback  {found.get('callback', 0)}")
-    click.echo(f"rescued by polling  {found.get('poll', 0)}")
+    """Show how tasks were told of: by a callback on time, by one after a poll had found the end, or by none."""
+    found = Inbox(Context().engine).health(now() - timedelta(days=days))
+    click.echo(f"on time  {found.on_time:6}")
+    click.echo(f"late     {found.late:6}  came after a poll had found the end")
+    click.echo(f"missed   {found.missed:6}  none came so far; a poll found the end")
+    if found.median is not None:
+        click.echo(
+            f"delay    {found.median:6.1f} s at the median, 95 of 100 within {found.slow:.1f} s, by Kling's clock"
+        )
 
 
 @main.command("set-aside")

@@ -90,7 +90,7 @@ def test_callbacks_may_come_as_they_like(home: House, app: Receiver, fate: str) 
     assert home.creates()[job_id] == 1
     assert 1 == len(app.bodies)
     if fate == "no_callback":
-        assert {"poll": 1} == home.services.store.callback_health(home.clock() - timedelta(days=1))
+        assert (0, 0, 1) == home.services.inbox.health(home.clock() - timedelta(days=1))[:3]
 
 
 def test_a_failed_task_is_told_with_its_reason(home: House, app: Receiver) -> None:

@@ -14,6 +14,7 @@ from worker.jobs.model import Job, State
 from worker.store.inbox import Arrival, Inbox
 from worker.store.keys import ApiKeys
 from worker.store.migrate import is_ready, migrate
+from worker.store.moves import Also
 from worker.store.outbox import Attempt, Outbox
 from worker.store.repository import NewJob, Repository
 from worker.store.tables import api_keys, callbacks, events, jobs, metadata
@@ -305,6 +306,32 @@ def test_a_callback_that_says_nothing_new_costs_no_query(engine: Engine) -> None
 
     assert [True] == inbox.put(said[1:])
     assert [] == store.claim_due(MORNING, lease=LEASE, limit=10)
+
+
+def test_callbacks_on_time_late_and_missed_are_told_apart(engine: Engine) -> None:
+    """What a poll had found before the callback came was late; the delay counts from the end that Kling names."""
+    store, inbox = Repository(engine), Inbox(engine)
+    ended, found = MORNING - timedelta(seconds=10), MORNING
+    came = {"prompt": 2, "slow": 6, "late": 30, "missed": None}
+
+    def call_back(*, after: bool) -> None:
+        said = [
+            Arrival(name, b"{}", "understood", "succeed", ended + timedelta(seconds=seconds))
+            for name, seconds in came.items()
+            if seconds is not None and (ended + timedelta(seconds=seconds) > found) is after
+        ]
+        assert [True] * len(said) == inbox.put(said)
+
+    running = [led(store, accepted(store, name), Event.SUBMIT_BEGUN, Event.SUBMIT_TAKEN) for name in came]
+    call_back(after=False)
+    for job in running:
+        note = {"ended_at": ended.isoformat()}
+        assert store.move(job, Event.TASK_SUCCEEDED, found, note=note, also=Also(found=True))
+    call_back(after=True)
+
+    health = inbox.health(MORNING - timedelta(days=1))
+    assert (2, 1, 1, 6.0) == health[:4]
+    assert (0, 0, 0, None, None) == inbox.health(MORNING + timedelta(days=1))
 
 
 def test_a_callback_for_an_ended_job_moves_nothing(engine: Engine) -> None:

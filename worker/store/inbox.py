@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, select, text
 
@@ -54,6 +54,28 @@ with given as (
 select job_id, sha256, repeats from stored
 """)
 )
+#: How providers call the end of a task in a callback, as a condition on its row.
+ENDED = "callbacks.status in ('succeed', 'succeeded', 'failed')"
+#: What a poll found before any callback came is late where one came nevertheless. Clocks differ: no delay is negative.
+_HEALTH = Statement(
+    text(f"""
+with ended as (
+    select data ->> 'found_by' as found_by, cast(data ->> 'ended_at' as timestamptz) as ended_at, (
+        select min(received_at) from callbacks where callbacks.job_id = events.job_id and {ENDED}
+    ) as received_at
+    from events where at >= :since and data ->> 'found_by' is not null
+), delayed as (
+    select *, case when received_at < ended_at then 0 else extract(epoch from received_at - ended_at) end as delay
+    from ended
+)
+select count(*) filter (where found_by = 'callback') as on_time,
+    count(*) filter (where found_by <> 'callback' and received_at is not null) as late,
+    count(*) filter (where found_by <> 'callback' and received_at is null) as missed,
+    percentile_cont(0.5) within group (order by delay) as median,
+    percentile_cont(0.95) within group (order by delay) as slow
+from delayed
+""")  # noqa: S608 - a condition of ours
+)
 #: Make the jobs due whose rows were held when their callbacks came.
 _REMIND = Statement(
     text("""
@@ -89,6 +111,16 @@ class Arrival:
     def key(self) -> tuple[str, bytes]:
         """What makes it the same callback as another."""
         return self.job_id, sha256(self.body).digest()
+
+
+class Health(NamedTuple):
+    """How the tasks that ended in some time were told of."""
+
+    on_time: int  #: by a callback that came before we asked
+    late: int  #: by one that came after a poll had found the end
+    missed: int  #: by none so far
+    median: float | None  #: seconds from a task's end, by the provider's clock, to its callback; None without any
+    slow: float | None  #: seconds that 95 of 100 took at most
 
 
 class Inbox:
@@ -128,6 +160,12 @@ class Inbox:
     def remind(self, now: datetime) -> None:
         """Make jobs due whose rows were held when a callback came for them. Those that still are wait on."""
         _REMIND.alone(self._engine, now=now, limit=_REMINDED)
+
+    def health(self, since: datetime) -> Health:
+        """How the tasks were told of whose end was found since then."""
+        row = _HEALTH.alone(self._engine, since=since).fetchone()
+        assert row is not None, "it counts"
+        return Health(*row)
 
     def of(self, job_id: str) -> list[dict[str, Any]]:
         """The callbacks of a job in the order they came, without their bodies."""

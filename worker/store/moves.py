@@ -22,6 +22,7 @@ from worker.jobs.model import ENDS, Job, State
 from worker.store.accounts import HOLDING, LEARNED, WOKEN, given_back
 from worker.store.beginnings import HEARD
 from worker.store.chains import wake_later
+from worker.store.inbox import ENDED
 from worker.store.rows import JOB_COLUMNS, job_of
 from worker.store.statements import new
 from worker.store.telling import Note, addressed, noted, tell, written
@@ -33,9 +34,9 @@ _MOVED = """
 """
 _ANSWERED = "update payloads set answer = :new_answer from moved where job_id = moved.id"
 #: What led to the end of a task: a callback that said so, in the words of providers, or a poll because none came.
-_FOUND_BY = """jsonb_build_object('found_by', case when exists (
-        select 1 from callbacks where job_id = :job and status in ('succeed', 'succeeded', 'failed')
-    ) then 'callback' else 'poll' end)"""
+_FOUND_BY = f"""jsonb_build_object('found_by', case when exists (
+        select 1 from callbacks where job_id = :job and {ENDED}
+    ) then 'callback' else 'poll' end)"""  # noqa: S608 - a condition of ours
 _REQUEST = "(select request from payloads where job_id = moved.id)"
 #: So often in a row may somebody else write to the timeline in the very moment in which a job moves.
 _SAME_MOMENT = 5

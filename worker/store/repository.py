@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Select, and_, func, or_, select, update
+from sqlalchemy import Connection, Engine, Select, and_, or_, select, update
 
 from infra.db import single
 from worker.jobs.machine import DUE_STEP, Event, Step, move
@@ -175,13 +175,6 @@ class Repository:
         with self._single.begin() as connection:
             rows = connection.execute(select(*place).where(elsewhere).distinct().order_by(*place))
             return [(row.bucket, row.prefix) for row in rows]
-
-    def callback_health(self, since: datetime) -> dict[str, int]:
-        """How many tasks ended since then, by what led to their end."""
-        by = events.c.data["found_by"].astext
-        query = select(by, func.count()).where(events.c.at >= since, by.is_not(None)).group_by(by)
-        with self._single.begin() as connection:
-            return {str(row[0]): int(row[1]) for row in connection.execute(query)}
 
     def timeline(self, job_id: str) -> list[dict[str, Any]]:
         """What happened to a job, in order."""

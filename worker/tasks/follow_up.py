@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 
 from infra.http import HttpError
@@ -89,16 +89,27 @@ def _told(
     match task.status:
         case TaskStatus.SUCCEEDED:
             changes = {"units": task.units, "lookups": 0}
-            return store.move(job, Event.TASK_SUCCEEDED, now, changes=changes, also=also) or adopted
+            return store.move(job, Event.TASK_SUCCEEDED, now, changes=changes, note=_when(task), also=also) or adopted
         case TaskStatus.FAILED:
             changes = {
                 "units": task.units,
                 "error_code": "task_failed",
                 "error_message": task.message or "no reason given",
             }
-            return store.move(job, Event.TASK_FAILED, now, changes=changes, also=also._replace(lease=None)) or adopted
+            also = also._replace(lease=None)
+            return store.move(job, Event.TASK_FAILED, now, changes=changes, note=_when(task), also=also) or adopted
         case _:
             return _still_running(job, store=store, now=now) or adopted
+
+
+def _when(task: Task) -> dict[str, str]:
+    """When the provider says that it ended, for the timeline: how late its callback was is counted from there."""
+    if not task.updated_at_ms:
+        return {}
+    try:
+        return {"ended_at": datetime.fromtimestamp(task.updated_at_ms / 1000, UTC).isoformat()}
+    except (ValueError, OverflowError, OSError):  # a number that is no time
+        return {}
 
 
 def _still_running(job: Job, *, store: Repository, now: datetime) -> Moved | None:
