@@ -23,6 +23,8 @@ from tests.bench import cpu
 from tests.bench.archive_ways import WAYS, Load, Way
 
 _CHILDREN = 4
+#: Seconds until all children are warm.
+_PATIENCE = 60
 _FORKED = {"ours", "pictures"}
 
 Cost = dict[str, float]
@@ -83,19 +85,25 @@ def _in_children(made: Way, load: Load) -> Cost:
     begin, said = fork.Barrier(_CHILDREN + 1), fork.SimpleQueue()
 
     def child(number: int) -> None:
-        copy = _ready(made, load)
-        begin.wait(60)
-        said.put(_all(copy, range(number, load.count, _CHILDREN), load.threads // _CHILDREN))
+        cost: Cost = {}  # of one that failed, or the parent would wait for ever
+        try:
+            copy = _ready(made, load)
+            begin.wait(_PATIENCE)
+            cost = _all(copy, range(number, load.count, _CHILDREN), load.threads // _CHILDREN)
+        finally:
+            said.put(cost)
 
     children = [fork.Process(target=child, args=(number,), daemon=True) for number in range(_CHILDREN)]
     for one in children:
         one.start()
     cost: Cost = {}
-    begin.wait(60)
+    begin.wait(_PATIENCE)
     with _timed(load, cost):
         costs: list[Any] = [said.get() for _ in children]
     for one in children:
         one.join()
+    if not all(costs):
+        sys.exit("a child failed")
     return {**{name: sum(each[name] for each in costs) for name in costs[0]}, **cost}
 
 
