@@ -39,7 +39,8 @@ _BUSY_CODES = frozenset(
 )  # fmt: skip
 _BROKEN_STATUS = frozenset({500, 502, 503, 504})
 _BROKEN_CODES = frozenset({"RequestTimeout", "RequestTimeoutException"})
-_DECODED = "X-Amz-Decoded-Content-Length"
+#: A chunk of a body that a checksum follows has to be so long at least, but for the last: 8 KiB, says AWS.
+_LEAST_CHUNK = 2**16
 #: An operation that is never meant: it is asked only to hear where the client would send it.
 _UNASKED = "GetBucketVersioning"
 _ELSEWHERE_STATUS = frozenset({301, 302, 307})
@@ -131,9 +132,10 @@ class Wire:
         if request.once and not written["url"].startswith("https:"):
             return
         resolve_request_checksum_algorithm(written, self._models(request.operation), {})
+        algorithm = written["context"].get("checksum", {}).get("request_algorithm")
+        if hasattr(request.body, "read") and algorithm and algorithm["in"] == "trailer":
+            written["body"] = _Gathered(request.body)
         apply_request_checksum(written)
-        if _DECODED in written["headers"]:  # it was measured by looking for the body's end
-            written["headers"][_DECODED] = str(request.length)
 
     def _place(self, bucket: str) -> Place:
         if bucket not in self._places:
@@ -149,6 +151,23 @@ class Wire:
         with suppress(ClientError):  # it learns from a refusal, if that has a body
             self._client.list_objects_v2(Bucket=bucket, MaxKeys=1)
         return self._place(bucket) != before
+
+
+class _Gathered:
+    """A body in pieces that are long enough to be chunks. It can only be read, so nobody looks for its length."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    def read(self, size: int, /) -> Any:
+        """The next bytes; fewer than a chunk needs only at the end."""
+        piece = self._body.read(size)
+        if not piece or len(piece) >= _LEAST_CHUNK:
+            return piece
+        gathered = bytearray(piece)
+        while len(gathered) < _LEAST_CHUNK and (piece := self._body.read(size)):
+            gathered += piece
+        return bytes(gathered)
 
 
 class Links:

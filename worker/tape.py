@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
+from io import SEEK_END, SEEK_SET
 
 #: Bytes of the largest file that is kept whole: it is held before it leaves, so that its metadata can carry its
 #: SHA-256. A part of a file whose length nobody said is held, too, because a part must say its own.
@@ -74,12 +75,12 @@ class Held:
         self._next += 1
         return self._pieces[self._next - 1] if self._next <= len(self._pieces) else b""
 
-    def seek(self, at: int, _whence: int = 0, /) -> int:
-        """Begin again."""
-        if at:
-            raise OSError("only the beginning can be gone back to")
-        self._next = 0
-        return 0
+    def seek(self, at: int, whence: int = SEEK_SET, /) -> int:
+        """Go to the beginning, or to the end, where its length is looked for. Raises `OSError` for any other place."""
+        if at or whence not in {SEEK_SET, SEEK_END}:
+            raise OSError("only the beginning and the end can be gone to")
+        self._next = len(self._pieces) if whence == SEEK_END else 0
+        return self.tell()
 
     def tell(self) -> int:
         """Where the next read begins, in bytes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -12,9 +13,10 @@ from sqlalchemy import Engine
 from infra.http import Http
 from infra.object_store import ObjectStore
 from infra.settings import Settings
-from tests.integration.archive_kit import film, video, yard
+from tests.integration.archive_kit import film, proven, video, yard
 from tests.integration.stores_kit import other_store
 from tests.origin import File, film_of, origin
+from tests.tls import make_certificate, tls_front
 from webhook.doctor import examine
 from webhook.verify import verify_files
 from worker import sender as sending
@@ -64,3 +66,41 @@ def test_the_doctor_finds_nothing_wrong_with_any_store(elsewhere: Settings) -> N
 
     assert {**dict.fromkeys(findings, True), "lifecycle rule": None} == findings
     assert ([], []) == (ObjectStore(elsewhere).keys("kling/reelhook"), ObjectStore(elsewhere).pending())
+
+
+@pytest.fixture(scope="module")
+def over_tls(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings for the embedded server behind TLS, where newer checksums follow the body."""
+    certificate = make_certificate(tmp_path_factory.mktemp("tls"))
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tls_front(certificate, urlsplit(settings.s3_endpoint_url or "").port or 0) as port,
+    ):
+        patch.setenv("AWS_CA_BUNDLE", str(certificate))
+        yield settings.model_copy(
+            update={"s3_endpoint_url": f"https://127.0.0.1:{port}", "s3_checksums": "when_supported"}
+        )
+
+
+@pytest.mark.parametrize(
+    ("size", "says_length"), [(0, True), (9 * 2**20, True), (17 * 2**20, True), (10 * 2**20, False)]
+)
+def test_a_film_is_archived_over_tls(over_tls: Settings, engine: Engine, size: int, *, says_length: bool) -> None:
+    """P2, P7: what is held, what passes by, and parts of both kinds are taken, their checksum behind them."""
+    file = film_of(FILM, size) if size else File.of(FILM)
+    file.says_length = says_length
+    with origin(film=file) as served, yard(over_tls, engine, [video(served.link("film.mp4"))]) as made:
+        made.work()
+
+        proven(made, file)
+
+
+@pytest.mark.parametrize("size", [0, 9 * 2**20])
+def test_newer_checksums_do_without_tls(settings: Settings, engine: Engine, size: int) -> None:
+    """P2, P7: over plain HTTP a checksum stands before the body: it is left out where the body passes by once."""
+    file = film_of(FILM, size) if size else File.of(FILM)
+    plain = settings.model_copy(update={"s3_checksums": "when_supported"})
+    with origin(film=file) as served, yard(plain, engine, [video(served.link("film.mp4"))]) as made:
+        made.work()
+
+        proven(made, file)

@@ -171,6 +171,16 @@ def test_newer_checksums_go_with_all(make: Callable[[], Any], scheme: str, monke
         assert b"hello" == content
 
 
+@given(pieces=st.lists(st.integers(1, 100_000), min_size=1, max_size=30))
+def test_chunks_are_as_long_as_a_store_wants_them(pieces: list[int]) -> None:
+    """However a body comes, no chunk of it but the last is shorter than 8 KiB, and all of it is sent."""
+    body = s3_wire._Gathered(Held([bytes([at]) * length for at, length in enumerate(pieces)]))
+    chunks = list(iter(lambda: body.read(2**20), b""))
+
+    assert all(len(chunk) >= 8192 for chunk in chunks[:-1])
+    assert b"".join(bytes([at]) * length for at, length in enumerate(pieces)) == b"".join(chunks)
+
+
 @hypothesis_settings(max_examples=15)
 @given(key=st.one_of(st.sampled_from(ODD), st.text("abc/.~ +%\u00e9\u96ea?#&=", min_size=1)))
 def test_a_link_is_the_library_s(recorded: tuple[ObjectStore, list[Any]], key: str) -> None:
