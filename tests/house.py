@@ -153,7 +153,8 @@ class House:
     def sweep(self) -> None:
         """Find what is due, as beat has it done."""
         s = self.services
-        sweep(store=s.store, inbox=s.inbox, outbox=s.outbox, queue=self.queue, clock=self.clock)
+        rows: Any = {"store": s.store, "inbox": s.inbox, "outbox": s.outbox, "accounts": s.accounts}
+        sweep(**rows, concurrency=s.provider.concurrency, queue=self.queue, clock=self.clock)
 
     def until_end(self, *jobs: str, seconds: float = 60, hurry: float = 0) -> list[State]:
         """Sweep and work until `jobs` have ended and all is told. `hurry`: seconds that the clock gains each round."""

@@ -194,7 +194,8 @@ def _announce(delivery_id: str) -> None:
 @app.task(name=messages.SWEEP)
 def _sweep() -> None:
     s = services()
-    sweep(store=s.store, inbox=s.inbox, outbox=s.outbox, queue=s.queue, clock=now)
+    rows: Any = {"store": s.store, "inbox": s.inbox, "outbox": s.outbox, "accounts": s.accounts}
+    sweep(**rows, concurrency=s.provider.concurrency, queue=s.queue, clock=now)
 
 
 @app.task(name=messages.ATTEND)

@@ -58,6 +58,8 @@ class Stages:
         job_id = answer.get_json()["data"]["task_id"]
         rows: Any = {"begin": Begin(s.store, s.aside, queue, now), "store": s.store, "queue": queue, "clock": now}
         asking: Any = {"accounts": s.accounts, "provider": s.provider}
+        swept: Any = {"store": s.store, "inbox": s.inbox, "outbox": s.outbox, "accounts": s.accounts}
+        swept["concurrency"] = s.provider.concurrency
         self.cost("submit", lambda: submit(job_id, pipelines=s.pipelines, **asking, **rows))
         self.await_end(job_id)
         self.cost("callback", lambda: self.callback(job_id))
@@ -72,7 +74,7 @@ class Stages:
         ways = Ways(s.guarded, queue, OwnHands(), s.link, self.secret, 5)
         announcer = Announcer(s.store, s.outbox, s.subscriptions, s.attention, s.aside, ways, now)
         self.cost("announce", lambda: announcer.announce(delivery))
-        self.cost("sweep", lambda: sweep(store=s.store, inbox=s.inbox, outbox=s.outbox, queue=queue, clock=now))
+        self.cost("sweep", lambda: sweep(**swept, queue=queue, clock=now))
         self.cost("message", lambda: s.queue.send(messages.SWEEP, "nobody", ()))
         queue.sent.clear()
 

@@ -160,7 +160,8 @@ class Life(RuleBasedStateMachine):
     @rule()
     def swept(self) -> None:
         """Beat ticks."""
-        sweep(store=self.store, inbox=self.inbox, outbox=self.outbox, queue=self.queue, clock=self.clock)
+        rows: Any = {"store": self.store, "inbox": self.inbox, "outbox": self.outbox, "accounts": self.accounts}
+        sweep(**rows, concurrency=self.provider.concurrency, queue=self.queue, clock=self.clock)
 
     @precondition(lambda self: self.queue.sent)
     @rule(data=st.data(), fate=st.sampled_from(["once", "twice", "lost", "kept"]))

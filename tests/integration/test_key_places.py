@@ -21,13 +21,13 @@ from infra.emulator import Emulator
 from infra.stack.servers import Servers
 from tests.fakes import MORNING, a_job, race
 from tests.house import OMNI, TEXT, House, house
+from tests.integration.slots_kit import begin, ended
 from tests.origin import File, origin
 from worker.jobs import access, keys
 from worker.jobs.access import Caller, NotAllowed
-from worker.jobs.machine import Event
 from worker.jobs.model import State
 from worker.services import now
-from worker.store.accounts import Accounts, NotAdmitted
+from worker.store.accounts import Accounts
 from worker.store.claims import LEASE, Claims, Held
 from worker.store.keys import ApiKeys, Terms
 from worker.store.repository import NewJob, Repository
@@ -149,28 +149,6 @@ def test_the_celery_door_keeps_to_the_key_as_well(home: House) -> None:
 
 
 # --- a share of the slots -------------------------------------------------------------------------------------------
-def begin(store: Repository, accounts: Accounts, job_id: str, most: int = 20) -> bool:
-    """Whether a job was admitted to its account's slots."""
-    job = store.get(job_id)
-    assert job is not None
-    try:
-        gate = lambda connection: accounts.admit(connection, job, "default", most, MORNING)  # noqa: E731 - one line
-        later = MORNING + timedelta(hours=1)
-        return store.move(job, Event.SUBMIT_BEGUN, MORNING, due_at=later, gate=gate) is not None
-    except NotAdmitted:
-        store.postpone(job, MORNING + timedelta(seconds=30))
-        return False
-
-
-def ended(store: Repository, job_id: str) -> tuple[str, ...]:
-    """The jobs that are woken when one ends."""
-    job = store.get(job_id)
-    assert job is not None
-    moved = store.move(job, Event.SUBMIT_REFUSED, MORNING)
-    assert moved is not None
-    return moved.woken
-
-
 def waiting(store: Repository, caller: str, count: int, slots: int = 1, later: int = 0) -> list[str]:
     """Ids of new jobs of a caller."""
     ids = [f"{caller}{number}" for number in range(later, later + count)]

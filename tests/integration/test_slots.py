@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from itertools import count
 
 import pytest
@@ -16,30 +18,13 @@ from infra.emulator import Config, Emulator
 from infra.stack.servers import Servers
 from tests.fakes import MORNING, race
 from tests.house import OMNI, TEXT, House, house
+from tests.integration.slots_kit import begin, ended, new, refused, the
 from worker.jobs import slots
 from worker.jobs.machine import Event, Step
 from worker.jobs.model import State
-from worker.store.accounts import Accounts, NotAdmitted
+from worker.store.accounts import Accounts
 from worker.store.moves import Also, Learned
-from worker.store.repository import NewJob, Repository
-
-
-def new(job_id: str, caller: str = "default", held: int = 1, family: str = "videos/omni-video") -> NewJob:
-    """A job as the door would hand it over."""
-    return NewJob(job_id, caller, "default", family, None, None, b"f", b"{}", slots=held)
-
-
-def begin(store: Repository, accounts: Accounts, job_id: str, most: int, seconds: float = 0) -> bool:
-    """Whether a job was admitted to its account's slots."""
-    job = store.get(job_id)
-    assert job is not None
-    now = MORNING + timedelta(seconds=seconds)
-    try:
-        gate = lambda connection: accounts.admit(connection, job, "default", most, now)  # noqa: E731 - one line
-        return store.move(job, Event.SUBMIT_BEGUN, now, due_at=now + timedelta(hours=1), gate=gate) is not None
-    except NotAdmitted:
-        store.postpone(job, now + timedelta(seconds=30))
-        return False
+from worker.store.repository import Repository
 
 
 @given(st.integers(1, 50), st.integers(1, 50), st.integers(-10, 10**6))
@@ -54,20 +39,16 @@ def test_a_learned_limit_is_unlearned_step_by_step(configured: int, learned: int
 
 
 def test_a_slot_that_comes_free_during_the_refusal_is_not_missed(engine: Engine) -> None:
-    """Refused a slot, then woken for one, then its worker writes that it waits: it is due at once all the same."""
+    """Refused a slot, then it comes free and nobody waits yet, then its worker writes that it waits: it is due."""
     store, accounts = Repository(engine), Accounts(engine)
     for number in range(2):
         store.accept(new(f"job{number}"), MORNING)
     assert begin(store, accounts, "job0", 1)
-    refused, holder = store.begin("job1", Step.SUBMIT, MORNING), store.get("job0")
-    assert refused is not None
-    assert holder is not None
+    late = store.begin("job1", Step.SUBMIT, MORNING)
+    assert late is not None
 
-    freed = store.move(holder, Event.SUBMIT_REFUSED, MORNING)
-    assert store.postpone(refused, MORNING + timedelta(seconds=30))
-
-    assert freed is not None
-    assert ("job1",) == freed.woken
+    assert () == ended(store, "job0")
+    assert ("job1",) == refused(store, accounts, late, 1, MORNING)
     assert ["job1"] == [due.job_id for due in store.claim_due(MORNING, lease=timedelta(1), limit=9)]
 
 
@@ -101,12 +82,7 @@ def test_a_freed_slot_goes_to_the_caller_who_holds_the_fewest(engine: Engine) ->
     assert [True, True] == [begin(store, accounts, f"many{n:02}", 2) for n in range(2)]
     assert not any(begin(store, accounts, f"many{n:02}", 2) for n in range(2, 40))
     assert not begin(store, accounts, "single", 2)
-    done = store.get("many00")
-    assert done is not None
-    moved = store.move(done, Event.SUBMIT_REFUSED, MORNING)
-
-    assert moved is not None
-    assert ("single",) == moved.woken
+    assert ("single",) == ended(store, "many00")
 
 
 def test_a_refusal_for_want_of_a_slot_teaches_the_limit(engine: Engine) -> None:
@@ -207,6 +183,42 @@ def test_a_job_that_may_goes_to_the_next_account(home: House) -> None:
 
     assert "spare" == home.get(f"/api/jobs/{second}").json()["account"]
     assert [State.ARCHIVED, State.ARCHIVED] == home.until_end(second, first, hurry=5)
+
+
+def test_a_job_comes_back_from_the_next_account(home: House) -> None:
+    """Once sent on to the second account, which stops before it has the job, it goes to the first once that may."""
+    home.fault("create", "status_429_1102", times=2)
+    home.submit()
+    home.drain()
+    headers = {**home.headers, "Reelhook-Account": "default,spare"}
+    job_id = requests.post(home.url + OMNI, json=TEXT, headers=headers, timeout=10).json()["data"]["task_id"]
+    home.drain()
+    job, accounts = the(home.services.store, job_id), home.services.accounts
+    assert (State.ACCEPTED, "spare", "default") == (job.state, job.account, job.fallbacks)
+
+    accounts.stop(job, "for good", home.clock() + timedelta(days=1))
+    accounts.resume("default", home.clock())
+    home.clock.ahead += timedelta(minutes=2)
+    home.sweep()
+    home.drain()
+
+    assert "default" == home.get(f"/api/jobs/{job_id}").json()["account"]
+    assert [State.ARCHIVED] == home.until_end(job_id, hurry=2)
+
+
+def test_a_job_that_waits_for_one_account_is_woken_by_the_other(engine: Engine) -> None:
+    """Refused by both, it takes the slot that comes free at the second; the rest of its line goes on at the first."""
+    store, accounts = Repository(engine), Accounts(engine)
+    for name, account in (("here", "default"), ("there", "spare")):
+        store.accept(replace(new(name), account=account), MORNING)
+        gate = partial(accounts.admit, job=the(store, name), account=account, configured=1, now=MORNING)
+        assert store.move(the(store, name), Event.SUBMIT_BEGUN, MORNING, gate=gate)
+    for number in range(2):
+        store.accept(replace(new(f"job{number}"), fallbacks="spare"), MORNING + timedelta(seconds=number))
+        assert not begin(store, accounts, f"job{number}", 1)
+
+    assert ("job0",) == ended(store, "there")
+    assert [] == accounts.wake_all(MORNING, lambda _: 1)
 
 
 def test_an_idempotency_key_stands_for_one_request(home: House) -> None:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 #: After a refusal for want of a slot, one more is tried each time that this much has passed.
 UNLEARN = timedelta(seconds=30)
 #: How often one job may try whether a stopped account still is.
 PROBE = timedelta(seconds=60)
+
+
+class Asking(NamedTuple):
+    """A job that waits for slots of a pack."""
+
+    id: str
+    caller: str
+    slots: int  #: that it needs
+    since: datetime  #: its age
 
 
 def limit(configured: int, learned: int | None, learned_at: datetime | None, now: datetime) -> int:
@@ -20,3 +31,36 @@ def limit(configured: int, learned: int | None, learned_at: datetime | None, now
 def pack(account: str, family: str) -> str:
     """Where slots are counted: an account has a resource pack for each kind of task, with slots of its own."""
     return f"{account}:{family.partition('/')[0]}"
+
+
+def in_turn(asking: Iterable[Asking], held: Mapping[str, int], shares: Mapping[str, int], allowed: int) -> list[str]:
+    """Ids of the jobs that may have the free slots of a pack, of the `allowed` in all.
+
+    `held`: slots by caller; `shares`: how many a caller may hold, where that is less than all. The caller's turn it is
+    who holds the smallest part of what he may, of equal ones his whose job is the oldest; each caller's jobs go in the
+    order of their age. A job for which there are not enough yet has those that are free kept for it; one that needs
+    more than there are, or than its caller may hold, goes when it is alone.
+    """
+    lines: dict[str, list[Asking]] = {}
+    for job in sorted(asking, key=lambda job: (job.since, job.id), reverse=True):
+        lines.setdefault(job.caller, []).append(job)
+    holds, taken, turns = dict(held), sum(held.values()), []
+
+    def claim(caller: str) -> tuple[float, datetime, str]:
+        head = lines[caller][-1]
+        return holds.get(caller, 0) / min(shares.get(caller, allowed), allowed), head.since, head.id
+
+    while lines:
+        caller = min(lines, key=claim)
+        job, own, share = lines[caller][-1], holds.get(caller, 0), shares.get(caller)
+        if share and own and own + job.slots > share:
+            del lines[caller]  # nobody else's slots are kept for him
+            continue
+        if taken and taken + job.slots > allowed:
+            break
+        turns.append(job.id)
+        holds[caller], taken = own + job.slots, taken + job.slots
+        lines[caller].pop()
+        if not lines[caller]:
+            del lines[caller]
+    return turns

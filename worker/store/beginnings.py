@@ -13,8 +13,8 @@ from worker.jobs.machine import Step
 from worker.jobs.model import State
 from worker.store.tables import jobs
 
-#: Once something was heard of it.
-HEARD: Mapping[str, Any] = MappingProxyType({"begun": 0, "begun_at": None})
+#: Once something was heard of it. Where that is not that it waits for slots, it wants none now.
+HEARD: Mapping[str, Any] = MappingProxyType({"begun": 0, "begun_at": None, "queued": False})
 #: Beginnings closer together than this are messages that came twice, not deaths.
 ONE_BEGINNING = timedelta(seconds=10)
 #: How long a job is left to the process that began a step of it, unless that says otherwise.

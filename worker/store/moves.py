@@ -1,6 +1,7 @@
-"""A move of a job, as one statement: its row, the timeline, who is told, who may have its slots. All of it, or nothing.
+"""A move of a job, as one statement: its row, the timeline, who is told, whether anybody waits for its slots.
 
-Whoever moved the row first has it: then the statement finds no row of that version, and writes none of the rest.
+All of it, or nothing: where somebody else moved the row first, the statement finds no row of that version, and writes
+none of the rest.
 """
 
 from __future__ import annotations
@@ -16,16 +17,18 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import IntegrityError
 
 from infra.statement import Statement, of_parts
+from worker.jobs import slots
 from worker.jobs.events import ATTENTION, REASONS, STATES, inner
 from worker.jobs.machine import Move, Step
 from worker.jobs.model import ENDS, Job, State
-from worker.store.accounts import HOLDING, LEARNED, WOKEN, given_back
+from worker.store.accounts import LEARNED
 from worker.store.beginnings import HEARD
 from worker.store.chains import wake_later
 from worker.store.inbox import ENDED
 from worker.store.rows import JOB_COLUMNS, job_of
 from worker.store.statements import new
 from worker.store.telling import Note, addressed, noted, tell, written
+from worker.store.turns import HOLDING, WAITED, of, wake
 
 _MOVED = """
     update jobs set {sets}, due_at = case when due_at < :read_due_at then due_at else :new_due_at end
@@ -117,7 +120,8 @@ class Taking:
         return self.led.state is not State.UNKNOWN and not (self.ends and self.job.awaited)
 
     def _alone(self, engine: Engine) -> Moved | None:
-        moved = self._moved(self._statement.alone(engine, **self._values).fetchone())
+        row = self._statement.alone(engine, **self._values).fetchone()
+        moved = self._moved(row, self._woken(engine, row))
         if moved and self.ends and moved.job.awaited:  # since it was read; who waits looks again by himself, but late
             with engine.begin() as connection:
                 return replace(moved, woken=moved.woken + wake_later(connection, moved.job, self.now))
@@ -127,19 +131,22 @@ class Taking:
         with engine.begin() as connection:
             if gate:
                 gate(connection)
-            moved = self._moved(self._statement(connection, **self._values).fetchone())
+            row = self._statement(connection, **self._values).fetchone()
+            moved = self._moved(row)
             if moved and self.ends:
                 moved = replace(moved, woken=moved.woken + wake_later(connection, moved.job, self.now))
             if moved and self.led.state is State.UNKNOWN:
                 reason = {"reason": "unknown", "message": REASONS["unknown"]}
                 told = tell(connection, moved.job, Note(ATTENTION.type, reason), self.now)
                 moved = replace(moved, deliveries=moved.deliveries + told)
-        return moved
+        return replace(moved, woken=moved.woken + self._woken(engine, row)) if moved else None
 
-    def _moved(self, row: Any) -> Moved | None:
-        if row is None:
-            return None
-        return Moved(job_of(row), self.led.step, tuple(row.told), tuple(row.woken), row.request)
+    def _moved(self, row: Any, woken: tuple[str, ...] = ()) -> Moved | None:
+        return Moved(job_of(row), self.led.step, tuple(row.told), woken, row.request) if row else None
+
+    def _woken(self, engine: Engine, row: Any) -> tuple[str, ...]:
+        """Who may have the slots that it gave back; asked once it is sure that it did."""
+        return wake(engine, slots.pack(self.job.account, self.job.family), self.now) if row and row.waited else ()
 
     @property
     def _statement(self) -> Statement:
@@ -156,8 +163,8 @@ class Taking:
 
     @property
     def _frees(self) -> bool:
-        """Whether others may have its slots."""
-        return self.job.state in HOLDING and self.led.state not in {*HOLDING, State.ACCEPTED}
+        """Whether others may have its slots, or its turn for them."""
+        return self.job.state in {*HOLDING, State.ACCEPTED} and self.led.state not in HOLDING
 
     @property
     def _columns(self) -> dict[str, Any]:
@@ -180,7 +187,7 @@ class Taking:
             **new(self._columns),
             **noted(self.note, self.now),
             **addressed(job.caller, self.note.type, own),
-            **given_back(job),
+            **of(slots.pack(job.account, job.family)),
             **(also.learned._asdict() if also.learned else {}),
         }
 
@@ -204,13 +211,12 @@ class _Parts(NamedTuple):
 
 @lru_cache
 def _statement(names: tuple[str, ...], parts: _Parts) -> Statement:
-    """The statement that sets these columns. Its row: the job, `told`, `woken`, `request`."""
+    """The statement that sets these columns. Its row: the job, `told`, `waited`, `request`."""
     sets = ", ".join(f"{name} = :new_{name}" for name in names)
     columns = ", ".join(column.name for column in JOB_COLUMNS)
     written_too = {
         "answered": (_ANSWERED, parts.answer),
         "learned": (LEARNED, parts.learned),
-        "woken": (WOKEN, parts.freed),
     }
     parts_of_it = {
         "moved": _MOVED.format(sets=sets, columns=columns),
@@ -218,9 +224,9 @@ def _statement(names: tuple[str, ...], parts: _Parts) -> Statement:
         **written("moved", told=parts.told, more=_FOUND_BY if parts.found else None),
     }
     told = "select id from delivered where state = 'pending'" if parts.told else "select id from moved where false"
-    woken = "select id from woken" if parts.freed else "select id from moved where false"
+    waited = WAITED if parts.freed else "false"
     request = _REQUEST if parts.request else "cast(null as bytea)"
-    result = f"select moved.*, array({told}) as told, array({woken}) as woken, {request} as request from moved"  # noqa: S608 - words of ours
+    result = f"select moved.*, array({told}) as told, {waited} as waited, {request} as request from moved"  # noqa: S608 - words of ours
     return Statement(
         of_parts(parts_of_it, result).bindparams(
             bindparam("data", type_=JSONB), bindparam("at", type_=DateTime(timezone=True))

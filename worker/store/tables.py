@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    func,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -88,6 +89,8 @@ jobs = Table(
     _count("version"),
     #: When the job wants attention; empty once it has ended.
     Column("due_at", _MOMENT),
+    #: Whether it was refused slots and waits for them: see `worker.store.turns`.
+    Column("queued", Boolean, nullable=False, server_default=text("false")),
     #: Who copies its files just now, and until when that holds.
     Column("lease_owner", Text),
     Column("lease_until", _MOMENT),
@@ -103,7 +106,19 @@ Index(
     jobs.c.caller,
     postgresql_where=jobs.c.state.in_(["submitting", "running"]),
 )
-Index("ix_jobs_waiting", jobs.c.account, jobs.c.created_at, postgresql_where=jobs.c.state == "accepted")
+#: Who waits for slots of a pack, caller by caller in the order of age; and who would take those of another account too.
+_QUEUED = jobs.c.queued & (jobs.c.state == "accepted")
+_KIND = func.split_part(jobs.c.family, "/", 1)
+Index(
+    "ix_jobs_queued",
+    jobs.c.account,
+    _KIND,
+    jobs.c.caller,
+    jobs.c.created_at,
+    jobs.c.id,
+    postgresql_where=_QUEUED,
+)
+Index("ix_jobs_queued_anywhere", _KIND, postgresql_where=_QUEUED & (jobs.c.fallbacks != ""))
 
 Index("ix_jobs_places", jobs.c.bucket, jobs.c.prefix, postgresql_where=(jobs.c.bucket != "") | (jobs.c.prefix != ""))
 

@@ -23,17 +23,14 @@ from worker.kling.wire import Task
 from worker.pipelines import Pipelines
 from worker.ports import Clock, Queue
 from worker.provider import Provider, decode
-from worker.store.accounts import Accounts, NotAdmitted
-from worker.store.moves import Also, Moved
+from worker.store.accounts import Accounts
+from worker.store.moves import Moved
 from worker.store.repository import Repository
 from worker.tasks.begin import Begin
+from worker.tasks.take_slots import take_slots
 
 log = logger(__name__)
 
-#: Seconds until a job that waits for a slot asks again, in case nobody wakes it.
-_SLOT_SECONDS = 30
-#: Seconds after the call's own limit until a create whose worker vanished is looked up.
-_VANISHED_SECONDS = 5
 #: How a refusal may say that our id was used before. Kling names no code of its own for that. Source: spec R006.
 _REPEATED = re.compile(r"external.?task.?id|unique|duplicat|already|repeat|(?<!not )\bexists\b", re.IGNORECASE)
 
@@ -59,7 +56,7 @@ def submit(
     ):
         messages.send(queue, _next(found))
         return
-    begun = _begin(job, store=store, accounts=accounts, provider=provider, now=clock())
+    begun = take_slots(job, store=store, accounts=accounts, provider=provider, queue=queue, now=clock())
     if begun is None:
         return
     assert begun.request is not None, "payloads of open jobs do not expire"
@@ -75,37 +72,6 @@ def _waited(job_id: str, *, store: Repository, pipelines: Pipelines, queue: Queu
     if settled and settled.step is not Step.SUBMIT:
         messages.send(queue, _next(settled))
     return settled.job if settled and settled.job.state is State.ACCEPTED else None
-
-
-def _begin(job: Job, *, store: Repository, accounts: Accounts, provider: Provider, now: datetime) -> Moved | None:
-    """Take the slots of the first account that has them, and say in the row that a create may leave.
-
-    None when no account has any, or somebody else was faster: the job waits as a row.
-    """
-    until: list[datetime] = []
-    # Once a create may have left to an account, only that account can say what became of it.
-    names = [job.account, *filter(None, job.fallbacks.split(",") if not job.submissions else ())]
-    for name in names:
-        configured = provider.concurrency(name)
-        if configured is None:
-            continue
-        try:
-            return store.move(
-                job,
-                Event.SUBMIT_BEGUN,
-                now,
-                due_at=now + timedelta(seconds=provider.seconds + _VANISHED_SECONDS),
-                changes={"account": name, "submissions": job.submissions + 1, "lookups": 0},
-                also=Also(request=True),
-                gate=lambda connection, name=name, most=configured: accounts.admit(connection, job, name, most, now),  # type: ignore[misc]  # mypy can't infer a lambda with defaults
-            )
-        except NotAdmitted as reason:
-            log.info("submit.waits", job=job.id, account=name, reason=str(reason))
-            if reason.until:
-                until.append(reason.until)
-    waits = now + timedelta(seconds=retry.vary(_SLOT_SECONDS))
-    store.postpone(job, min([waits, *until]))
-    return None
 
 
 def _look_first(job: Job, *, store: Repository, accounts: Accounts, provider: Provider, clock: Clock) -> Moved | None:

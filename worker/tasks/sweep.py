@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from infra.log import logger
 from worker import messages
 from worker.ports import Clock, Queue
+from worker.store.accounts import Accounts
 from worker.store.inbox import Inbox
 from worker.store.outbox import Outbox
 from worker.store.repository import Repository
@@ -18,10 +20,23 @@ LEASE = timedelta(seconds=20)
 _AT_ONCE = 200
 
 
-def sweep(*, store: Repository, inbox: Inbox, outbox: Outbox, queue: Queue, clock: Clock) -> None:
-    """Send the task of every job and delivery that is due."""
+def sweep(
+    *,
+    store: Repository,
+    inbox: Inbox,
+    outbox: Outbox,
+    accounts: Accounts,
+    concurrency: Callable[[str], int | None],
+    queue: Queue,
+    clock: Clock,
+) -> None:
+    """Send the task of every job and delivery that is due, and of those that wait for slots and may have them now.
+
+    `concurrency`: the slots that are configured for an account.
+    """
     now = clock()
     inbox.remind(now)
+    accounts.wake_all(now, concurrency)
     due = store.claim_due(now, lease=LEASE, limit=_AT_ONCE)
     waiting = outbox.due(now, _AT_ONCE)
     sent = messages.send(queue, [messages.for_step(one.step, one.job_id) for one in due])

@@ -16,7 +16,7 @@ from sqlalchemy import text
 _HALF_BUILT = text("select 1 from pg_index where indexrelid = to_regclass(:name) and not indisvalid")
 
 
-def create_index(name: str, table: str, columns: Sequence[str], **options: Any) -> None:
+def create_index(name: str, table: str, columns: Sequence[Any], **options: Any) -> None:
     """Build an index, unless it is there. What an attempt that was broken off left behind is built anew."""
     with _patiently():
         if op.get_bind().execute(_HALF_BUILT, {"name": name}).first():
