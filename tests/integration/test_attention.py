@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
+from infra.http import NotSent
 from tests.fakes import MORNING, FakeClock, FakeQueue
+from tests.integration.submit_kit import Desk, Said, said
 from worker.jobs.machine import Event
-from worker.jobs.model import Job
+from worker.jobs.model import Job, State
+from worker.jobs.retry import DEFERRALS_UNTIL_TOLD
 from worker.jobs.signing import Signing
 from worker.store.accounts import Accounts
 from worker.store.attention import Attention
@@ -88,6 +91,48 @@ def test_a_stopped_account_is_told_to_each_caller_who_waits(engine: Engine, stor
     clock.advance(60)
     look(engine, clock)
     assert [("a", "account_stopped")] * 2 == told(engine)
+
+
+@pytest.mark.parametrize(
+    ("says", "why"),
+    [
+        (said(1003, 401, message="token is not yet valid"), "token is not yet valid (HTTP 401, code 1003)"),
+        (NotSent("no connection to kling.example (gaierror)"), "no connection to kling.example (gaierror)"),
+    ],
+)
+def test_a_job_that_reaches_nobody_is_told_once(engine: Engine, store: Repository, says: Said, why: str) -> None:
+    """A clock that is wrong, a host that is gone: after a while a person hears of it with the reason, once."""
+    desk = Desk(engine)
+    desk.wire.says = lambda _method: says
+    while desk.job.deferrals < DEFERRALS_UNTIL_TOLD:
+        look(engine, desk.clock)
+        assert [] == told(engine)
+        desk.clock.at = max(desk.clock.at, desk.job.due_at or desk.clock.at)
+        assert State.ACCEPTED is desk.work()
+    look(engine, desk.clock)
+    desk.clock.advance(3600)
+    desk.work()
+    look(engine, desk.clock)
+
+    assert [("job", "not_submitted")] == told(engine)
+    (entry,) = (event for event in store.timeline("job") if event["type"] == "job.attention")
+    assert f"it was put off {DEFERRALS_UNTIL_TOLD} times, at last because of: {why}" == entry["data"]["message"]
+
+
+def test_one_job_speaks_for_all_that_reach_nobody(engine: Engine, store: Repository) -> None:
+    """An outage is one thing to hear of, however many jobs wait: of each caller the oldest; the next when that left."""
+    Subscriptions(engine, b"secret").create("other", "https://other/hook", ["job.*"], Signing.V1, MORNING)
+    clock = FakeClock(MORNING)
+    for name, caller in (("a", "default"), ("b", "default"), ("c", "other")):
+        job(store, name, Event.SUBMIT_BEGUN, Event.SUBMIT_DEFERRED, caller=caller, deferrals=DEFERRALS_UNTIL_TOLD)
+    look(engine, clock, 3)
+    assert [("a", "not_submitted"), ("c", "not_submitted")] == told(engine)
+    first = store.get("a")
+    assert first
+    store.move(first, Event.CANCEL_ASKED, MORNING)
+    look(engine, clock, 3)
+
+    assert ["a", "b", "c"] == [name for name, _ in told(engine)]
 
 
 def test_an_unknown_end_is_told_as_both(engine: Engine, store: Repository) -> None:

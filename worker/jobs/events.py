@@ -49,6 +49,7 @@ REASONS = MappingProxyType(
         "unknown": "Kling may have made and billed a task, and nobody can say",
         "slow": "it takes far longer than others of its kind",
         "result_at_risk": "its result is not safe yet and Kling deletes it soon",
+        "not_submitted": "Kling was asked for it again and again, and took it not once; it is still tried",
         "account_stopped": "the account it waits for is stopped",
         "receiver_disabled": "a receiver was disabled; its events are kept",
     }

@@ -8,6 +8,8 @@ from email.utils import parsedate_to_datetime
 
 #: Seconds until a job that surely reached nobody is tried again; the last one repeats.
 SUBMIT_AGAIN = (2, 5, 10, 20, 40, 60)
+#: So often may a job have reached nobody before a person is told: with `SUBMIT_AGAIN` after some ten minutes.
+DEFERRALS_UNTIL_TOLD = 15
 #: Seconds between look-ups of a create whose outcome is unknown. In all about five minutes: several times what the
 #: provider may take to make a task visible.
 LOOK_UP = (1, 2, 4, 8, 15, 30, 60, 60, 120)

@@ -26,6 +26,30 @@ _STOPPED = text(
     order by j.caller, a.name, j.created_at
     """
 )
+# Of each caller and account the job that has waited longest, unless one was told of that waits still: what keeps one of
+# them from Kling keeps all. With what was said last; a stopped account is another reason.
+_UNSUBMITTED = text(
+    """
+    with putoff as (
+        select id, caller, account, deferrals, created_at from jobs j
+        where state in ('accepted', 'submitting') and deferrals >= :most and not exists (
+            select 1 from accounts a
+            where a.name = j.account || ':' || split_part(j.family, '/', 1) and a.stopped_at is not null
+        )
+    ), told as (
+        select distinct p.caller, p.account from putoff p join events e on e.job_id = p.id
+        where e.type = 'job.attention' and e.data ->> 'reason' = 'not_submitted'
+    )
+    select distinct on (caller, account) id, 'it was put off ' || deferrals || ' times' || coalesce((
+        select ', at last because of: ' || (e.data ->> 'reason') from events e
+        where e.job_id = putoff.id and e.data ->> 'event' = 'submit_deferred' and e.data ->> 'reason' is not null
+        order by e.sequence desc limit 1
+    ), '') as message
+    from putoff
+    where (caller, account) not in (select caller, account from told)
+    order by caller, account, created_at
+    """
+)
 _SLOW = text(
     """
     select id, 'it was expected at ' || to_char(expected_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"') as message from jobs
@@ -70,3 +94,8 @@ class Attention:
         """One job of each caller who waits for a stopped account and was not told so; each with the reason."""
         with self._engine.begin() as connection:
             return [(row.id, row.message or "") for row in connection.execute(_STOPPED)]
+
+    def unsubmitted(self, most: int) -> list[tuple[str, str]]:
+        """One job of each caller and account that was put off at least `most` times, with the last reason."""
+        with self._engine.begin() as connection:
+            return [(row.id, row.message) for row in connection.execute(_UNSUBMITTED, {"most": most})]

@@ -1,4 +1,6 @@
-"""Look for jobs that want a person, and say so once: those that take far too long, or wait for a stopped account."""
+"""Look for jobs that want a person, and say so once: those that take far too long, wait for a stopped account, or reach
+nobody.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ from datetime import timedelta
 
 from infra.log import logger
 from worker import messages
+from worker.jobs.retry import DEFERRALS_UNTIL_TOLD
 from worker.ports import Clock, Queue
 from worker.store.attention import Attention
 
@@ -20,6 +23,7 @@ def attend(*, attention: Attention, queue: Queue, clock: Clock) -> None:
     now = clock()
     found = [(job, "slow", message) for job, message in attention.slow(now, _GRACE)]
     found += [(job, "account_stopped", message) for job, message in attention.stopped()]
+    found += [(job, "not_submitted", message) for job, message in attention.unsubmitted(DEFERRALS_UNTIL_TOLD)]
     for job, reason, message in found:
         log.warning("job.attention", job=job, reason=reason, message=message)
         told = attention.attend(job, reason, message, now)

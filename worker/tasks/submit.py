@@ -159,6 +159,7 @@ def _deferred(job: Job, reason: str, *, store: Repository, now: datetime, second
         now,
         due_at=max(due, now + timedelta(seconds=seconds)),
         changes={"deferrals": job.deferrals + 1, "submissions": job.submissions - 1},
+        note={"reason": reason.replace("\0", "")},
     )
     return replace(moved, step=None) if moved else None
 
