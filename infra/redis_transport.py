@@ -7,6 +7,8 @@ client costs more than the command. Here a channel has one pool, and one client 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from kombu.transport import redis
@@ -19,7 +21,19 @@ class QoS(redis.QoS):
     counts for ever; with as many as a worker may have, it takes no more, nor looks whether its connection lives: it
     hangs until somebody restarts it. Here the count ends with the work. The broker will hand the message out again,
     which does no harm.
+
+    And a message that comes or is done costs two commands, without a transaction around them: they leave in one packet,
+    which Redis works through whether or not we live on.
     """
+
+    @contextmanager
+    def pipe_or_acquire(self, pipe: Any = None, client: Any = None) -> Iterator[Any]:
+        """For putting a message down, and for taking it out."""
+        if pipe:
+            yield pipe
+            return
+        with self.channel.conn_or_acquire(client) as acquired:  # type: ignore[attr-defined]  # set in its constructor
+            yield acquired.pipeline(transaction=False)
 
     def ack(self, delivery_tag: Any) -> None:
         """It was worked on."""
