@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from billiard.exceptions import WorkerLostError
@@ -28,7 +28,7 @@ from worker.tasks.announce import Announcer, Ways
 from worker.tasks.archive import Fresh, archive
 from worker.tasks.attend import attend
 from worker.tasks.begin import Begin
-from worker.tasks.expire import expire
+from worker.tasks.expire import ASKED_SECONDS, expire
 from worker.tasks.follow_up import follow_up
 from worker.tasks.onward import Onward
 from worker.tasks.request import Came, TooOften, give_up, request
@@ -55,7 +55,13 @@ app.conf.beat_schedule = {
         "options": {"queue": "sweep", "expires": max(settings.sweep_seconds * 3, 10)},
     },
     "attend": {"task": messages.ATTEND, "schedule": 60, "options": {"queue": "sweep", "expires": 60}},
-    "expire": {"task": messages.EXPIRE, "schedule": 3600, "options": {"queue": "sweep", "expires": 1800}},
+    "expire": {
+        "task": messages.EXPIRE,
+        "schedule": ASKED_SECONDS,
+        # So that a beat asks as soon as it has started, and not only when it has run for so long.
+        "last_run_at": datetime.fromtimestamp(0, UTC),
+        "options": {"queue": "sweep", "expires": ASKED_SECONDS},
+    },
 }
 services = PerProcess(settings, app)
 
@@ -207,7 +213,8 @@ def _attend() -> None:
 @app.task(name=messages.EXPIRE)
 def _expire() -> None:
     s = services()
-    expire(
+    done = expire(
+        runs=s.runs,
         retention=s.retention,
         attention=s.attention,
         queue=s.queue,
@@ -215,7 +222,8 @@ def _expire() -> None:
         clock=now,
         seconds=s.slice_seconds,
     )
-    tidy(transfers=s.store.transfers, bucket=s.bucket, clock=now, places=s.places())
+    if done:
+        tidy(transfers=s.store.transfers, bucket=s.bucket, clock=now, places=s.places())
 
 
 @setup_logging.connect

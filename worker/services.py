@@ -35,6 +35,7 @@ from worker.store.outbox import Outbox
 from worker.store.rates import Rates
 from worker.store.repository import Repository
 from worker.store.retention import Retention
+from worker.store.runs import Runs
 from worker.store.subscriptions import Subscriptions
 
 
@@ -93,6 +94,11 @@ class Services:
     def retention(self) -> Retention:
         """The rows that expire."""
         return Retention(self.engine)
+
+    @cached_property
+    def runs(self) -> Runs:
+        """When something was last done."""
+        return Runs(self.engine)
 
     @cached_property
     def inbox(self) -> Inbox:

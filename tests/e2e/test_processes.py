@@ -22,6 +22,7 @@ import requests
 from botocore.config import Config
 
 from infra.stack.deployment import Deployment
+from infra.stack.process import wait_until
 from tests.receiver import Receiver, receiver
 
 TEXT = {"model_name": "kling-video-o1", "prompt": "a cat", "mode": "std", "aspect_ratio": "16:9", "duration": "5"}
@@ -204,6 +205,18 @@ def test_a_message_over_its_key_s_rate_comes_again(up: Running, root: Path) -> N
 
     assert "request.waits" in log.read_text()
     up.archived("order-8")
+
+
+def test_a_beat_that_starts_asks_for_what_is_due_once_an_hour(up: Running) -> None:
+    """P1: retention, and the alarm for results at risk, don't wait for a beat that lives for an hour."""
+    with psycopg.connect(up.access.servers.database_url, autocommit=True) as rows:
+        begun = "select 1 from runs where name = 'expire'"
+        assert wait_until(lambda: rows.execute(begun).fetchone() is not None, 60)
+        rows.execute("update runs set at = at - interval '2 hours'")
+        up.kill("beat")
+        assert wait_until(
+            lambda: rows.execute(f"{begun} and at > now() - interval '1 hour'").fetchone() is not None, 60
+        )
 
 
 def test_without_any_callback_the_job_still_ends(tmp_path: Path) -> None:

@@ -19,10 +19,11 @@ from worker.store.accounts import Accounts
 from worker.store.attention import Attention
 from worker.store.repository import NewJob, Repository
 from worker.store.retention import Retention
+from worker.store.runs import Runs
 from worker.store.subscriptions import Subscriptions
 from worker.store.tables import deliveries, events
 from worker.tasks.attend import attend
-from worker.tasks.expire import expire
+from worker.tasks.expire import EVERY, expire
 
 
 @pytest.fixture
@@ -150,6 +151,8 @@ def test_a_result_at_risk_is_told_once(engine: Engine, store: Repository) -> Non
     job(store, "risky", Event.SUBMIT_BEGUN, Event.SUBMIT_TAKEN, Event.TASK_SUCCEEDED, submitted_at=MORNING)
     clock = FakeClock(MORNING + timedelta(days=28))
     for _ in range(2):
-        expire(retention=Retention(engine), attention=Attention(engine), queue=FakeQueue(), days=30, clock=clock)
+        rows = {"runs": Runs(engine), "retention": Retention(engine), "attention": Attention(engine)}
+        clock.advance(EVERY.total_seconds())
+        expire(**rows, queue=FakeQueue(), days=30, clock=clock)  # type: ignore[arg-type]  # ** of mixed values
 
     assert [("risky", "result_at_risk")] == told(engine)

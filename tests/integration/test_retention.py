@@ -10,17 +10,20 @@ import pytest
 from sqlalchemy import Engine, func, select, update
 
 from infra import log
-from tests.fakes import MORNING, FakeClock, FakeQueue
+from tests.fakes import MORNING, FakeClock, FakeQueue, race
 from worker import messages
 from worker.jobs.machine import Event
 from worker.jobs.model import State
 from worker.store import retention as module
+from worker.store.aside import Aside
 from worker.store.attention import Attention
+from worker.store.claims import LEASE, Claims
 from worker.store.inbox import Arrival, Inbox
 from worker.store.repository import NewJob, Repository
 from worker.store.retention import Retention
-from worker.store.tables import callbacks, deliveries, events, jobs, payloads
-from worker.tasks.expire import expire
+from worker.store.runs import Runs
+from worker.store.tables import callbacks, claims, deliveries, events, jobs, payloads, set_aside
+from worker.tasks.expire import EVERY, expire
 
 DAYS = 30
 
@@ -47,9 +50,15 @@ def told(engine: Engine) -> None:
 
 
 def old_goes(engine: Engine, clock: FakeClock, **limits: float) -> FakeQueue:
-    """What the task does; what it sent."""
+    """What the task does when its time has come; what it sent."""
+    Runs(engine).again("expire")
+    return asked(engine, clock, **limits)
+
+
+def asked(engine: Engine, clock: FakeClock, **limits: float) -> FakeQueue:
+    """What the task does when it is asked for; what it sent."""
     queue = FakeQueue()
-    rows = {"retention": Retention(engine), "attention": Attention(engine)}
+    rows = {"runs": Runs(engine), "retention": Retention(engine), "attention": Attention(engine)}
     expire(**rows, queue=queue, days=DAYS, clock=clock, **limits)  # type: ignore[arg-type]  # ** of mixed values
     return queue
 
@@ -129,6 +138,50 @@ def test_a_long_expiry_goes_on_in_another_task(engine: Engine, monkeypatch: pyte
     assert ([messages.EXPIRE], [1]) == ([task for task, _, _ in first.sent], left)
     assert [] == old_goes(engine, clock).sent
     assert store.request("old1") is None
+
+
+def test_it_is_done_once_in_an_hour_however_often_it_is_asked_for(engine: Engine) -> None:
+    """Every beat asks as it starts, and again and again; of ten who ask at once one does it."""
+    clock, runs = FakeClock(MORNING), Runs(engine)
+    assert 1 == race(*(lambda: runs.begin("expire", clock(), EVERY) for _ in range(10))).count(True)
+    begun = []
+    for _ in range(13):
+        clock.advance(600)
+        begun.append(runs.begin("expire", clock(), EVERY))
+
+    assert [6, 12] == [turn for turn, done in enumerate(begun, 1) if done]
+    clock.advance(-86400 * 30)  # whose row is from the future has a clock that went wrong
+    assert runs.begin("expire", clock(), EVERY)
+
+
+def test_what_was_not_done_to_its_end_is_gone_on_with(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that expires goes in batches, and a task that has no more time leaves the rest to the next one."""
+    monkeypatch.setattr(module, "BATCH", 2)
+    clock = FakeClock(MORNING + timedelta(days=DAYS, seconds=1))
+    aside, held, trial = (
+        Aside(engine),
+        Claims(engine),
+        events.insert().values(sequence=0, type="test", at=MORNING, data={}),
+    )
+    for number in range(3):
+        aside.put("task", b"", "reason", MORNING)
+        held.take("default", f"key{number}", b"f", MORNING - LEASE)
+        with engine.begin() as connection:
+            connection.execute(trial)
+    left: dict[str, int] = {}
+    turns = 0
+    while not left or any(left.values()):
+        turns += 1
+        sent = asked(engine, clock, seconds=-1).sent
+        with engine.connect() as connection:
+            left = {
+                table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+                for table in (set_aside, claims, events)
+            }
+        assert [messages.EXPIRE] == [task for task, _, _ in sent]
+
+    assert 6 == turns  # of three tables, a batch of two and one of one
+    assert [] == asked(engine, clock, seconds=60).sent
 
 
 @pytest.fixture

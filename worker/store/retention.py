@@ -10,7 +10,7 @@ from datetime import datetime
 from math import inf
 from time import monotonic
 
-from sqlalchemy import ColumnElement, Connection, CursorResult, Engine, delete, exists, select, update
+from sqlalchemy import ColumnElement, Connection, CursorResult, Engine, delete, exists, select, tuple_, update
 
 from worker.jobs.model import ENDS, State
 from worker.store.tables import attempts, callbacks, claims, deliveries, events, jobs, payloads, set_aside
@@ -31,19 +31,11 @@ class Retention:
         `until`: monotonic seconds, after which the rest is left for another time.
         """
         gone = 0
-        while batch := self._expired(before):
-            gone += self._remove(batch)
-            if monotonic() > until:
-                return gone, False
-        while late := self._late(before):
-            gone += late
-        with self._engine.begin() as connection:
-            gone += _count(connection.execute(delete(set_aside).where(set_aside.c.at < before)))
-            gone += _count(connection.execute(delete(claims).where(claims.c.until < before)))
-            old = events.c.job_id.is_(None) & (events.c.at < before)
-            trials = select(deliveries.c.id).join(events, events.c.id == deliveries.c.event_id).where(old)
-            gone += _forget(connection, deliveries.c.id.in_(trials))
-            gone += _count(connection.execute(delete(events).where(old)))
+        for some in (self._ended, self._late, self._aside, self._claims, self._trials):
+            while batch := some(before):
+                gone += batch
+                if monotonic() > until:
+                    return gone, False
         return gone, True
 
     def at_risk(self, since: datetime) -> list[tuple[str, datetime]]:
@@ -87,15 +79,35 @@ class Retention:
         with self._engine.begin() as connection:
             return _count(connection.execute(delete(callbacks).where(callbacks.c.id.in_(late))))
 
-    def _remove(self, job_ids: list[str]) -> int:
+    def _ended(self, before: datetime) -> int:
+        """Remove what belongs to some jobs that ended before then; how many rows, as all of these say."""
+        job_ids = self._expired(before)
         with self._engine.begin() as connection:
-            told = _forget(connection, deliveries.c.job_id.in_(job_ids))
-            rows = [
-                connection.execute(delete(payloads).where(payloads.c.job_id.in_(job_ids))),
-                connection.execute(delete(callbacks).where(callbacks.c.job_id.in_(job_ids))),
-                connection.execute(delete(events).where(events.c.job_id.in_(job_ids))),
-            ]
-        return told + sum(map(_count, rows))
+            told = _forget(connection, deliveries.c.job_id.in_(job_ids)) if job_ids else 0
+            tables = (payloads, callbacks, events) if job_ids else ()
+            rows = (connection.execute(delete(table).where(table.c.job_id.in_(job_ids))) for table in tables)
+            return told + sum(map(_count, rows))
+
+    def _aside(self, before: datetime) -> int:
+        """Remove what was set aside."""
+        old = select(set_aside.c.id).where(set_aside.c.at < before).limit(BATCH)
+        with self._engine.begin() as connection:
+            return _count(connection.execute(delete(set_aside).where(set_aside.c.id.in_(old))))
+
+    def _claims(self, before: datetime) -> int:
+        """Remove claims that crashes left behind."""
+        key = claims.c.caller, claims.c.key
+        old = select(*key).where(claims.c.until < before).limit(BATCH)
+        with self._engine.begin() as connection:
+            return _count(connection.execute(delete(claims).where(tuple_(*key).in_(old))))
+
+    def _trials(self, before: datetime) -> int:
+        """Remove test events of subscriptions."""
+        old = select(events.c.id).where(events.c.job_id.is_(None), events.c.at < before).limit(BATCH)
+        with self._engine.begin() as connection:
+            ids = list(connection.execute(old).scalars())
+            gone = _forget(connection, deliveries.c.event_id.in_(ids)) if ids else 0
+            return gone + (_count(connection.execute(delete(events).where(events.c.id.in_(ids)))) if ids else 0)
 
 
 def _forget(connection: Connection, which: ColumnElement[bool]) -> int:

@@ -355,6 +355,9 @@ receivers = Table(
     Column("open_until", _MOMENT),
 )
 
+#: When something was last done that is to be done now and then: processes that ask for it start as often as they like.
+runs = Table("runs", metadata, Column("name", Text, primary_key=True), Column("at", _MOMENT, nullable=False))
+
 #: Messages from other apps that could not be understood: kept for a person to read.
 set_aside = Table(
     "set_aside",

@@ -11,9 +11,15 @@ from worker import messages
 from worker.ports import Clock, Queue
 from worker.store.attention import Attention
 from worker.store.retention import Retention
+from worker.store.runs import Runs
 
 log = logger(__name__)
 
+#: So often is it done. It is asked for more often, and whenever a beat starts: one that is restarted each hour, as some
+#: platforms do, would never come to ask for it after an hour.
+EVERY = timedelta(hours=1)
+ASKED_SECONDS = 600
+_NAME = "expire"
 #: Days after which Kling deletes a result. Source: spec section 9.
 DELETED_DAYS = 30
 #: Days before that from which a result that is still not safe is an alarm.
@@ -21,17 +27,28 @@ ALARM_DAYS = 3
 
 
 def expire(
-    *, retention: Retention, attention: Attention, queue: Queue, days: int, clock: Clock, seconds: float = inf
-) -> None:
-    """Remove what belongs to jobs that ended more than `days` ago; hasten and name results at risk.
+    *,
+    runs: Runs,
+    retention: Retention,
+    attention: Attention,
+    queue: Queue,
+    days: int,
+    clock: Clock,
+    seconds: float = inf,
+) -> bool:
+    """Remove what belongs to jobs that ended more than `days` ago; hasten and name results at risk. Once in `EVERY`,
+    however often it is asked; whether it did all of it now.
 
     What is not done after `seconds` is left to another task: this one has to end when the platform ends it.
     """
     now = clock()
+    if not runs.begin(_NAME, now, EVERY):
+        return False
     gone, all_of_it = retention.expire(now - timedelta(days=days), until=monotonic() + seconds)
     if gone:
         log.info("retention.expired", rows=gone, all=all_of_it)
     if not all_of_it:
+        runs.again(_NAME)
         messages.send(queue, [messages.Message(messages.EXPIRE, "sweep")])
     risky = retention.at_risk(now - timedelta(days=DELETED_DAYS - ALARM_DAYS))
     if risky:
@@ -40,3 +57,4 @@ def expire(
         for job_id, submitted_at in risky:
             message = f"Kling deletes it {DELETED_DAYS} days after {submitted_at.isoformat()}"
             attention.attend(job_id, "result_at_risk", message, now, once=True)
+    return all_of_it
