@@ -108,10 +108,10 @@ def _of_their_packets(container: Any, stream: Any) -> Any:
     start = stream.start_time or 0
     head = _next(container, stream)
     try:
-        found = head and stream.duration and stream.average_rate and _decoded_ends(container, stream, head)
+        found = _decoded_ends(container, stream, head) if head and stream.duration and stream.average_rate else None
     except FFmpegError:
         found = None
-    if not found:
+    if found is None:
         container.seek(start, stream=stream)
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from io import BytesIO
 from typing import IO, Any
@@ -54,8 +54,7 @@ def probe(file: IO[bytes] | Any) -> MediaFacts:
     A file that was cut after its index still opens; its last frame does not decode.
     """
     with _opened(file) as (container, stream, facts):
-        frames.ends(container, stream)
-        return facts
+        return _as_shown(facts, frames.ends(container, stream))
 
 
 def probe_film(
@@ -79,13 +78,14 @@ def probe_film(
         keep: Callable[[Any], None] = lambda frame: shown.append(show(frame))  # noqa: E731 - a name for its type
         first = frames.through(container, stream, times, keep, alive) if short else None
         if first is not None:
-            return Film(facts, first, tuple(shown))
+            return Film(_as_shown(facts, first), first, tuple(shown))
         first = frames.ends(container, stream)
+        seen = _as_shown(facts, first)
         if moments and not short:
             with suppress(FFmpegError):
                 frames.at_key_frames(container, stream, times, keep, alive)
-                return Film(facts, first, tuple(shown))
-        return Film(facts, first)
+                return Film(seen, first, tuple(shown))
+        return Film(seen, first)
 
 
 @contextmanager
@@ -119,6 +119,11 @@ def _quickly(file: IO[bytes] | Any) -> Any:
     container.close()
     file.seek(0)
     return None
+
+
+def _as_shown(facts: MediaFacts, first: Any) -> MediaFacts:
+    """With the sides of the picture itself, where there is one: an index may say anything."""
+    return facts if facts.width is None else replace(facts, width=first.width, height=first.height)
 
 
 def _readable(streams: Iterable[Any]) -> Any:
