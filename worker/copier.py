@@ -32,7 +32,7 @@ from worker.ports import Bucket, Http
 from worker.previews import NAMES, Previews
 from worker.proof import Proof, Prover
 from worker.sender import Kept, Ledger, Sender, Sent
-from worker.source import Progress, Source, SourceChanged, Unproven, resume_headers
+from worker.source import NotHad, Progress, Source, SourceChanged, Unproven, resume_headers
 
 log = logger(__name__)
 
@@ -126,7 +126,7 @@ class Copier:
                 self._relabel(order, arrived)
             proof = proving.result()
         except HttpError as fault:
-            raise Unproven(f"{order}: {fault}") from fault
+            raise NotHad(f"{order}: {fault}") from fault
         except (NotMedia, SourceChanged) as fault:
             self._begin_anew(self.transfer(job, output), ledger)
             raise Unproven(f"{order}: {fault}") from fault

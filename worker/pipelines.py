@@ -30,8 +30,6 @@ log = logger(__name__)
 #: How often a waiting job looks by itself whether it may begin: whoever ends what it waits for makes it due at once.
 _LOOK = timedelta(minutes=10)
 _LONGEST_REASON = 1000
-#: Days after which Kling deletes results and their ids. Source: spec section 9.
-DELETED_DAYS = 30
 
 
 def after(jobs: Mapping[str, Job], *, judged: bool) -> After:
@@ -196,9 +194,9 @@ class Pipelines:
 
 def forgotten(job: Job, now: datetime) -> str | None:
     """Why nobody knows the ids of what a job made any more; None while they are known."""
-    if now - (job.submitted_at or job.created_at) < timedelta(days=DELETED_DAYS):
+    if now - (job.submitted_at or job.created_at) < timedelta(days=retry.DELETED_DAYS):
         return None
-    return f"is older than {DELETED_DAYS} days, and its provider forgets ids then"
+    return f"is older than {retry.DELETED_DAYS} days, and its provider forgets ids then"
 
 
 def _because(lost: Job) -> str:

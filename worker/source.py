@@ -34,6 +34,10 @@ class Unproven(Exception):
         self.wait = wait  #: seconds that the source asked for
 
 
+class NotHad(Unproven):
+    """A result was not handed out, or not all of it. It may be another time, as long as the provider has it."""
+
+
 class SourceChanged(Unproven):
     """The rest of another file was offered than the one that was begun: begin anew."""
 
@@ -97,7 +101,7 @@ class Source:
         if self.size > self._limit:
             raise Unproven("the file is longer than it said, or than MAX_RESULT_BYTES allows")
         if not piece and self.length is not None and self.size < self.length:
-            raise Unproven(f"{self.size} bytes came of {self.length}")
+            raise NotHad(f"{self.size} bytes came of {self.length}")
         if not self.tape.whole:  # only what goes in parts may need it
             self.crc32 = zlib.crc32(piece, self.crc32)
         if self.digest:
@@ -145,7 +149,7 @@ def resume_headers(transfer: Transfer) -> dict[str, str]:
 def _bounds(stream: Stream, transfer: Transfer) -> tuple[int, int | None]:
     """The byte that the stream begins with, and the length of the whole file."""
     if stream.headers.get("Content-Type", "").startswith("text/"):
-        raise Unproven("the result link answers with a page instead of a file")
+        raise NotHad("the result link answers with a page instead of a file")
     if stream.status == 206:
         match = _CONTENT_RANGE.fullmatch(stream.headers.get("Content-Range", ""))
         same = validator(stream.headers) in {None, transfer.validator}
@@ -156,6 +160,6 @@ def _bounds(stream: Stream, transfer: Transfer) -> tuple[int, int | None]:
         raise SourceChanged("the result is shorter than what was copied of it")
     if stream.status != 200:
         wait = retry.retry_after(stream.headers.get("Retry-After"))
-        raise Unproven(f"the result link answers HTTP {stream.status}", wait=wait)
+        raise NotHad(f"the result link answers HTTP {stream.status}", wait=wait)
     text = stream.headers.get("Content-Length", "")
     return 0, int(text) if text.isascii() and text.isdigit() else None

@@ -156,7 +156,7 @@ def moves_by_the_table(_world: World, facts: Facts, _ends: frozenset[State]) -> 
     """P3, P6: the timeline of each job is a walk through the machine, and nothing follows its end."""
     broken = []
     for job, events in facts.events.items():
-        states = [event["type"].removeprefix("job.") for event in events if event["type"] != "job.attention"]
+        states = [word for event in events if (word := event["type"].removeprefix("job.")) in {*State}]
         if any(pair not in _MOVES for pair in pairwise(states)):
             broken.append(f"{job}: moved {states}")
     return broken

@@ -12,7 +12,9 @@ from sqlalchemy import Engine
 
 from infra.http import Answer, Http
 from tests.fakes import MORNING, FakeClock, FakeQueue
+from worker.copier import Copier
 from worker.inputs import Inputs
+from worker.jobs.machine import Event
 from worker.jobs.model import ENDS, Job, State
 from worker.kling.gateways import parse_account
 from worker.pipelines import Pipelines
@@ -20,6 +22,7 @@ from worker.provider import Provider
 from worker.store.accounts import Accounts
 from worker.store.aside import Aside
 from worker.store.repository import NewJob, Repository
+from worker.tasks.archive import archive
 from worker.tasks.begin import Begin
 from worker.tasks.follow_up import follow_up
 from worker.tasks.submit import submit
@@ -64,6 +67,16 @@ class Wire:
         return [moment.total_seconds() for method, moment in self.calls if method == "POST"]
 
 
+class _Idle:
+    """A copier that is never reached."""
+
+    slice_seconds = 10.0
+
+    def into(self, _bucket: str) -> _Idle:
+        """As `Copier` does."""
+        return self
+
+
 class Desk:
     """A job called `job`, and one worker that does whatever is due."""
 
@@ -93,10 +106,25 @@ class Desk:
     def work(self) -> State:
         """One step of the job."""
         rows: Any = {"begin": self.begin, "store": self.store, "queue": self.queue, "clock": self.clock}
+        if self.job.state is State.COPYING:
+            return self.archive()
         if self.job.state is State.ACCEPTED:
             submit("job", accounts=self.accounts, provider=self.provider, pipelines=self.pipelines, **rows)
         else:
             follow_up("job", accounts=self.accounts, provider=self.provider, **rows)
+        return self.job.state
+
+    def copying(self) -> Job:
+        """The job once its task has succeeded and its links have failed once."""
+        self.until(State.RUNNING)
+        moved = self.store.move(self.job, Event.TASK_SUCCEEDED, self.clock(), changes={"archive_attempts": 1})
+        assert moved is not None
+        return moved.job
+
+    def archive(self) -> State:
+        """One step of a job that is being copied; its files can't be."""
+        rows: Any = {"begin": self.begin, "store": self.store, "queue": self.queue, "clock": self.clock}
+        archive("job", provider=self.provider, copier=cast("Copier", _Idle()), **rows)
         return self.job.state
 
     def until(self, *states: State, days: float = 40) -> State:

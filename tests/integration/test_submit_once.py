@@ -27,6 +27,7 @@ def test_a_repetition_is_adopted_once_kling_shows_the_task(engine: Engine) -> No
     """Kling shows a task only after minutes, so another create left: its refusal leads to the first one's task."""
     desk = Desk(engine)
     answers: list[Said] = [NoAnswer("gone"), TAKEN]
+
     def says(method: str) -> Said:
         if method == "POST":
             return answers.pop(0)

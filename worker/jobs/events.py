@@ -38,6 +38,8 @@ STATES = MappingProxyType(
 )
 #: Of a job that wants a person: `data.reason` says why, see `REASONS`.
 ATTENTION = Told("job.attention", "a person should look")
+#: Only in the timeline: the provider says that it has no such task, for the first time or again.
+MISSING = "job.missing"
 #: Only ever sent to the one subscription that asks for it.
 TEST = Told("subscription.test", "somebody asked for a test event")
 #: Only to `on_done` of a message that never became a job.
@@ -48,6 +50,7 @@ REASONS = MappingProxyType(
     {
         "unknown": "Kling may have made and billed a task, and nobody can say",
         "slow": "it takes far longer than others of its kind",
+        "not_copied": "its files could not be had or proven so far; it is tried on",
         "result_at_risk": "its result is not safe yet and Kling deletes it soon",
         "not_submitted": "Kling was asked for it again and again, and took it not once; it is still tried",
         "account_stopped": "the account it waits for is stopped",

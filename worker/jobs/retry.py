@@ -21,8 +21,13 @@ ABSENT_SECONDS = 120
 BUCKET_AGAIN = (15,)
 #: How often a create may leave in all, each time only after its predecessor was proven absent.
 SUBMISSIONS = 3
-#: Seconds until files that could not be copied or proven are tried again, with fresh links.
-ARCHIVE_AGAIN = (2, 5, 15, 60, 300, 900, 3600, 21600, 86400)
+#: Seconds until files that could not be copied or proven are tried again, with fresh links; in all more than a day.
+#: What nobody hands out is asked for on and on at the last pace, until `DELETED_DAYS`.
+ARCHIVE_AGAIN = (2, 5, 15, 60, 300, 900, 3600, 10800, 21600, 21600, 21600, 21600)
+#: So many of these only files use up that came and did not hold.
+ARCHIVE_LAST = 3
+#: After so many of these, within the hour, a person is told.
+ARCHIVE_ALARM = 7
 #: Seconds between attempts of a delivery. Source: the Standard Webhooks specification's own schedule, about 75 hours.
 DELIVER_AGAIN = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
 #: After which a delivery is given up though a receiver that rests left its schedule unused.
@@ -39,10 +44,19 @@ LONGEST_RETRY_AFTER = 3600
 #: gives a message to another worker that one has held for long.
 MESSAGE_HOURS = 24
 MESSAGE_LONGEST_PAUSE = 60
-#: So many answers "no such task" in a row mean that the provider lost a task that it had.
+#: So many answers "no such task" in a row, over so many hours, mean that the provider lost a task that it had; seconds
+#: between them.
 LOST_LOOKUPS = 6
-#: Hours after which a task that never ends is given up.
+LOST_HOURS = 3
+LOST_AGAIN = (10, 60, 300, 1800, 3600)
+#: Hours after which a task is given up of which the provider still says that it works on it.
 RUNNING_HOURS = 72
+#: Days after which the provider deletes a result. Whatever nobody could ask or fetch until then is lost. Source: spec
+#: section 9.
+DELETED_DAYS = 30
+#: Seconds between questions for a task at most; and where the provider does not answer them.
+POLL_LONGEST = 300
+UNANSWERED_LONGEST = 900
 #: Part of a delay by which it is varied, so that what failed together is not tried together.
 JITTER = 0.2
 
@@ -73,12 +87,22 @@ def ask_again(since: datetime, now: datetime, wait: float) -> float | None:
     return vary(min(max(wait, waited * 0.15), MESSAGE_LONGEST_PAUSE))
 
 
-def poll_again(since: datetime, expected: datetime | None, now: datetime) -> datetime:
+def is_lost(lookups: int, since: datetime, now: datetime) -> bool:
+    """Whether the provider has lost a task: it has said so many times since then that it has no such task."""
+    return lookups >= LOST_LOOKUPS and now - since >= timedelta(hours=LOST_HOURS)
+
+
+def is_deleted(since: datetime, now: datetime) -> bool:
+    """Whether the provider has deleted the results of a task that it had taken then."""
+    return now - since >= timedelta(days=DELETED_DAYS)
+
+
+def poll_again(since: datetime, expected: datetime | None, now: datetime, longest: float = POLL_LONGEST) -> datetime:
     """When to ask again for a task that is still being worked on: not before it is expected, then ever more rarely."""
     if expected and now < expected:
         return expected
     elapsed = (now - since).total_seconds()
-    return now + timedelta(seconds=min(max(2.0, elapsed * 0.15), 300))
+    return now + timedelta(seconds=min(max(2.0, elapsed * 0.15), longest))
 
 
 def vary(seconds: float) -> float:

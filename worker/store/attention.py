@@ -61,6 +61,16 @@ _SLOW = text(
     order by expected_at limit 100
     """
 ).bindparams(bindparam("since", type_=_MOMENT), bindparam("now", type_=_MOMENT))
+_NOT_COPIED = text(
+    """
+    select id, 'its files could not be copied ' || archive_attempts || ' times' as message from jobs
+    where due_at is not null and state = 'copying' and archive_attempts >= :most and not exists (
+        select 1 from events e
+        where e.job_id = jobs.id and e.type = 'job.attention' and e.data ->> 'reason' = 'not_copied'
+    )
+    order by created_at limit 100
+    """
+)
 
 
 class Attention:
@@ -89,6 +99,11 @@ class Attention:
         with self._engine.begin() as connection:
             rows = connection.execute(_SLOW, {"since": now - grace, "now": now})
             return [(row.id, row.message) for row in rows]
+
+    def not_copied(self, most: int) -> list[tuple[str, str]]:
+        """Jobs whose files could not be copied so often or oftener, and that were not told of; with a sentence."""
+        with self._engine.begin() as connection:
+            return [(row.id, row.message) for row in connection.execute(_NOT_COPIED, {"most": most})]
 
     def stopped(self) -> list[tuple[str, str]]:
         """One job of each caller who waits for a stopped account and was not told so; each with the reason."""

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, Select, and_, or_, select, update
 from infra.db import single
 from worker.jobs.machine import DUE_STEP, Event, Step, move
 from worker.jobs.model import ENDS, Job, ResultFile, State
-from worker.store import statements
+from worker.store import missing, statements
 from worker.store.beginnings import HEARD, ONE_BEGINNING, STEP
 from worker.store.chains import After, Chains, join
 from worker.store.moves import NOTHING, Also, Moved, Taking, note_of
@@ -237,6 +237,11 @@ class Repository:
         rows = statements.CLAIM_DUE.alone(self._engine, now=now, until=now + lease, limit=limit)
         steps = ((row.id, DUE_STEP.get(State(row.state))) for row in rows)
         return [Due(job_id, step) for job_id, step in steps if step]
+
+    def missing_since(self, job: Job, now: datetime) -> datetime:
+        """Since when the provider says that it has no such task, of which it says so `now`: the timeline remembers."""
+        with self._engine.begin() as connection:
+            return missing.since(connection, job, now)
 
     # --- copying ------------------------------------------------------------------------------------------------
     def lease(self, job_id: str, owner: str, now: datetime, length: timedelta) -> Job | None:

@@ -17,6 +17,8 @@ from worker.store.tables import attempts, callbacks, claims, deliveries, events,
 
 #: Rows of one transaction.
 BATCH = 500
+#: Where a job may have a result that only the provider has.
+_AT_STAKE = (State.RUNNING, State.COPYING)
 
 
 class Retention:
@@ -39,10 +41,10 @@ class Retention:
         return gone, True
 
     def at_risk(self, since: datetime) -> list[tuple[str, datetime]]:
-        """Jobs whose results are still being copied although the provider finished them before `since`."""
+        """Jobs that the provider took before `since` and whose results are not safe yet, whatever holds them up."""
         query = (
             select(jobs.c.id, jobs.c.submitted_at)
-            .where(jobs.c.due_at.is_not(None), jobs.c.state == State.COPYING, jobs.c.submitted_at < since)
+            .where(jobs.c.due_at.is_not(None), jobs.c.state.in_(_AT_STAKE), jobs.c.submitted_at < since)
             .order_by(jobs.c.submitted_at)
         )
         with self._engine.begin() as connection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from time import monotonic
 
@@ -24,7 +24,7 @@ from worker.kling.wire import Task, TaskStatus, read_task
 from worker.ports import Clock, Queue
 from worker.provider import Provider, decode
 from worker.sender import SliceOver
-from worker.source import LeaseLost, Unproven
+from worker.source import LeaseLost, NotHad, Unproven
 from worker.store.moves import Also, Learned, Moved
 from worker.store.repository import Repository
 from worker.tasks.begin import Begin
@@ -83,7 +83,7 @@ def archive(
         return
     except StoreError as fault:
         # Our own bucket: waiting for it is free, and giving up would lose what was paid for.
-        _again(job, owner, str(fault), store=store, clock=clock, counts=False)
+        _again(job, owner, str(fault), store=store, clock=clock, attempts=None)
         return
     except (Unproven, HttpError, KlingError) as fault:
         moved = _failed(job, book, fault, store=store, copier=copier, clock=clock)
@@ -217,18 +217,35 @@ def _learned(kind: str, task: Task) -> Learned | None:
 def _failed(
     job: Job, book: _Book, fault: Exception, *, store: Repository, copier: Copier, clock: Clock
 ) -> Moved | None:
-    attempts = job.archive_attempts + 1
-    gone = isinstance(fault, ResourceMissing)
-    if attempts <= len(retry.ARCHIVE_AGAIN) and not gone:
+    lookups = job.lookups + 1 if isinstance(fault, ResourceMissing) else 0
+    # What came and does not hold is not likely to hold tomorrow. What did not come may come as long as it is there.
+    had = isinstance(fault, Unproven) and not isinstance(fault, NotHad)
+    attempts = _attempts(job, had=had)
+    gone = _is_gone(job, lookups, store=store, now=clock())
+    if not gone and attempts <= len(retry.ARCHIVE_AGAIN):
         wait = fault.wait if isinstance(fault, Unproven) else 0
         # A source that breaks off again and again, and gives a part each time, gets there.
         counts = not (book.grew and isinstance(fault.__cause__, HttpError))
-        _again(job, book.owner, str(fault), store=store, clock=clock, counts=counts, wait=wait)
+        after = attempts if counts else None
+        _again(job, book.owner, str(fault), store=store, clock=clock, attempts=after, wait=wait, lookups=lookups)
         return None
     log.error("archive.given_up", job=job.id, attempts=attempts, reason=str(fault))
     _clear(job, book, store=store, copier=copier)
     changes = {"archive_attempts": attempts, "error_code": "unprovable", "error_message": str(fault)}
-    return store.move(job, Event.TASK_LOST if gone else Event.FILES_UNPROVABLE, clock(), changes=changes)
+    return store.move(job, Event.FILES_UNPROVABLE if had else Event.TASK_LOST, clock(), changes=changes)
+
+
+def _attempts(job: Job, *, had: bool) -> int:
+    """How many attempts have failed now. The last ones are kept for files that were `had`."""
+    most = len(retry.ARCHIVE_AGAIN) - retry.ARCHIVE_LAST
+    return job.archive_attempts + 1 if had else max(job.archive_attempts, min(job.archive_attempts + 1, most))
+
+
+def _is_gone(job: Job, lookups: int, *, store: Repository, now: datetime) -> bool:
+    """Whether the provider has what it made no longer: it has said so for hours, or it is too old."""
+    if lookups and retry.is_lost(lookups, store.missing_since(job, now), now):
+        return True
+    return retry.is_deleted(job.submitted_at or job.created_at, now)
 
 
 def _clear(job: Job, book: _Book, *, store: Repository, copier: Copier) -> None:
@@ -242,11 +259,20 @@ def _clear(job: Job, book: _Book, *, store: Repository, copier: Copier) -> None:
 
 
 def _again(
-    job: Job, owner: str, reason: str, *, store: Repository, clock: Clock, counts: bool, wait: float = 0
+    job: Job,
+    owner: str,
+    reason: str,
+    *,
+    store: Repository,
+    clock: Clock,
+    attempts: int | None,
+    wait: float = 0,
+    lookups: int = 0,
 ) -> None:
+    """`attempts` that have failed; None where this one does not count, and is soon repeated."""
     log.warning("archive.again", job=job.id, reason=reason)
-    attempts = job.archive_attempts + counts
-    schedule = retry.ARCHIVE_AGAIN if counts else retry.BUCKET_AGAIN
-    due = retry.after(schedule, attempts, clock(), endless=True) or clock()
+    schedule = retry.BUCKET_AGAIN if attempts is None else retry.ARCHIVE_AGAIN
+    due = retry.after(schedule, attempts or 1, clock(), endless=True) or clock()
     due = max(due, clock() + timedelta(seconds=wait))
-    store.put_off(job.id, owner, due, archive_attempts=attempts)
+    count = job.archive_attempts if attempts is None else attempts
+    store.put_off(job.id, owner, due, archive_attempts=count, lookups=lookups)

@@ -1,5 +1,5 @@
-"""Look for jobs that want a person, and say so once: those that take far too long, wait for a stopped account, or reach
-nobody.
+"""Look for jobs that want a person, and say so once: those that take far too long, whose files can't be had, that wait
+for a stopped account, or reach nobody.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from infra.log import logger
 from worker import messages
-from worker.jobs.retry import DEFERRALS_UNTIL_TOLD
+from worker.jobs import retry
 from worker.ports import Clock, Queue
 from worker.store.attention import Attention
 
@@ -22,8 +22,9 @@ def attend(*, attention: Attention, queue: Queue, clock: Clock) -> None:
     """Tell of every job that wants a person and was not told of."""
     now = clock()
     found = [(job, "slow", message) for job, message in attention.slow(now, _GRACE)]
+    found += [(job, "not_copied", message) for job, message in attention.not_copied(retry.ARCHIVE_ALARM)]
     found += [(job, "account_stopped", message) for job, message in attention.stopped()]
-    found += [(job, "not_submitted", message) for job, message in attention.unsubmitted(DEFERRALS_UNTIL_TOLD)]
+    found += [(job, "not_submitted", message) for job, message in attention.unsubmitted(retry.DEFERRALS_UNTIL_TOLD)]
     for job, reason, message in found:
         log.warning("job.attention", job=job, reason=reason, message=message)
         told = attention.attend(job, reason, message, now)

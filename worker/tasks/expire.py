@@ -8,6 +8,7 @@ from time import monotonic
 
 from infra.log import logger
 from worker import messages
+from worker.jobs.retry import DELETED_DAYS
 from worker.ports import Clock, Queue
 from worker.store.attention import Attention
 from worker.store.retention import Retention
@@ -20,8 +21,6 @@ log = logger(__name__)
 EVERY = timedelta(hours=1)
 ASKED_SECONDS = 600
 _NAME = "expire"
-#: Days after which Kling deletes a result. Source: spec section 9.
-DELETED_DAYS = 30
 #: Days before that from which a result that is still not safe is an alarm.
 ALARM_DAYS = 3
 

@@ -137,8 +137,11 @@ def _was_refused(job: Job) -> bool:
 def _missing(job: Job, *, store: Repository, provider: Provider, now: datetime) -> Moved | None:
     """The provider says definitely that it has no such task."""
     lookups = job.lookups + 1
-    if job.state is State.RUNNING and lookups >= retry.LOST_LOOKUPS:
-        return _lost(job, "the provider no longer knows the task", store=store, now=now)
+    if job.state is State.RUNNING:
+        if retry.is_lost(lookups, store.missing_since(job, now), now):
+            return _lost(job, "the provider no longer knows the task", store=store, now=now)
+        store.postpone(job, retry.after(retry.LOST_AGAIN, lookups, now, endless=True) or now, lookups=lookups)
+        return None
     if job.state is State.SUBMITTING and _is_absent(job, lookups, provider=provider, now=now):
         return _absent(job, store=store, now=now)
     store.postpone(job, retry.after(retry.LOOK_UP, lookups, now, endless=True) or now, lookups=lookups)
@@ -168,8 +171,12 @@ def _unanswered(job: Job, *, store: Repository, now: datetime) -> Moved | None:
         changes = {"error_code": "unsettled", "error_message": "whether the provider made a task could not be settled"}
         return store.move(job, Event.SUBMIT_UNSETTLED, now, changes=changes)
     if job.state is State.RUNNING:
-        return _still_running(job, store=store, now=now)
-    store.postpone(job, retry.poll_again(since, None, now))
+        since = job.submitted_at or job.created_at
+        if retry.is_deleted(since, now):
+            message = f"nobody could say how the task ended; the provider deletes it after {retry.DELETED_DAYS} days"
+            return _lost(job, message, store=store, now=now)
+    expected = job.expected_at if job.state is State.RUNNING else None
+    store.postpone(job, retry.poll_again(since, expected, now, retry.UNANSWERED_LONGEST))
     return None
 
 

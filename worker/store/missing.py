@@ -1,0 +1,30 @@
+"""Since when the provider says of a job's task that it has no such task: written where it first does."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, DateTime, bindparam, func, select
+from sqlalchemy.dialects.postgresql import JSONB
+
+from infra.statement import Statement, of_parts
+from worker.jobs.events import MISSING
+from worker.jobs.model import Job
+from worker.store.tables import events, jobs
+from worker.store.telling import Note, noted, written
+
+_NOTED = Statement(
+    of_parts(
+        {"job": "select cast(:job as text) as id", **written("job", told=False)}, "select id from event"
+    ).bindparams(bindparam("data", type_=JSONB), bindparam("at", type_=DateTime(timezone=True)))
+)
+
+
+def since(connection: Connection, job: Job, now: datetime) -> datetime:
+    """When it began to say so: `now`, and that is written, unless it said so when the job was last asked for."""
+    connection.execute(select(jobs.c.id).where(jobs.c.id == job.id).with_for_update())
+    said = select(func.max(events.c.at)).where(events.c.job_id == job.id, events.c.type == MISSING)
+    began: datetime | None = connection.execute(said).scalar() if job.lookups else None
+    if began is None:
+        _NOTED(connection, job=job.id, **noted(Note(MISSING, {}), now))
+    return began or now
