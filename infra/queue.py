@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery, bootsteps
-from kombu.exceptions import KombuError
+from kombu.exceptions import KombuError, OperationalError
 from kombu.utils.uuid import uuid
 
 from infra.log import logger
@@ -127,6 +127,17 @@ class Queue:
             return False
         return True
 
+    def waiting(self, queue_name: str) -> int | None:
+        """How many messages lie in a queue that nobody has taken; None where the broker does not say."""
+        pool: Any = self._app.pool
+        try:
+            with pool.acquire(block=True, timeout=3) as connection:
+                connection.ensure_connection(max_retries=1)
+                return _length(connection, queue_name)
+        except (KombuError, OSError, TimeoutError) as fault:
+            log.warning("queue.unknown", queue=queue_name, reason=type(fault).__name__)
+            return None
+
     def prepare(self) -> None:
         """Load what sending takes, without sending: the broker's client is a fifth of a second of imports."""
         self._app.connection_for_write().get_transport_cls()
@@ -135,6 +146,18 @@ class Queue:
     def close(self) -> None:
         """Give the connections back."""
         self._app.close()
+
+
+def _length(connection: Any, queue_name: str) -> int:
+    # Raised as one kind, and begun anew the next time, whichever broker it is.
+    broken: tuple[type[Exception], ...] = (*connection.connection_errors, *connection.channel_errors)
+    try:
+        # As workers declare it: where it is there already, that only counts.
+        declared = connection.default_channel.queue_declare(queue=queue_name, durable=True, auto_delete=False)
+    except broken as fault:
+        connection.collapse()
+        raise OperationalError(str(fault)) from fault
+    return int(declared.message_count)
 
 
 class BackgroundQueue:

@@ -48,6 +48,10 @@ class FakeQueue:
             self.sent.append(message)
         return not self.down
 
+    def waiting(self, queue_name: str) -> int | None:
+        """How many messages were not taken out."""
+        return None if self.down else sum(name == queue_name for _, name, _ in self.sent)
+
 
 class OwnHands:
     """Does the work itself, at once."""

@@ -18,6 +18,13 @@ class Queue(Protocol):
         """Whether the message was taken."""
 
 
+class Broker(Queue, Protocol):
+    """A queue that can be looked into."""
+
+    def waiting(self, queue_name: str) -> int | None:
+        """How many messages nobody has taken yet; None where that can't be learned."""
+
+
 class Hands(Protocol):
     """Do work beside us."""
 

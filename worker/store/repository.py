@@ -6,7 +6,7 @@ did so has also said what is to be done next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -232,9 +232,12 @@ class Repository:
         row = statements.BEGIN[step].alone(self._engine, job=job_id, **times).fetchone()
         return job_of(row) if row else None
 
-    def claim_due(self, now: datetime, *, lease: timedelta, limit: int) -> list[Due]:
+    def claim_due(
+        self, now: datetime, *, lease: timedelta, limit: int, states: Collection[State] = DUE_STEP.keys()
+    ) -> list[Due]:
         """Jobs that want attention, each for one sweep only: due again after `lease` unless work moves that."""
-        rows = statements.CLAIM_DUE.alone(self._engine, now=now, until=now + lease, limit=limit)
+        which = {"states": list(states), "limit": limit}
+        rows = statements.CLAIM_DUE.alone(self._engine, now=now, until=now + lease, **which)
         steps = ((row.id, DUE_STEP.get(State(row.state))) for row in rows)
         return [Due(job_id, step) for job_id, step in steps if step]
 

@@ -78,13 +78,13 @@ ACCEPT = Statement(
         _WRITTEN, "select made.*, array(select id from delivered where state = 'pending') as told from made"
     ).bindparams(bindparam("data", type_=JSONB), _moment("at"))
 )
-#: Claim what is due, for one sweep only.
+#: Claim what is due and lies in one of some states, for one sweep only.
 CLAIM_DUE = Statement(
     update(jobs)
     .where(
         jobs.c.id.in_(
             select(jobs.c.id)
-            .where(jobs.c.due_at <= _NOW)
+            .where(jobs.c.due_at <= _NOW, jobs.c.state == func.any(bindparam("states", type_=ARRAY(Text))))
             .order_by(jobs.c.due_at)
             .limit(bindparam("limit", type_=Integer))
             .with_for_update(skip_locked=True)
