@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import Engine
 
 from infra.settings import Settings
 from tests.fakes import MORNING, FakeClock, FakeQueue
+from tests.integration import slots_kit
 from tests.integration.archive_kit import film, video, yard
 from tests.origin import film_of, origin
 from worker import messages, sender
@@ -15,6 +19,7 @@ from worker.jobs import retry
 from worker.jobs.machine import Event, Step
 from worker.jobs.model import ENDS, Job, State
 from worker.store.aside import Aside
+from worker.store.chains import After
 from worker.store.repository import NewJob, Repository
 from worker.tasks.begin import SET_ASIDE, Begin
 from worker.tasks.sweep import LEASE
@@ -29,12 +34,15 @@ class Died(BaseException):
 class Ground:
     """One job, and workers that die over it."""
 
-    def __init__(self, engine: Engine, *events: Event) -> None:
+    def __init__(self, engine: Engine, *events: Event, after: str | None = None) -> None:
         self.store, self.queue, self.clock = Repository(engine), FakeQueue(), FakeClock()
         self.aside = Aside(engine)
         self.begin = Begin(self.store, self.aside, self.queue, self.clock)
+        if after:
+            earlier = self.store.accept(slots_kit.new(after), MORNING).job
+            self.store.postpone(earlier, MORNING + timedelta(days=9))
         new = NewJob("job", "default", "default", "videos/omni-video", None, "https://a.example/", b"f", b"{}")
-        self.store.accept(new, MORNING)
+        self.store.accept(replace(new, after=After({after: after}, 1) if after else None), MORNING)
         for event in events:
             assert self.store.move(self.job, event, self.clock())
 
@@ -72,6 +80,26 @@ def test_a_step_that_always_kills_is_set_aside(engine: Engine, road: tuple[Event
     assert (ground.clock() - MORNING).total_seconds() > 3600
     assert ["job job"] == [one.task for one in ground.aside.newest(9)]
     assert [messages.ANNOUNCE] == [task for task, _, _ in ground.queue.sent]
+
+
+def test_a_job_that_waits_for_others_is_set_aside_too(engine: Engine) -> None:
+    """P1: what looks whether it may begin dies each time: eight times, then it has failed and is shown."""
+    ground = Ground(engine, after="earlier")
+
+    assert (State.WAITING, retry.DEATHS) == (ground.job.state, ground.deaths())
+    assert (State.FAILED, SET_ASIDE) == (ground.job.state, ground.job.error_code)
+    assert ["job job"] == [one.task for one in ground.aside.newest(9)]
+
+
+def test_a_look_at_what_it_waits_for_is_not_a_death(engine: Engine) -> None:
+    """A job that may not begin yet has said so: however often it looked, nothing is counted."""
+    ground = Ground(engine, after="earlier")
+    for _ in range(retry.DEATHS + 2):
+        assert ground.begin("job", Step.SUBMIT)
+        ground.store.chains.put_off("job", ground.clock())
+        ground.clock.advance(_LOOK_SECONDS)
+
+    assert (State.WAITING, 0) == (ground.job.state, ground.job.begun)
 
 
 def test_a_word_of_the_step_is_not_a_death(engine: Engine) -> None:

@@ -21,7 +21,7 @@ ONE_BEGINNING = timedelta(seconds=10)
 STEP = timedelta(seconds=20)
 _WANTS = MappingProxyType(
     {
-        Step.SUBMIT: jobs.c.state == State.ACCEPTED,
+        Step.SUBMIT: jobs.c.state.in_([literal(State.ACCEPTED), literal(State.WAITING)]),
         # A create that was thought absent may show itself after all.
         Step.FOLLOW_UP: or_(
             jobs.c.state.in_([literal(State.SUBMITTING), literal(State.RUNNING)]),

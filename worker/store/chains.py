@@ -14,6 +14,7 @@ from sqlalchemy import CTE, Connection, Engine, Select, insert, literal, or_, se
 
 from infra.db import single
 from worker.jobs.model import ENDS, Job, State
+from worker.store.beginnings import HEARD
 from worker.store.rows import JOB_COLUMNS, job_of
 from worker.store.tables import dependencies, jobs
 
@@ -77,9 +78,8 @@ class Chains:
             connection.execute(select(jobs.c.id).where(jobs.c.id == job_id).with_for_update(key_share=True))
             found = set(connection.execute(states).scalars())
             if found - {State.ARCHIVED} and not found & BAD_ENDS:
-                connection.execute(
-                    update(jobs).where(jobs.c.id == job_id, jobs.c.state == State.WAITING).values(due_at=until)
-                )
+                waits = update(jobs).where(jobs.c.id == job_id, jobs.c.state == State.WAITING)
+                connection.execute(waits.values(due_at=until, **HEARD))
 
     def neighbours(self, job_id: str) -> tuple[list[str], list[str]]:
         """The jobs that a job stands on, and those that stand on it."""

@@ -26,6 +26,7 @@ log = logger(__name__)
 SET_ASIDE = "set_aside"
 _ENDS = MappingProxyType(
     {
+        State.WAITING: Event.INPUTS_LOST,
         State.ACCEPTED: Event.SUBMIT_REFUSED,
         State.SUBMITTING: Event.SUBMIT_UNSETTLED,
         State.RUNNING: Event.TASK_LOST,

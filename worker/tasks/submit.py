@@ -47,7 +47,9 @@ def submit(
     clock: Clock,
 ) -> None:
     """Submit an accepted job, or one that waits for others no longer. Does nothing for a job in any other state."""
-    job = begin(job_id, Step.SUBMIT) or _waited(job_id, store=store, pipelines=pipelines, queue=queue, clock=clock)
+    job = begin(job_id, Step.SUBMIT)
+    if job and job.state is State.WAITING:
+        job = _settled(job, pipelines=pipelines, queue=queue, now=clock())
     if job is None:
         return
     if (
@@ -65,10 +67,9 @@ def submit(
     messages.send(queue, _next(moved))
 
 
-def _waited(job_id: str, *, store: Repository, pipelines: Pipelines, queue: Queue, clock: Clock) -> Job | None:
+def _settled(job: Job, *, pipelines: Pipelines, queue: Queue, now: datetime) -> Job | None:
     """A job that waited for others, once it may be submitted."""
-    job = store.get(job_id)
-    settled = pipelines.settle(job, clock()) if job and job.state is State.WAITING else None
+    settled = pipelines.settle(job, now)
     if settled and settled.step is not Step.SUBMIT:
         messages.send(queue, _next(settled))
     return settled.job if settled and settled.job.state is State.ACCEPTED else None
