@@ -223,7 +223,7 @@ def _expire() -> None:
         seconds=s.slice_seconds,
     )
     if done:
-        tidy(transfers=s.store.transfers, bucket=s.bucket, clock=now, places=s.places())
+        tidy(transfers=s.store.transfers, copier=s.copier, clock=now, places=s.places())
 
 
 @setup_logging.connect

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
 from click.testing import CliRunner
+from pydantic import SecretStr
 from sqlalchemy import Engine
+from ulid import ULID
 
+from infra.object_store import ObjectStore
 from infra.settings import Settings
 from tests.fakes import MORNING
 from tests.integration.archive_kit import Yard, copying_job, film, video, yard
 from tests.origin import File, origin
 from webhook.cli import main
 from webhook.verify import verify_files
+from worker.jobs.machine import Event
 from worker.jobs.transfer import Transfer
 from worker.store.transfers import Transfers
 from worker.tasks.tidy import tidy
@@ -95,21 +100,44 @@ def test_old_uploads_that_no_row_knows_are_ended(made: Yard, engine: Engine) -> 
     """A day later an upload whose worker died is ended; a young one, one that a row knows, others' are left alone."""
     label = {"content_type": "video/mp4", "filename": "x.mp4", "metadata": {}}
     assert [] == made.bucket.pending()
-    for key in ("kling/lost.mp4", "others/theirs.mp4"):
+    lost, kept = (f"kling/2026/11/20/{str(ULID()).lower()}/video-0.mp4" for _ in range(2))
+    theirs = ["kling/2026/11/20/holiday/video-0.mp4", "others/theirs.mp4"]
+    for key in (lost, *theirs):
         made.bucket.begin(key, **label)  # type: ignore[arg-type]  # ** of mixed values
-    known = made.bucket.begin("kling/known.mp4", **label)  # type: ignore[arg-type]  # as above
+    known = made.bucket.begin(kept, **label)  # type: ignore[arg-type]  # as above
     made.job_id = "01other"
     copying_job(made)
     made.store.lease("01other", "worker", MORNING, timedelta(days=9))
-    under_way = Transfer("video", "original", 0, made.bucket.bucket, "kling/known.mp4", upload_id=known)
+    under_way = Transfer("video", "original", 0, made.bucket.bucket, kept, upload_id=known)
     assert made.store.transfers.save("01other", "worker", under_way, MORNING, timedelta(days=9))
     left = []
     for hours in (0, 25):
         later = partial(datetime.now(UTC).__add__, timedelta(hours=hours))
-        tidy(transfers=Transfers(engine), bucket=made.bucket, clock=later, places=[("", "kling/")])
-        left.append([pending.key for pending in made.bucket.pending()])
+        tidy(transfers=Transfers(engine), copier=made.copier, clock=later, places=[("", "")])
+        left.append({pending.key for pending in made.bucket.pending()})
 
     for pending in made.bucket.pending():
         made.bucket.abort(pending.key, pending.upload_id)
-    kept = ["kling/known.mp4", "others/theirs.mp4"]
-    assert [[kept[0], "kling/lost.mp4", kept[1]], kept] == left
+    assert [{kept, lost, *theirs}, {kept, *theirs}] == left
+
+
+def test_what_a_job_that_has_ended_left_under_way_is_cleared(made: Yard, settings: Settings, engine: Engine) -> None:
+    """Its row keeps no upload alive for ever: object, upload and row go as soon as the store lets them."""
+    store, transfers = made.bucket, Transfers(engine)
+    label = {"content_type": "video/mp4", "filename": "x.mp4", "metadata": {}}
+    made.job_id = "01given-up"
+    copying_job(made)
+    job = made.store.lease(made.job_id, "worker", MORNING, timedelta(days=9))
+    assert job is not None
+    at = Transfer("video", "original", 1, store.bucket, f"kling/2026/11/20/{str(ULID()).lower()}/video-1.mp4")
+    at = replace(at, upload_id=store.begin(at.key, **label))  # type: ignore[arg-type]  # ** of mixed values
+    assert transfers.save(job.id, "worker", at, MORNING, timedelta(days=9))
+    store.put(at.key, b"x", **label)  # type: ignore[arg-type]  # as above
+    assert made.store.move(job, Event.FILES_UNPROVABLE, made.clock())
+    assert at.upload_id not in transfers.known_uploads()
+
+    stranger = ObjectStore(settings.model_copy(update={"s3_secret_access_key": SecretStr("wrong")}))
+    for bucket in (stranger, store):
+        assert [at] == [one for _, one in transfers.left_over()]
+        tidy(transfers=transfers, copier=replace(made.copier, bucket=bucket), clock=made.clock, places=[])
+    assert ([], None, []) == (transfers.left_over(), store.head(at.key), store.pending(at.key))

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
+from ulid import ULID
 
 from infra.emulator import Emulator
 from infra.settings import Settings
@@ -222,8 +223,9 @@ def test_old_uploads_are_ended_in_every_bucket(home: House) -> None:
     for bucket in (FILMS, "all-gone", RAW):
         task(ask(home, made(home, bucket, name=f"of-{bucket}")))
     for bucket in (FILMS, RAW):
-        s.bucket.of(bucket).begin("kling/lost.mp4", **label)  # type: ignore[arg-type]  # ** of mixed values
-    tidy(transfers=s.store.transfers, bucket=s.bucket, clock=lambda: now() + timedelta(hours=25), places=s.places())
+        lost = f"kling/2026/11/20/{str(ULID()).lower()}/video-0.mp4"
+        s.bucket.of(bucket).begin(lost, **label)  # type: ignore[arg-type]  # ** of mixed values
+    tidy(transfers=s.store.transfers, copier=s.copier, clock=lambda: now() + timedelta(hours=25), places=s.places())
 
     assert ["all-gone", FILMS, RAW, home.settings.s3_bucket] == [bucket for bucket, _ in s.places()]
     assert [[], []] == [s.bucket.of(bucket).pending() for bucket in (FILMS, RAW)]

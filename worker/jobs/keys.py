@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from datetime import datetime
 
 from worker.jobs.model import Job
@@ -18,6 +19,9 @@ EXTENSIONS = {
     "audio/mpeg": "mp3",
     "audio/wav": "wav",
 }
+#: What a field looks like in a key; a job's id is a ULID.
+_STEP = r"[A-Za-z0-9._-]+"
+_SHAPES = {"job": "[0-9a-hjkmnp-tv-z]{26}", "year": r"\d{4}", "month": r"\d\d", "day": r"\d\d", "ordinal": r"\d+"}
 _ENDINGS = {*EXTENSIONS.values(), "bin"}
 
 
@@ -48,6 +52,12 @@ def beside(key: str, name: str) -> str:
 def manifest_key(template: str, job: Job) -> str:
     """The key of the job's manifest: among its files, under the name `manifest`."""
     return _render(template, job, kind="manifest", name="manifest", ordinal=0, extension="json")
+
+
+def pattern(template: str) -> re.Pattern[str]:
+    """What the keys of all jobs look like, below whatever prefix: tells ours from others' where a bucket is shared."""
+    parts = [(text, name and _SHAPES.get(name, _STEP)) for text, name, _, _ in string.Formatter().parse(template)]
+    return re.compile("(?:.*/)?" + "".join(re.escape(text) + (shape or "") for text, shape in parts))
 
 
 def download_name(job: Job, key: str) -> str:

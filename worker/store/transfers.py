@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Engine, and_, delete, select
 
 from infra.db import single
+from worker.jobs.model import ENDS
 from worker.jobs.transfer import Transfer
 from worker.store.statements import SAVE_TRANSFER, TRANSFERS, new
 from worker.store.tables import jobs, transfers
+
+#: What tells the files of a job apart.
+_PLACE = ("kind", "variant", "ordinal")
+#: Files that are cleared away at a time.
+_LEFT_OVER = 500
 
 
 class Transfers:
@@ -31,10 +37,13 @@ class Transfers:
         times = {"now": now, "until": now + length}
         return SAVE_TRANSFER.alone(self._engine, job=job_id, owner=owner, **times, **new(values)).rowcount == 1
 
-    def forget(self, job_id: str) -> None:
-        """Forget all of a job that has ended; uploads that no row knows are cleared away in time."""
+    def forget(self, job_id: str, transfer: Transfer | None = None) -> None:
+        """Forget a file of a job that has ended, or all of them; uploads that no row knows are cleared away in time."""
+        which = transfers.c.job_id == job_id
+        if transfer:
+            which = and_(which, *(transfers.c[name] == getattr(transfer, name) for name in _PLACE))
         with self._engine.begin() as connection:
-            connection.execute(delete(transfers).where(transfers.c.job_id == job_id))
+            connection.execute(delete(transfers).where(which))
 
     def drop(self, job_id: str, owner: str, transfer: Transfer) -> bool:
         """Forget a file under way. False when the lease was lost: nothing is forgotten."""
@@ -42,18 +51,20 @@ class Transfers:
             held = select(jobs.c.id).where(jobs.c.id == job_id, jobs.c.lease_owner == owner).with_for_update()
             if connection.execute(held).one_or_none() is None:
                 return False
-            connection.execute(
-                delete(transfers).where(
-                    transfers.c.job_id == job_id,
-                    transfers.c.kind == transfer.kind,
-                    transfers.c.variant == transfer.variant,
-                    transfers.c.ordinal == transfer.ordinal,
-                )
-            )
+            place = [transfers.c[name] == getattr(transfer, name) for name in _PLACE]
+            connection.execute(delete(transfers).where(transfers.c.job_id == job_id, *place))
         return True
+
+    def left_over(self) -> list[tuple[str, Transfer]]:
+        """Files under way of jobs that have ended: what could not be cleared away then."""
+        named = [transfers.c[field.name] for field in fields(Transfer)]
+        query = select(transfers.c.job_id, *named).join(jobs).where(jobs.c.state.in_(ENDS))
+        with self._single.begin() as connection:
+            rows = [dict(row) for row in connection.execute(query.limit(_LEFT_OVER)).mappings()]
+        return [(row.pop("job_id"), Transfer(**{**row, "etags": tuple(row["etags"])})) for row in rows]
 
     def known_uploads(self) -> set[str]:
         """Ids of the multipart uploads that somebody will go on with."""
+        query = select(transfers.c.upload_id).join(jobs).where(jobs.c.state.not_in(ENDS))
         with self._single.begin() as connection:
-            query = select(transfers.c.upload_id).where(transfers.c.upload_id.is_not(None))
-            return set(connection.execute(query).scalars())
+            return set(connection.execute(query.where(transfers.c.upload_id.is_not(None))).scalars())

@@ -1,4 +1,6 @@
-"""End multipart uploads that nobody will go on with: their worker was killed before it could write their id down."""
+"""Clear away what nobody will go on with: files under way of jobs that have ended, and multipart uploads whose worker
+was killed before it could write their id down.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from datetime import datetime, timedelta
 
 from infra.log import logger
 from infra.object_store import StoreError
-from worker.ports import Bucket, Clock
+from worker.copier import Copier
+from worker.jobs import keys
+from worker.ports import Clock
 from worker.store.transfers import Transfers
 
 log = logger(__name__)
@@ -16,22 +20,37 @@ log = logger(__name__)
 OLD = timedelta(days=1)
 
 
-def tidy(*, transfers: Transfers, bucket: Bucket, clock: Clock, places: Iterable[tuple[str, str]]) -> None:
+def tidy(*, transfers: Transfers, copier: Copier, clock: Clock, places: Iterable[tuple[str, str]]) -> None:
     """End old uploads that no row knows in `places`: buckets, and what our keys begin with there. A bucket may hold
     others' uploads beside ours, and one that can't be reached keeps nobody from the next.
     """
+    _clear_left_over(transfers, copier)
     before = clock() - OLD
     for name, prefix in places:
         try:
-            _tidy(bucket.of(name), prefix, before, transfers)
+            _end_unknown(copier.into(name), prefix, before, transfers)
         except StoreError as fault:
             log.warning("tidy.not_now", bucket=name, reason=str(fault))
 
 
-def _tidy(bucket: Bucket, prefix: str, before: datetime, transfers: Transfers) -> None:
-    old = [pending for pending in bucket.pending(prefix) if pending.begun_at < before]
+def _clear_left_over(transfers: Transfers, copier: Copier) -> None:
+    """The store may have been away when their job was given up, or Kling named fewer files the last time."""
+    for job_id, transfer in transfers.left_over():
+        try:
+            copier.into(transfer.bucket).clear(transfer)
+        except StoreError as fault:
+            log.warning("tidy.not_now", job=job_id, bucket=transfer.bucket, reason=str(fault))
+        else:
+            transfers.forget(job_id, transfer)
+            log.info("transfer.cleared", job=job_id, key=transfer.key)
+
+
+def _end_unknown(copier: Copier, prefix: str, before: datetime, transfers: Transfers) -> None:
+    ours = keys.pattern(copier.key_template)
+    pending = (one for one in copier.bucket.pending(prefix) if ours.fullmatch(one.key))
+    old = [one for one in pending if one.begun_at < before]
     known = transfers.known_uploads() if old else set()
-    for pending in old:
-        if pending.upload_id not in known:
-            bucket.abort(pending.key, pending.upload_id)
-            log.warning("upload.abandoned", key=pending.key, begun_at=pending.begun_at.isoformat())
+    for one in old:
+        if one.upload_id not in known:
+            copier.bucket.abort(one.key, one.upload_id)
+            log.warning("upload.abandoned", key=one.key, begun_at=one.begun_at.isoformat())
