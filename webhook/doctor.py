@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -24,6 +24,7 @@ from infra.settings import BadSettings, Settings, load
 from webhook import budget, lifecycle
 from worker.services import now
 from worker.store.keys import ApiKeys
+from worker.store.repository import Repository
 
 #: What the codes of a store mean to the person who set it up. Source: the S3 API reference, "Error responses".
 _WORDS = MappingProxyType(
@@ -128,8 +129,11 @@ class _Examination:
         return None if self.store.head(self._key) is None else "what was deleted is still there"
 
 
-def examine(settings: Settings, http: Http, bucket: str = "") -> Iterator[Finding]:
-    """Try the bucket of `settings`, or another one of its store. Where writing fails, nothing else is tried."""
+def examine(settings: Settings, http: Http, bucket: str = "", prefixes: Sequence[str] = ()) -> Iterator[Finding]:
+    """Try the bucket of `settings`, or another one of its store. Where writing fails, nothing else is tried.
+
+    `prefixes`: of the keys of ours that it holds; those of the template if none are named.
+    """
     on = _Examination(settings, ObjectStore(settings).of(bucket), http)
     first = _try("write", on.write)
     yield first
@@ -141,7 +145,7 @@ def examine(settings: Settings, http: Http, bucket: str = "") -> Iterator[Findin
     yield _try("presigned link", on.presign)
     yield _try("list", on.listing)
     yield _try("delete", on.delete)
-    yield _lifecycle(on.store, lifecycle.prefix_of(settings))
+    yield _lifecycle(on.store, prefixes or [lifecycle.prefix_of(settings)])
 
 
 def _try(name: str, step: Callable[[], str | None]) -> Finding:
@@ -171,34 +175,40 @@ def words_for(fault: StoreError) -> str:
     return str(fault)
 
 
-def _lifecycle(store: ObjectStore, prefix: str) -> Finding:
+def _lifecycle(store: ObjectStore, prefixes: Sequence[str]) -> Finding:
     name = "lifecycle rule"
     try:
         rules = store.lifecycle()
     except StoreError as fault:
         return Finding(name, good=None, words=f"can't be read: {words_for(fault)}")
-    if not lifecycle.missing(rules, prefix):
+    if not (bare := lifecycle.missing(rules, prefixes)):
         return Finding(name, good=True, words="")
-    return Finding(name, good=None, words="none ends unfinished uploads; `reelhook doctor --set-lifecycle` sets one")
+    words = f"none ends unfinished uploads below {', '.join(one or '/' for one in bare)}"
+    return Finding(name, good=None, words=f"{words}; `reelhook doctor --set-lifecycle` sets one")
 
 
-def _buckets(settings: Settings) -> list[str]:
-    """The deployment's own, and those that keys name. Where the rows can't be read, that is told elsewhere."""
-    engine = make_engine(settings, application="reelhook-cli", connections=1)
+def _places(settings: Settings) -> dict[str, list[str]]:
+    """Buckets, the deployment's own first, and what our files' keys begin with in each: where jobs went, and where API
+    keys may send theirs.
+    """
+    engine, head = make_engine(settings, application="reelhook-cli", connections=1), lifecycle.prefix_of(settings)
+    found: dict[str, dict[str, None]] = {settings.s3_bucket: {head: None}}
     try:
-        named = ApiKeys(engine, settings.secret_key.get_secret_value().encode()).buckets(now())
+        granted = ApiKeys(engine, settings.secret_key.get_secret_value().encode()).places(now())
+        for bucket, prefix in [*granted, *Repository(engine).places()]:
+            there = found.setdefault(bucket or settings.s3_bucket, {})
+            there[f"{prefix}/{head}" if prefix else head] = None
     except SQLAlchemyError:
-        click.echo("note  the keys can't be read, so buckets that only they name are left out", err=True)
-        named = []
+        click.echo("note  the rows can't be read, so places that only API keys and jobs name are left out", err=True)
     finally:
         engine.dispose()
-    return list(dict.fromkeys([settings.s3_bucket, *named]))
+    return {bucket: list(prefixes) for bucket, prefixes in found.items()}
 
 
-def _bucket(settings: Settings, bucket: str) -> int:
+def _bucket(settings: Settings, bucket: str, prefixes: Sequence[str]) -> int:
     """Show what comes of each thing that is tried in one bucket; how many faults that is."""
     table = Table("bucket", "", "", title=f"{bucket} at {settings.s3_endpoint_url or 'AWS'}")
-    findings = list(examine(settings, Http(), bucket))
+    findings = list(examine(settings, Http(), bucket, prefixes))
     for finding in findings:
         table.add_row(finding.tried, _SIGNS[finding.good], finding.words)
     Console().print(table)
@@ -228,11 +238,13 @@ def doctor(*, shown: bool, change: bool, expire_days: int | None, bucket: str | 
         settings = load()
     except BadSettings as fault:
         raise click.ClickException(str(fault)) from None
+    places = _places(settings)
     if shown or change:
-        lifecycle.arrange(settings, ObjectStore(settings).of(bucket or ""), expire_days=expire_days, change=change)
+        prefixes = places.get(bucket or settings.s3_bucket) or [lifecycle.prefix_of(settings)]
+        lifecycle.arrange(ObjectStore(settings).of(bucket or ""), prefixes, expire_days=expire_days, change=change)
         return
     if expire_days is not None:
         raise click.UsageError("--expire-days goes with --lifecycle or --set-lifecycle")
-    faults = sum(_bucket(settings, one) for one in ([bucket] if bucket else _buckets(settings)))
+    faults = sum(_bucket(settings, one, places.get(one, ())) for one in ([bucket] if bucket else places))
     faults += _connections(settings)
     sys.exit(1 if faults else 0)

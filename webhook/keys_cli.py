@@ -156,7 +156,7 @@ class _Here:
 
 def _changed(here: _Here, terms: Terms, at: datetime, given: dict[str, Any]) -> Terms:
     """`terms` with what was given on the command line."""
-    _may_have(here.settings, given["buckets"])
+    _may_have(here.settings, given["buckets"], given["prefixes"])
     said = {name: value for name, value in given.items() if value not in (None, ())}
     if "per_minute" in said:
         said["per_minute"] = said["per_minute"] or None
@@ -166,11 +166,15 @@ def _changed(here: _Here, terms: Terms, at: datetime, given: dict[str, Any]) -> 
     return replace(terms, **said)
 
 
-def _may_have(settings: Settings, buckets: tuple[str, ...]) -> None:
+def _may_have(settings: Settings, buckets: tuple[str, ...], prefixes: tuple[str, ...]) -> None:
     own, ends = settings.s3_bucket, (settings.s3_endpoint_url, settings.s3_public_endpoint_url)
     others = [bucket for bucket in buckets if bucket != own]
     if others and (reason := only_bucket(own, settings.s3_key_prefix, *ends)):
         raise click.ClickException(f"--bucket {others[0]}: there is no bucket beside {own} here: {reason}")
+    folder = settings.s3_key_prefix
+    if outside := [one for one in prefixes if folder and not f"{one}/".startswith(f"{folder}/")]:
+        reason = "the only folder that the store's key may use, as at Cloudcube"
+        raise click.ClickException(f"--prefix {outside[0] or '/'}: must begin with {folder}/, {reason}")
 
 
 @click.group()

@@ -1,11 +1,11 @@
-"""The lifecycle rules that a bucket should have: one ends uploads that nobody will go on with, another, if wanted, ends
-old results. Rules that somebody else made stay as they are.
+"""The lifecycle rules that a bucket should have: in each place of ours one ends uploads that nobody will go on with,
+another, if wanted, ends old results. Rules that somebody else made stay as they are.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -16,8 +16,11 @@ from infra.settings import Settings
 Rule = Mapping[str, Any]
 
 _ABORT, _EXPIRE = "reelhook-abort-unfinished-uploads", "reelhook-expire-results"
+_LONGEST_ID = 255  #: characters, by S3
 #: Days after which an upload can't be Reelhook's any more: it ends its own after one.
 ABORT_DAYS = 2
+#: The same where keys have no folder of ours, so that the rule is for others' uploads as well.
+ABORT_DAYS_OF_ALL = 7
 
 
 class WholeBucket(Exception):
@@ -29,25 +32,36 @@ def prefix_of(settings: Settings) -> str:
     return settings.s3_key_template.partition("{")[0]
 
 
-def rules(prefix: str, expire_days: int | None) -> list[Rule]:
-    """Our rules for keys that begin with `prefix`. Raises `WholeBucket`."""
-    common = {"Status": "Enabled", "Filter": {"Prefix": prefix}}
-    ours: list[Rule] = [{"ID": _ABORT, **common, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": ABORT_DAYS}}]
-    if expire_days is None:
-        return ours
-    if not prefix:
+def rules(prefixes: Sequence[str], expire_days: int | None) -> list[Rule]:
+    """Our rules for keys that begin with one of `prefixes`. Raises `WholeBucket`."""
+    if expire_days is not None and "" in prefixes:
         raise WholeBucket("S3_KEY_TEMPLATE begins with a field: expiry would delete whatever else is in the bucket")
-    return [*ours, {"ID": _EXPIRE, **common, "Expiration": {"Days": expire_days}}]
+    outer = [one for one in prefixes if not any(one != other and one.startswith(other) for other in prefixes)]
+    return [rule for number, one in enumerate(outer) for rule in _of_place(one, expire_days, named=number > 0)]
+
+
+def _of_place(prefix: str, expire_days: int | None, *, named: bool) -> Iterator[Rule]:
+    common = {"Status": "Enabled", "Filter": {"Prefix": prefix}}
+    abort, expire = (f"{name}:{prefix}"[:_LONGEST_ID] if named else name for name in (_ABORT, _EXPIRE))
+    days = ABORT_DAYS if prefix else ABORT_DAYS_OF_ALL
+    yield {"ID": abort, **common, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": days}}
+    if expire_days is not None:
+        yield {"ID": expire, **common, "Expiration": {"Days": expire_days}}
 
 
 def merged(there: Sequence[Rule], ours: Sequence[Rule]) -> list[Rule]:
     """The bucket's rules with `ours` among them in place of what we said before."""
-    return [*(dict(rule) for rule in there if rule.get("ID") not in {_ABORT, _EXPIRE}), *ours]
+    foreign = (dict(rule) for rule in there if str(rule.get("ID")).partition(":")[0] not in {_ABORT, _EXPIRE})
+    return [*foreign, *ours]
 
 
-def missing(there: Sequence[Rule], prefix: str) -> bool:
-    """Whether no rule ends the unfinished uploads of keys that begin with `prefix`."""
-    return not any(
+def missing(there: Sequence[Rule], prefixes: Sequence[str]) -> list[str]:
+    """Those of `prefixes` whose unfinished uploads no rule ends."""
+    return [prefix for prefix in prefixes if not _covered(there, prefix)]
+
+
+def _covered(there: Sequence[Rule], prefix: str) -> bool:
+    return any(
         rule.get("Status") == "Enabled"
         and "AbortIncompleteMultipartUpload" in rule
         and prefix.startswith(_prefix(rule))
@@ -63,10 +77,10 @@ def _prefix(rule: Rule) -> str:
     return str(narrow.get("Prefix", rule.get("Prefix", "")))
 
 
-def arrange(settings: Settings, store: ObjectStore, *, expire_days: int | None, change: bool) -> None:
+def arrange(store: ObjectStore, prefixes: Sequence[str], *, expire_days: int | None, change: bool) -> None:
     """Print the lifecycle configuration that a bucket should have, foreign rules included, or set it."""
     try:
-        wanted = rules(prefix_of(settings), expire_days)
+        wanted = rules(prefixes, expire_days)
         wanted = merged(store.lifecycle(), wanted)
         if change:
             store.set_lifecycle(wanted)

@@ -229,16 +229,19 @@ rule = st.fixed_dictionaries(
 )
 
 
-@given(st.lists(rule, max_size=5), st.sampled_from(["kling/", ""]), st.none() | st.integers(1, 900))
-def test_rules_are_merged_without_loss(there: list[dict[str, Any]], prefix: str, days: int | None) -> None:
-    """Foreign rules stay in their order, ours are there once, and merging again changes nothing."""
+places = st.lists(st.sampled_from(["kling/", "", "a/", "a/kling/", "b/kling/"]), min_size=1, unique=True)
+
+
+@given(st.lists(rule, max_size=5), places, st.none() | st.integers(1, 900))
+def test_rules_are_merged_without_loss(there: list[dict[str, Any]], prefixes: list[str], days: int | None) -> None:
+    """Foreign rules stay in their order, ours are there once for each place, and merging again changes nothing."""
     try:
-        ours = lifecycle.rules(prefix, days)
+        ours = lifecycle.rules(prefixes, days)
     except WholeBucket:
-        assert (prefix, days is not None) == ("", True)
+        assert ("" in prefixes, days is not None) == (True, True)
         return
     once = lifecycle.merged(there, ours)
 
     foreign = [one for one in there if not one["ID"].startswith("reelhook-")]
     assert [*foreign, *ours] == once == lifecycle.merged(once, ours)
-    assert not lifecycle.missing(once, prefix)
+    assert [] == lifecycle.missing(once, prefixes)

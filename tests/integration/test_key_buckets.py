@@ -251,7 +251,15 @@ def test_keys_are_given_buckets_by_hand(home: House) -> None:
     assert "lower-case letters" in odd.output
     assert "may only use the folder cube/ of reelhook, as at Cloudcube" in cube.output
     assert "the endpoint https://reelhook.cdn.example is that of reelhook" in lone.output
-    assert [FILMS] == home.services.keys.buckets(now())
+    assert [("", ""), (FILMS, "")] == home.services.keys.places(now())
+
+
+def test_a_prefix_stays_inside_the_only_folder(home: House) -> None:
+    """Where the store's key may use one folder alone, as at Cloudcube, an API key's prefix must lie in it."""
+    out = typed(home, "keys", "create", "team", "--prefix", "teams/a", S3_KEY_PREFIX="cube")
+    assert (1, True) == (out.exit_code, "--prefix teams/a: must begin with cube/" in out.output)
+    assert 0 == typed(home, "keys", "create", "team", "--prefix", "cube/teams/a", S3_KEY_PREFIX="cube").exit_code
+    assert {("", ""), ("", "cube/teams/a")} == set(home.services.keys.places(now()))
 
 
 @given(st.text("ab1.-_A/", max_size=8), st.sampled_from([(), ("films",), ("films", "a1b")]))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
+from itertools import product
 from typing import Any
 
 from cryptography.fernet import Fernet
@@ -162,11 +163,12 @@ class ApiKeys:
         with self._engine.begin() as connection:
             return [_shown(row) for row in connection.execute(select(api_keys).order_by(api_keys.c.name))]
 
-    def buckets(self, now: datetime) -> list[str]:
-        """Every bucket that a key which opens may use, by name."""
-        query = select(func.unnest(api_keys.c.buckets).label("bucket")).where(_opens(now)).distinct()
+    def places(self, now: datetime) -> list[tuple[str, str]]:
+        """Every bucket and prefix that a key which opens may use; empty for the deployment's own, and for the root."""
+        query = select(api_keys.c.buckets, api_keys.c.prefixes).where(_opens(now))
         with self._engine.begin() as connection:
-            return sorted(connection.execute(query).scalars())
+            rows = connection.execute(query).all()
+        return sorted({place for row in rows for place in product(row.buckets or [""], row.prefixes or [""])})
 
     def get(self, name: str) -> ApiKey | None:
         """The key of this name, whether it opens or not."""
