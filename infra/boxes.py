@@ -62,6 +62,8 @@ class BoxWalk:
             raise NotMedia("does not begin as an MP4 or MOV file")
         if length == 1:
             length = int.from_bytes(self._header[8:16], "big")
+        if not kind.isascii() or not kind.isprintable() or (length == 0 and kind != "mdat"):
+            raise NotMedia("goes on with what is no box")  # only frames may go on to the end, whatever that is
         self._open_ended = length == 0
         if length and length < len(self._header):
             raise NotMedia("has a box of impossible length")

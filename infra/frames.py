@@ -21,13 +21,15 @@ _FEW_PACKETS = 32
 _LARGE = 640 * 480
 
 
-def ends(container: Any, stream: Any) -> Any:
-    """The first frame, once the last one has decoded too. Raises `NotMedia`."""
+def ends(container: Any, stream: Any) -> tuple[Any, float | None]:
+    """The first frame, once the last one has decoded too, and the second that this one is shown until; None where it
+    was seen to be the one that the index names last. Raises `NotMedia`.
+    """
     codec = stream.codec_context
     if not codec.is_open:
         codec.thread_count = 1  # few frames are decoded: threads would cost more than they bring
     if codec.name in _SKIPPING and (first := _of_their_packets(container, stream)) is not None:
-        return first
+        return first, None
     first = next(container.decode(stream), None)
     if first is None:
         raise NotMedia("has no frame that decodes")
@@ -35,7 +37,14 @@ def ends(container: Any, stream: Any) -> Any:
     last = deque(container.decode(stream), maxlen=1)
     if not last or last[0].is_corrupt:
         raise NotMedia("has no last frame that decodes")
-    return first
+    return first, _shown_until(last[0], stream)
+
+
+def _shown_until(frame: Any, stream: Any) -> float | None:
+    if frame.time is None:
+        return None
+    start = float((stream.start_time or 0) * stream.time_base)
+    return float(frame.time - start + (1 / stream.average_rate if stream.average_rate else 0))
 
 
 def through(

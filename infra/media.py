@@ -13,7 +13,7 @@ import av
 from av.error import FFmpegError
 from PIL import Image, UnidentifiedImageError
 
-from infra import frames
+from infra import frames, sound
 from infra.boxes import NotMedia
 
 #: What Pillow raises of bytes that are no picture, or one too large to be honest.
@@ -22,6 +22,10 @@ _NO_PICTURE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.D
 
 #: Opening a film decodes pictures to learn what the index of an MP4 says, half as long as all else that is done to it.
 _QUICK = {"skip_frame": "all", "probesize": "32", "analyzeduration": "1"}
+#: Pixels of the largest picture that is decoded: each takes up to 4 bytes then. The provider's have 17 million at most.
+_MOST_PIXELS = 40_000_000
+#: Seconds by which a file may end before it says so, and as a part of what it says.
+_SLACK = (0.25, 0.02)
 #: A film of more frames is not decoded whole for moments of it: of such a one the key frames do, which are many.
 _FEW_FRAMES = 750
 
@@ -48,13 +52,24 @@ class Film:
     moments: tuple[Any, ...] = ()  #: what `show` made of those that were asked for; none where one could not be had
 
 
-def probe(file: IO[bytes] | Any) -> MediaFacts:
-    """The facts of a video or audio file, with its first and its last frame decoded. Raises `NotMedia`.
+def agree(seconds: float, said: float) -> bool:
+    """Whether a file that lasts `seconds` is one that is said to last `said`."""
+    return abs(seconds - said) <= _SLACK[0] + said * _SLACK[1]
+
+
+def probe(file: IO[bytes] | Any, alive: Callable[[], object] = lambda: None) -> MediaFacts:
+    """The facts of a video or audio file: of a video with its first and its last frame decoded, of a sound with all of
+    it, which then says how long it lasts. Raises `NotMedia`. `alive` is called now and then.
 
     A file that was cut after its index still opens; its last frame does not decode.
     """
     with _opened(file) as (container, stream, facts):
-        return _as_shown(facts, frames.ends(container, stream))
+        if facts.width is not None:
+            return _as_shown(facts, _ends(container, stream, facts))
+        seconds = sound.heard(container, stream, alive)
+        if sound.says_its_length(file, container):
+            _reaches(seconds, facts.duration)
+        return replace(facts, duration=seconds)
 
 
 def probe_film(
@@ -79,13 +94,26 @@ def probe_film(
         first = frames.through(container, stream, times, keep, alive) if short else None
         if first is not None:
             return Film(_as_shown(facts, first), first, tuple(shown))
-        first = frames.ends(container, stream)
+        first = _ends(container, stream, facts)
         seen = _as_shown(facts, first)
         if moments and not short:
             with suppress(FFmpegError):
                 frames.at_key_frames(container, stream, times, keep, alive)
                 return Film(seen, first, tuple(shown))
         return Film(seen, first)
+
+
+def _ends(container: Any, stream: Any, facts: MediaFacts) -> Any:
+    """The first frame of a film whose last one is where it says that it ends."""
+    first, seconds = frames.ends(container, stream)
+    if seconds is not None:
+        _reaches(seconds, facts.duration)
+    return first
+
+
+def _reaches(seconds: float, said: float | None) -> None:
+    if said is not None and seconds < said and not agree(seconds, said):
+        raise NotMedia(f"ends after {seconds:.2f} s, and says that it lasts {said:.2f} s: it was cut")
 
 
 @contextmanager
@@ -168,6 +196,8 @@ def probe_image(body: bytes) -> MediaFacts:
     """The facts of a still picture, decoded whole. Raises `NotMedia`."""
     try:
         with Image.open(BytesIO(body)) as image:
+            if image.width * image.height > _MOST_PIXELS:
+                raise NotMedia(f"has {image.width} x {image.height} pixels, more than are looked at")
             image.load()
             return MediaFacts(container=(image.format or "?").lower(), width=image.width, height=image.height)
     except _NO_PICTURE as fault:

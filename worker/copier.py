@@ -12,8 +12,9 @@ which can, says that what lies there is what was sent.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property, partial
@@ -31,7 +32,7 @@ from worker.label import JOB, SHA256, content_type, label
 from worker.ports import Bucket, Http
 from worker.previews import NAMES, Previews
 from worker.proof import Proof, Prover
-from worker.sender import Kept, Ledger, Sender, Sent
+from worker.sender import Kept, Ledger, Sender, Sent, SliceOver
 from worker.source import NotHad, Progress, Source, SourceChanged, Unproven, resume_headers
 
 log = logger(__name__)
@@ -117,7 +118,8 @@ class Copier:
 
         Raises `Unproven`, `StoreError`, `LeaseLost`, `SliceOver`.
         """
-        order = _Order(job, output, ledger, progress, until)
+        book = _Watched(ledger, progress, begun or self.transfer(job, output))
+        order = _Order(job, output, book, book.progress, until)
         try:
             with ThreadPoolExecutor(1, "proof") as aside:
                 proving = _Proving(aside, self.prover, order)
@@ -128,8 +130,16 @@ class Copier:
         except HttpError as fault:
             raise NotHad(f"{order}: {fault}") from fault
         except (NotMedia, SourceChanged) as fault:
-            self._begin_anew(self.transfer(job, output), ledger)
+            self._begin_anew(book.at, ledger)
             raise Unproven(f"{order}: {fault}") from fault
+        except (Unproven, StoreError, SliceOver):
+            raise
+        except Exception as fault:  # what a decoder raises of bytes from outside must not look like a death
+            if book.failed:
+                raise
+            log.exception("archive.unforeseen", job=job.id, output=str(order))
+            self._begin_anew(book.at, ledger)
+            raise Unproven(f"{order}: {type(fault).__name__}") from fault
         facts = proof.facts
         fresh = self.transfer(job, output)
         return ResultFile(
@@ -255,6 +265,43 @@ class Copier:
         if size != sent.length or (sent.whole and crc32 != sent.crc32):
             raise NotMedia("is not in the bucket as it was sent")
         return digest.hexdigest()
+
+
+class _Watched:
+    """A ledger, and whether what was raised came of it: a database that fails says nothing against a file."""
+
+    def __init__(self, ledger: Ledger, progress: Progress, at: Transfer) -> None:
+        self.at = at  #: what was last written
+        self.failed = False
+        self._ledger = ledger
+        self._progress = progress
+
+    def save(self, transfer: Transfer) -> None:
+        """As the ledger does."""
+        with self._watching():
+            self._ledger.save(transfer)
+        self.at = transfer
+
+    def drop(self, transfer: Transfer) -> None:
+        """As the ledger does."""
+        with self._watching():
+            self._ledger.drop(transfer)
+
+    def progress(self, copied: int, length: int | None) -> None:
+        """Say how far a file is."""
+        try:  # for each piece: no more around it than it takes
+            self._progress(copied, length)
+        except Exception:
+            self.failed = True
+            raise
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            self.failed = True
+            raise
 
 
 class _Proving:

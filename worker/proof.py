@@ -6,6 +6,7 @@ out of the bucket.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from hashlib import sha256
 from typing import Any
 
 from infra.boxes import NotMedia
-from infra.media import Film, MediaFacts, probe, probe_film, probe_image
+from infra.media import Film, MediaFacts, agree, probe, probe_film, probe_image
 from worker.jobs import keys
 from worker.jobs.model import Job
 from worker.kling.wire import Output
@@ -23,9 +24,8 @@ from worker.ports import Bucket
 from worker.previews import Previews
 from worker.sender import Kept
 
+_DURATION = re.compile(r"\s*(\d{1,6}(?:\.\d{0,9})?)\s*s?\s*", re.ASCII | re.IGNORECASE)
 _LARGEST_IMAGE = 64 * 2**20
-#: A film may be so much longer or shorter than the provider says, in seconds and as a part of it.
-_DURATION_SLACK = (1.0, 0.2)
 #: Films that a process decodes at a time: at 1080p each takes some 35 MiB, however many are copied.
 _DECODERS = threading.BoundedSemaphore(2)
 _WAIT_SECONDS = 5.0
@@ -62,7 +62,7 @@ class Prover:
         if output.kind == "video":
             return probe_film(file, moments=self.previews.moments, show=self.previews.shown, alive=alive)
         if output.kind != "image":
-            return Film(probe(file))
+            return Film(probe(file, alive))
         if size > _LARGEST_IMAGE:
             raise NotMedia("is too large for a picture")
         return Film(probe_image(file.read()))
@@ -85,6 +85,12 @@ def _a_decoder(alive: Callable[[], object]) -> Iterator[None]:
 
 
 def _agree(output: Output, facts: MediaFacts) -> None:
-    said = float(output.duration) if output.duration else None
-    if said and facts.duration and abs(said - facts.duration) > max(_DURATION_SLACK[0], said * _DURATION_SLACK[1]):
+    said = _seconds(output.duration)
+    if said and facts.duration and not agree(facts.duration, said):
         raise NotMedia(f"lasts {facts.duration} s, and the provider says {output.duration} s")
+
+
+def _seconds(text: str | None) -> float | None:
+    """What the provider says, such as `5`, `5.1` or `5s`; None of anything else."""
+    match = _DURATION.fullmatch(text or "")
+    return float(match[1]) if match else None

@@ -134,9 +134,17 @@ class Body:
 
 
 def validator(headers: Mapping[str, str]) -> str | None:
-    """What `If-Range` takes to name this version of a source. A weak ETag does not promise the same bytes."""
+    """What `If-Range` takes to name this version of a source. A weak ETag does not promise the same bytes, and ranges
+    of what is encoded are not ranges of the file.
+    """
+    if _encoded(headers):
+        return None
     etag = headers.get("ETag", "")
     return etag if etag.startswith('"') else headers.get("Last-Modified")
+
+
+def _encoded(headers: Mapping[str, str]) -> bool:
+    return headers.get("Content-Encoding", "").strip().lower() not in {"", "identity"}
 
 
 def resume_headers(transfer: Transfer) -> dict[str, str]:
@@ -148,18 +156,25 @@ def resume_headers(transfer: Transfer) -> dict[str, str]:
 
 def _bounds(stream: Stream, transfer: Transfer) -> tuple[int, int | None]:
     """The byte that the stream begins with, and the length of the whole file."""
+    if stream.status == 416:
+        raise SourceChanged("the result is shorter than what was copied of it")
+    if stream.status not in {200, 206}:
+        wait = retry.retry_after(stream.headers.get("Retry-After"))
+        raise NotHad(f"the result link answers HTTP {stream.status}", wait=wait)
     if stream.headers.get("Content-Type", "").startswith("text/"):
         raise NotHad("the result link answers with a page instead of a file")
     if stream.status == 206:
-        match = _CONTENT_RANGE.fullmatch(stream.headers.get("Content-Range", ""))
-        same = validator(stream.headers) in {None, transfer.validator}
-        if not match or not same or (int(match[1]), int(match[2])) != (transfer.size, transfer.length):
-            raise SourceChanged("the result link answers with another part than was asked for")
-        return transfer.size, transfer.length
-    if stream.status == 416:
-        raise SourceChanged("the result is shorter than what was copied of it")
-    if stream.status != 200:
-        wait = retry.retry_after(stream.headers.get("Retry-After"))
-        raise NotHad(f"the result link answers HTTP {stream.status}", wait=wait)
-    text = stream.headers.get("Content-Length", "")
+        return transfer.size, _whole_length(stream.headers, transfer)
+    text = "" if _encoded(stream.headers) else stream.headers.get("Content-Length", "")  # of what it was encoded to
     return 0, int(text) if text.isascii() and text.isdigit() else None
+
+
+def _whole_length(headers: Mapping[str, str], transfer: Transfer) -> int:
+    """Bytes of the whole file of which the rest comes. Raises `SourceChanged` where that is not what was asked for."""
+    match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
+    # Only a date may be left out where it was asked for by it: RFC 9110, 15.3.7.
+    dated = transfer.validator is not None and not transfer.validator.startswith('"')
+    same = validator(headers) in ({None, transfer.validator} if dated else {transfer.validator})
+    if not match or not same or int(match[1]) != transfer.size or transfer.length not in {None, int(match[2])}:
+        raise SourceChanged("the result link answers with another part than was asked for")
+    return int(match[2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,7 @@ from sqlalchemy import Engine
 from infra.settings import Settings
 from tests.integration.archive_kit import ALL, Yard, film, proven, sha256_of, song, video, yard
 from tests.origin import File, Origin, film_of, origin
-from worker import messages, previews, sender
+from worker import messages, previews, proof, sender
 from worker.jobs.model import State
 from worker.previews import Previews
 
@@ -144,6 +145,7 @@ def test_half_a_film_is_never_archived(place: Any, *, says_length: bool) -> None
         {"status": 410},
         {"status": 429, "headers": {"Retry-After": "999999999"}},
         {"headers": {"Content-Type": "text/html"}},
+        {"status": 503, "headers": {"Content-Type": "text/html", "Retry-After": "600"}},
         {"size": 0},
         {"claims": 1000},
         {"claims": -1000},
@@ -166,6 +168,68 @@ def test_a_dead_link_is_asked_for_anew(place: Any, changes: dict[str, Any]) -> N
         assert asked + 1 == made.provider.asked
 
         proven(made, good)
+
+
+def test_a_page_that_says_when_to_come_again_is_heard(place: Any) -> None:
+    """A busy source may say so with a page: its status and its wait count, not that it is a page."""
+    busy = File.of(b"busy", status=503, headers={"Content-Type": "text/html", "Retry-After": "600"})
+    with place(busy) as (made, _):
+        made.work()
+        job = made.store.get(made.job_id)
+
+        assert job is not None
+        assert job.due_at is not None
+        assert 600 == (job.due_at - made.clock()).total_seconds()
+
+
+@pytest.mark.parametrize("says_length", [True, False])
+@pytest.mark.parametrize("size", [0, 12 * 2**20])
+def test_a_source_may_encode_a_film(place: Any, size: int, *, says_length: bool) -> None:
+    """What was sent as gzip is archived as the film that it is, whatever length its encoded form has."""
+    whole = film_of(FILM, size) if size else File.of(FILM)
+    encoded = gzip.compress(whole.read(0, whole.size), 1)
+    headers = {"Content-Type": "video/mp4", "Content-Encoding": "gzip"}
+    with place(File.of(encoded, headers=headers, says_length=says_length)) as (made, _):
+        made.work()
+
+        proven(made, whole)
+
+
+def test_half_of_an_encoded_film_is_never_archived(place: Any) -> None:
+    """Cut on its way, with the length that it would have had: its boxes tell."""
+    encoded = gzip.compress(film_of(FILM, 6 * 2**20).read(0, 6 * 2**20), 0)
+    headers = {"Content-Type": "video/mp4", "Content-Encoding": "gzip"}
+    with place(File.of(encoded[: len(encoded) // 2], headers=headers, claims=len(encoded) // 2)) as (made, _):
+        made.work()
+
+        assert (set(), 1) == (made.left()[0], made.attempts)
+
+
+@pytest.mark.parametrize("said", ["1", "1.0", "1s", " 1 S", "about a second", "-", ""])
+def test_what_a_provider_says_of_a_film_need_not_be_a_number(place: Any, said: str) -> None:
+    """A duration in other words is no claim; a good film is archived."""
+    with place(File.of(FILM)) as (made, _):
+        made.provider.outputs = [video(made.provider.outputs[0].url, duration=said)]
+        made.work()
+
+        proven(made, File.of(FILM))
+
+
+@pytest.mark.parametrize("fault", [ValueError("odd"), RuntimeError("odder"), ZeroDivisionError()])
+def test_a_decoder_may_raise_anything(place: Any, monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
+    """What nobody foresaw is a failed attempt with its reason, and no death of a worker."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise fault
+
+    with place(File.of(FILM)) as (made, _):
+        with monkeypatch.context() as patch:
+            patch.setattr(proof, "probe_film", fails)
+            assert (State.COPYING, 1) == (made.work(), made.attempts)
+        made.clock.advance(100_000)
+        made.until_end()
+
+        proven(made, File.of(FILM))
 
 
 @pytest.mark.parametrize("name", ["poster", "contact_sheet"])

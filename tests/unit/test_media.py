@@ -1,4 +1,6 @@
 import struct
+import tracemalloc
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -11,14 +13,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from infra.boxes import BoxWalk, NotMedia
-from infra.media import probe, probe_film, probe_image
+from infra.emulator.tone import tone_frames
+from infra.media import agree, probe, probe_film, probe_image
 
 
-def film(*, seconds: int = 1, faststart: bool = True) -> bytes:
-    """A real MP4 of 320x180 at 24 frames a second."""
-    options = {"movflags": "faststart"} if faststart else {}
+def film(*, seconds: int = 1, faststart: bool = True, movflags: str = "", g: str = "250") -> bytes:
+    """A real MP4 of 320x180 at 24 frames a second, a key frame among each `g`."""
+    options = {"movflags": movflags or ("faststart" if faststart else "0")}
     with NamedTemporaryFile(suffix=".mp4") as out, av.open(out.name, "w", options=options) as container:
-        stream = container.add_stream("libx264", rate=24, options={"preset": "ultrafast"})
+        stream = container.add_stream("libx264", rate=24, options={"preset": "ultrafast", "g": g})
         stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
         for number in range(24 * seconds):
             image = Image.new("RGB", (320, 180), (number * 5 % 255, 80, 120))
@@ -30,6 +33,15 @@ def film(*, seconds: int = 1, faststart: bool = True) -> bytes:
 
 
 FILM = film()
+
+
+def boxes_of(body: bytes) -> list[tuple[int, bytes]]:
+    """Where each top-level box begins, and its name."""
+    found, at = [], 0
+    while at < len(body):
+        found.append((at, body[at + 4 : at + 8]))
+        at += int.from_bytes(body[at : at + 4], "big")
+    return found
 
 
 def walk(body: bytes, *, step: int = 1000) -> BoxWalk:
@@ -121,3 +133,72 @@ def test_noise_is_no_media(body: bytes) -> None:
             look()
         except NotMedia:
             continue
+
+
+def song(ending: str, seconds: float = 3, **options: str) -> bytes:
+    """A real file of sound."""
+    with NamedTemporaryFile(suffix=f".{ending}") as out:
+        with av.open(out.name, "w", options=options) as made:
+            codec = {"mp3": "libmp3lame", "wav": "pcm_s16le", "m4a": "aac", "flac": "flac", "ogg": "libopus"}[ending]
+            stream: Any = made.add_stream(codec, rate=48000, layout="mono")  # the stubs know only some names
+            for frame in tone_frames(seconds):
+                frame.sample_rate, frame.time_base, frame.pts = 48000, Fraction(1, 48000), None
+                made.mux(stream.encode(frame))
+            made.mux(stream.encode(None))
+        return Path(out.name).read_bytes()
+
+
+@pytest.mark.parametrize("ending", ["mp3", "wav", "m4a", "flac", "ogg"])
+def test_sound_lasts_as_long_as_it_is_heard(ending: str) -> None:
+    """Whatever it is packed in, all of it decodes, and its length is that of what was heard."""
+    facts = probe(BytesIO(song(ending)))
+
+    assert (None, True) == (facts.width, facts.audio_codec is not None)
+    assert facts.duration is not None
+    assert agree(facts.duration, 3 * 44100 / 48000)
+
+
+@pytest.mark.parametrize("ending", ["mp3", "wav", "m4a", "flac"])
+@pytest.mark.parametrize("part", [0.5, 0.85])
+def test_sound_that_was_cut_is_no_media(ending: str, part: float) -> None:
+    """It says that it lasts longer than what is there."""
+    body = song(ending)
+    with pytest.raises(NotMedia):
+        probe(BytesIO(body[: int(len(body) * part)]))
+
+
+def test_sound_that_does_not_say_how_long_it_is_lasts_as_long_as_it_is_heard() -> None:
+    """An mp3 without a word of that is guessed at by its size; the guess is nobody's claim."""
+    facts = probe(BytesIO(song("mp3", write_xing="0")[: 2 * 10**4]))
+
+    assert facts.duration is not None
+    assert 0.5 < facts.duration < 3
+
+
+def test_a_film_in_pieces_of_which_the_last_are_missing_is_no_media() -> None:
+    """Where the index says how long all is, what ends before that was cut, though each piece is whole."""
+    body = film(seconds=2, movflags="frag_keyframe+empty_moov+default_base_moof+global_sidx", g="12")
+    pieces = [at for at, kind in boxes_of(body) if kind == b"moof"]
+    assert 4 == len(pieces)
+    with pytest.raises(NotMedia, match="it was cut"):
+        probe(BytesIO(body[: pieces[2]]))
+
+
+@pytest.mark.parametrize("after", [bytes(4) + b"\x93\x01 z" * 99, bytes(999), b"\xff" * 999, bytes(4) + b"free" * 9])
+def test_what_follows_a_film_has_to_be_a_box(after: bytes) -> None:
+    """A length of nothing means "to the end" for frames only; a box's name can be read."""
+    with pytest.raises(NotMedia):
+        walk(FILM + after)
+
+
+def test_a_picture_too_large_is_refused_by_its_head() -> None:
+    """81 million pixels are a few KiB on their way and 243 MB in memory: that they are too many is seen before."""
+    body = BytesIO()
+    Image.new("1", (9000, 9000)).save(body, "PNG")
+    tracemalloc.start()
+    try:
+        with pytest.raises(NotMedia, match="9000 x 9000 pixels"):
+            probe_image(body.getvalue())
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
