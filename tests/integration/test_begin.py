@@ -8,13 +8,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine
 
+from infra.object_store import ObjectStore
 from infra.settings import Settings
 from tests.fakes import MORNING, FakeClock, FakeQueue
 from tests.integration import slots_kit
 from tests.integration.archive_kit import film, video, yard
 from tests.origin import film_of, origin
 from worker import messages, sender
-from worker.copier import Copier
 from worker.jobs import retry
 from worker.jobs.machine import Event, Step
 from worker.jobs.model import ENDS, Job, State
@@ -123,7 +123,7 @@ def test_a_copy_that_always_kills_leaves_nothing_under_way(
     def die(*_: object, **__: object) -> None:
         raise Died
 
-    monkeypatch.setattr(Copier, "_prove", die)
+    monkeypatch.setattr(ObjectStore, "complete", die)
     monkeypatch.setattr(sender, "PART_BYTES", 5 * 2**20)
     file, died = film_of(film(), 6 * 2**20), 0
     with origin(film=file) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as made:
