@@ -23,7 +23,7 @@ from tests.chaos.world import World
 @click.option("--jobs", default=2000, show_default=True, help="of the headline")
 @click.option("--kills", default=100, show_default=True, help="of the headline")
 @click.option("--wipes", default=10, show_default=True, help="of the headline")
-@click.option("--seconds", default=240.0, show_default=True, help="of the headline: that jobs come in and blows fall")
+@click.option("--seconds", default=200.0, show_default=True, help="of the headline: that jobs come in and blows fall")
 @click.option("--keep", type=click.Path(path_type=Path), help="keep the logs of worlds with broken promises there")
 def main(names: tuple[str, ...], *, quick: bool, keep: Path | None, **size: Any) -> None:
     """Play fault scenarios against the Procfile's processes and check every promise after each.

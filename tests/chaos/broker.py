@@ -9,11 +9,16 @@ import time
 import uuid
 from contextlib import suppress
 
+from celery import Celery
+
 from infra.queue import make_celery
 from infra.settings import load
 from infra.stack.process import wait_until
 from tests.chaos.world import TEXT, World
 from worker import messages
+
+#: How long an app waits for its orders before it sends them again.
+_PATIENCE_SECONDS = 10
 
 
 def redis_down(world: World, jobs: int, seconds: int) -> None:
@@ -110,17 +115,25 @@ def _copy(body: bytes) -> bytes:
 
 
 def orders_by_message(world: World, jobs: int, rounds: int) -> None:
-    """Another app asks by messages, without ids of its own, while children of the pool die and the database refuses."""
-    before = {row["id"] for row in world.rows("select id from jobs")}
+    """Another app asks by messages: first without ids of its own, while children of the pool die and the database
+    refuses; then with ids, while whole workers die, and sends again what has not become a job.
+    """
     app = make_celery(load({**world.deployment._make_runner()._env, "REDIS_URL": world.direct_redis}))
+    half = jobs // 2
+    _none_lost(world, app, jobs - half, rounds)
+    _lost_sent_again(world, app, half, rounds)
+    app.close()
+
+
+def _none_lost(world: World, app: Celery, jobs: int, rounds: int) -> None:
+    before = {row["id"] for row in world.rows("select id from jobs")}
     for turn in range(jobs):
-        app.send_task(messages.REQUEST, queue="submit", kwargs={"family": "videos/omni-video", "request": TEXT})
+        _order(app, TEXT)
         if turn % max(jobs // rounds, 1) == 0:
             world.kill_child("worker")
         if turn == jobs // 2:
             world.proxies["postgres"].refuse()
         time.sleep(0.2)
-    app.close()
     time.sleep(5)
     world.proxies["postgres"].heal()
     world.is_healed()
@@ -130,8 +143,35 @@ def orders_by_message(world: World, jobs: int, rounds: int) -> None:
 
     wait_until(lambda: len(made()) >= jobs, 60, pause=0.5)
     world.run.jobs += made()
-    if len(world.run.jobs) != jobs:
-        world.run.faults.append(f"{jobs} messages became {len(world.run.jobs)} jobs")
+    if len(made()) != jobs:
+        world.run.faults.append(f"{jobs} messages became {len(made())} jobs")
+
+
+def _lost_sent_again(world: World, app: Celery, jobs: int, rounds: int) -> None:
+    requests = {name: {**TEXT, "external_task_id": name} for name in (uuid.uuid4().hex for _ in range(jobs))}
+    for turn, request in enumerate(requests.values()):
+        _order(app, request)
+        if turn % max(jobs // rounds, 1) == 0:
+            world.kill("worker")
+        time.sleep(0.2)
+    world.is_healed()
+
+    def made() -> dict[str, str]:
+        rows = world.rows("select id, external_task_id from jobs where external_task_id is not null")
+        return {row["external_task_id"]: row["id"] for row in rows if row["external_task_id"] in requests}
+
+    # What a dead worker had taken comes back after minutes, or never; its id makes it one job with what is sent now.
+    wait_until(lambda: len(made()) == jobs, _PATIENCE_SECONDS, pause=0.5)
+    for name in requests.keys() - made().keys():
+        _order(app, requests[name])
+    wait_until(lambda: len(made()) == jobs, 60, pause=0.5)
+    world.run.jobs += made().values()
+    if len(made()) != jobs:
+        world.run.faults.append(f"{jobs} messages, sent again where need was, became {len(made())} jobs")
+
+
+def _order(app: Celery, request: dict[str, str]) -> None:
+    app.send_task(messages.REQUEST, queue="submit", kwargs={"family": "videos/omni-video", "request": request})
 
 
 def poison(world: World, jobs: int, _rounds: int) -> None:
