@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
-from botocore.awsrequest import AWSRequest, AWSResponse
+from botocore.awsrequest import AWSPreparedRequest, AWSRequest, AWSResponse
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.httpchecksum import apply_request_checksum, resolve_request_checksum_algorithm
@@ -121,10 +121,13 @@ class Wire:
         if request.body is not None:
             written["headers"]["Content-Length"] = str(request.length)
             self._add_checksum(written, request)
-        sent = AWSRequest(request.method, url, headers=written["headers"], data=written["body"])
-        sent.context = written["context"]
-        S3SigV4Auth(self._credentials, "s3", place.region).add_auth(sent)
-        answer: AWSResponse = self._http.send(sent.prepare())
+        unsent = AWSRequest(request.method, url, headers=written["headers"])
+        unsent.context = written["context"]
+        S3SigV4Auth(self._credentials, "s3", place.region).add_auth(unsent)
+        headers: Any = dict(unsent.headers.items())
+        # What its own way of preparing a request looks for, lengths and parameters, is known here.
+        sent = AWSPreparedRequest(request.method, url, headers, written["body"], stream_output=False, context={})
+        answer: AWSResponse = self._http.send(sent)
         return answer
 
     def _add_checksum(self, written: dict[str, Any], request: Request) -> None:
@@ -184,7 +187,7 @@ class Links:
         request = AWSRequest("GET", place.of(key))
         request.context = {"client_config": self._client.meta.config}
         S3SigV4QueryAuth(self._credentials, "s3", place.region, expires=seconds).add_auth(request)
-        return str(request.prepare().url)
+        return str(request.url)
 
     def _place(self, bucket: str) -> Place:
         if bucket not in self._places:
