@@ -188,7 +188,7 @@ class Copier:
         """The file that a killed worker had stored and could no longer tell of."""
         if begun.upload_id and not begun.whole:
             return None
-        stored = self.bucket.head(begun.key)
+        stored = self.bucket.seen(begun.key)
         if stored is None or stored.metadata.get(JOB) != order.job.id or stored.size != begun.length:
             return None
         return self._there(order, Sent(begun))

@@ -104,7 +104,7 @@ class Sender:
             etag = self.bucket.complete(at.key, at.upload_id, at.etags)
         except UploadGone:
             # Completed before, and the answer was lost; or ended by somebody else, and all must be sent again.
-            if self.bucket.head(at.key) is None:
+            if self.bucket.seen(at.key) is None:
                 ledger.drop(at)
                 raise
         if not (alone and etag):

@@ -21,7 +21,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
-from infra import dial
+from infra import dial, s3_wire
 from infra.object_store import ObjectStore
 from infra.settings import Settings
 from infra.stack.servers import Servers
@@ -50,7 +50,8 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "PART_BYTES", PART)
     monkeypatch.setattr(sender, "LONGEST_PART", PART)
     # How long the client waits before it asks again is not under test.
-    monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None))
+    for client in (botocore.endpoint, s3_wire):
+        monkeypatch.setattr(client, "time", SimpleNamespace(sleep=lambda _: None))
 
 
 @contextmanager
@@ -238,3 +239,18 @@ def state_of_delivery(engine: Engine) -> str:
     """Of the one delivery."""
     with engine.connect() as connection:
         return str(connection.execute(select(deliveries.c.state)).scalar_one())
+
+
+def test_a_key_that_may_not_list_hears_no_of_what_is_not_there(settings: Settings, engine: Engine) -> None:
+    """P1: AWS says 403 of what is not there if a key may not list; a film that broke off comes all the same."""
+    file = File.of(FILM)
+    file.claims = 1000
+    with placed(settings, engine, file) as (made, _), Gate(str(settings.s3_endpoint_url)) as gate:
+        made.work()
+        file.claims = 0
+        gate.refuse("head", 403, "Forbidden", when=lambda _: not made.bucket.keys("kling/"))
+        there = behind(made, settings, gate.url)
+        there.clock.advance(10**5)
+        there.work()
+
+        proven(there, file)
