@@ -6,19 +6,18 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from functools import cache, partial
-from http.client import HTTPResponse
-from io import BufferedReader, RawIOBase
+from functools import cache
 from typing import Any
 
 import certifi
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import Url
 from urllib3.util.ssl_ import create_urllib3_context
 
 #: So long may a body be silent whose speed matters, so long may it keep us waiting, and over so long that is measured.
 _SILENCE_SECONDS = 30.0
 _CONNECT_SECONDS = 5.0
+#: By scheme.
+PORTS = {"http": 80, "https": 443}
 #: Seconds that may still be waited. Raises `TimeoutError` when there are none.
 Left = Callable[[], float]
 #: Of an address and a port: raises where they must not be talked to.
@@ -66,20 +65,17 @@ class Pace:
         self._until = self._look + self._silence  # also for the next piece: the words between two pieces may drip
 
 
-def dial(url: Url, left: Left, judge: Judge | None) -> HTTPConnection:
-    """A connection to where `url` leads, every address of which `judge` thought well of. Ready to be asked."""
-    connection: _Plain | _Tls
+def dial(url: Url, left: Left, judge: Judge | None) -> socket.socket:
+    """A connection to where `url` leads, to an address that `judge` thought well of. Ready to be asked."""
     host = (url.host or "").strip("[]")
-    connection = _Tls(host, url.port, ssl_context=_tls()) if url.scheme == "https" else _Plain(host, url.port)
-    connection.reach = partial(_reach, left=left, judge=judge)
-    connection.response_class = partial(_Answer, left)  # type: ignore[assignment]  # it is only ever called
+    sock = _reach(host, url.port or PORTS[url.scheme or "http"], left=left, judge=judge)
+    if url.scheme != "https":
+        return sock
     try:
-        connection.connect()
-        connection.timeout = left()
+        return _tls().wrap_socket(sock, server_hostname=host.rstrip("."))
     except BaseException:
-        connection.close()
+        sock.close()
         raise
-    return connection
 
 
 @cache
@@ -87,21 +83,8 @@ def _tls() -> ssl.SSLContext:
     """One for all: to read the certificates of every authority costs more than all the rest of a call."""
     context = create_urllib3_context()
     context.load_verify_locations(certifi.where())
+    context.set_alpn_protocols(["http/1.1"])
     return context
-
-
-class _Plain(HTTPConnection):
-    reach: Callable[[str, int], socket.socket]
-
-    def _new_conn(self) -> socket.socket:
-        return self.reach(self._dns_host, self.port)
-
-
-class _Tls(HTTPSConnection):
-    reach: Callable[[str, int], socket.socket]
-
-    def _new_conn(self) -> socket.socket:
-        return self.reach(self._dns_host, self.port)
 
 
 def _reach(host: str, port: int, *, left: Left, judge: Judge | None) -> socket.socket:
@@ -127,34 +110,3 @@ def _connected(sock: socket.socket, where: Any, left: Left) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-class _Answer(HTTPResponse):
-    """An answer, each byte of which has to come in time: one now and then would renew a limit on silence for ever."""
-
-    def __init__(self, left: Left, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp = BufferedReader(_Patient(self.fp.detach(), sock, left))
-
-
-class _Patient(RawIOBase):
-    """What comes out of a socket."""
-
-    def __init__(self, raw: RawIOBase, sock: socket.socket, left: Left) -> None:
-        self._raw = raw
-        self._sock = sock
-        self._left = left
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def readinto(self, buffer: Any, /) -> int | None:
-        """Wait for bytes as long as there is time. Raises `TimeoutError`."""
-        self._sock.settimeout(self._left())
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        """Let go of the socket."""
-        self._raw.close()
-        super().close()

@@ -12,34 +12,26 @@ the connection stands, TLS and all, was not sent; whatever fails later may have 
 
 from __future__ import annotations
 
-import errno
 import socket
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from http.client import HTTPException
 from urllib.parse import urljoin, urlsplit
 
-from urllib3.connection import HTTPConnection
-from urllib3.exceptions import HTTPError as TransportError
-from urllib3.exceptions import LocationParseError
-from urllib3.response import HTTPResponse
-from urllib3.util import parse_url
+from urllib3.util import Url, parse_url
 
-from infra.dial import Pace, dial
+from infra.dial import PORTS, Pace, dial
+from infra.exchange import Broken, Reply, send, written
 from infra.guard import Guard, address_of, is_http_url
 
-_CHUNK = 256 * 1024
 #: What is said where the caller says nothing of it.
 _ASKING = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate", "User-Agent": "Reelhook"}
 _CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie"})
 _MOVED = frozenset({301, 302, 303, 307, 308})
-#: Who answers before all of a body has come, and hangs up, is still heard.
-_HUNG_UP = frozenset({errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE})
-#: What a connection, a parser or a decoder raises over bytes that are not what they should be.
-_BROKEN = (HTTPException, TransportError, OSError, ValueError, RuntimeError, zlib.error)
+#: What a connection or a decoder raises over bytes that are not what they should be.
+_BROKEN = (Broken, OSError, ValueError, zlib.error)
 _REDIRECTS = 3
 
 
@@ -128,34 +120,27 @@ class Http:
     ) -> Iterator[Stream]:
         pace = Pace(seconds, slowest)
         for _ in range(redirects + 1):
-            with closing(self._dialled(url, pace)) as connection:
-                sock = connection.sock  # the connection lets go of it when the other side wants to end
-                with closing(_asked(connection, method, url, headers, body)) as answer:
-                    onward = _onward(url, answer) if redirects else None
-                    if onward is None:
-                        pace.body()
-                        yield Stream(answer.status, answer.headers, _paced(answer, pace, url), partial(_stop, sock))
-                        return
+            target = _parsed(url)
+            with closing(self._dialled(target, pace)) as sock:
+                answer = _asked(sock, method, target, headers, body, pace)
+                onward = _onward(url, answer) if redirects else None
+                if onward is None:
+                    pace.body()
+                    yield Stream(answer.status, answer.headers, _paced(answer, pace, url), partial(_stop, sock))
+                    return
             if _origin(url) != _origin(onward):
                 headers = {name: value for name, value in headers.items() if name.lower() not in _CREDENTIALS}
             url = onward
         raise Blocked(f"{_host(url)}: more than {redirects} redirects")
 
-    def _dialled(self, url: str, pace: Pace) -> HTTPConnection:
-        """A connection to where `url` leads. Raises `NotSent`."""
-        if not is_http_url(url):
-            raise Blocked("not an absolute http(s) URL")
-        if "@" in urlsplit(url).netloc:
-            raise Blocked("a URL with credentials in it is not allowed")
+    def _dialled(self, target: Url, pace: Pace) -> socket.socket:
+        """A connection to where `target` leads. Raises `NotSent`."""
         try:
-            target = parse_url(url)
             return dial(target, pace.left, partial(self._judge, tls=target.scheme == "https"))
-        except LocationParseError as fault:
-            raise Blocked(f"{_host(url)}: {type(fault).__name__}") from fault
-        except (TransportError, OSError) as fault:
-            raise NotSent(f"no connection to {_host(url)} ({_bottom(fault)})") from fault
+        except OSError as fault:  # first, for some errors of TLS are both
+            raise NotSent(f"no connection to {target.hostname} ({type(fault).__name__})") from fault
         except ValueError as fault:
-            raise Blocked(f"{_host(url)[:99]}: can't be a host's name") from fault
+            raise Blocked(f"{str(target.hostname)[:99]}: can't be a host's name") from fault
 
     def _judge(self, host: str, port: int, *, tls: bool) -> None:
         """Of an address that is connected to next: what else DNS says of its name does not matter."""
@@ -163,26 +148,37 @@ class Http:
             raise Blocked(refusal)
 
 
+def _parsed(url: str) -> Url:
+    """`url` as it is sent. Raises `Blocked`."""
+    if not is_http_url(url):
+        raise Blocked("not an absolute http(s) URL")
+    if "@" in urlsplit(url).netloc:
+        raise Blocked("a URL with credentials in it is not allowed")
+    try:
+        return parse_url(url)
+    except ValueError as fault:
+        raise Blocked(f"{_host(url)[:99]}: {type(fault).__name__}") from fault
+
+
 def _asked(
-    connection: HTTPConnection, method: str, url: str, headers: Mapping[str, str], body: bytes | None
-) -> HTTPResponse:
+    sock: socket.socket, method: str, target: Url, headers: Mapping[str, str], body: bytes | None, pace: Pace
+) -> Reply:
     """The answer to a request, once its headers have come. Raises `NoAnswer`."""
     given = {name.lower() for name in headers}
     sent = {**{name: value for name, value in _ASKING.items() if name.lower() not in given}, **headers}
     try:
-        try:
-            connection.request(method, parse_url(url).request_uri, body, sent, preload_content=False)
-        except OSError as fault:  # first of these two, for some errors of TLS are both
-            if fault.errno not in _HUNG_UP:
-                raise
-        except ValueError as fault:  # looked at before anything leaves; the text may hold a secret
-            raise NotSent(f"{_host(url)}: a header or the method can't be sent") from fault
-        return connection.getresponse()
+        head = written(method, target.request_uri, _named(target), sent, body)
+    except ValueError as fault:  # its text may hold a secret
+        raise NotSent(f"{target.hostname}: a header or the method can't be sent") from fault
+    try:
+        sock.settimeout(pace.left())
+        send(sock, head, body)
+        return Reply(sock, pace.left, bodiless=method == "HEAD")
     except _BROKEN as fault:
-        raise NoAnswer(f"no answer from {_host(url)} ({_bottom(fault)})") from fault
+        raise NoAnswer(f"no answer from {target.hostname} ({type(fault).__name__})") from fault
 
 
-def _paced(answer: HTTPResponse, pace: Pace, url: str) -> Iterator[bytes]:
+def _paced(answer: Reply, pace: Pace, url: str) -> Iterator[bytes]:
     # A piece is whatever came: to wait for a whole block would let a dripping source outlive every limit.
     while chunk := _piece(answer, url):
         if fault := pace.fault(len(chunk)):
@@ -190,14 +186,14 @@ def _paced(answer: HTTPResponse, pace: Pace, url: str) -> Iterator[bytes]:
         yield chunk
 
 
-def _piece(answer: HTTPResponse, url: str) -> bytes:
+def _piece(answer: Reply, url: str) -> bytes:
     try:
-        return answer.read1(_CHUNK, decode_content=True)
+        return answer.piece()
     except _BROKEN as fault:
-        raise NoAnswer(f"the answer of {_host(url)} broke off ({_bottom(fault)})") from fault
+        raise NoAnswer(f"the answer of {_host(url)} broke off ({type(fault).__name__})") from fault
 
 
-def _onward(url: str, answer: HTTPResponse) -> str | None:
+def _onward(url: str, answer: Reply) -> str | None:
     """Where an answer says that the thing is instead. Raises `NoAnswer` where that is no place."""
     location = answer.headers.get("Location") if answer.status in _MOVED else None
     if not location:
@@ -233,9 +229,10 @@ def _beginning(chunks: Iterator[bytes], limit: int) -> bytes:
     return bytes(body[:limit])
 
 
-def _bottom(fault: BaseException) -> str:
-    """What a fault came from, as the libraries in between wrap it."""
-    return type(fault.__cause__ or fault).__name__
+def _named(target: Url) -> str:
+    """A host as requests name it: with its port where that is not the usual one."""
+    host = (target.host or "").rstrip(".")
+    return host if target.port in (None, PORTS[target.scheme or "http"]) else f"{host}:{target.port}"
 
 
 def _host(url: str) -> str:
