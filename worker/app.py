@@ -83,7 +83,7 @@ def _onward(s: Services) -> Onward:
 
 
 def _begin(s: Services, onward: Onward) -> Begin:
-    return Begin(s.store, s.aside, onward, now, settings.deaths_until_set_aside)
+    return Begin(s.store, s.aside, onward, s.clock, settings.deaths_until_set_aside)
 
 
 @app.task(
@@ -140,7 +140,7 @@ def _submit(job_id: str) -> None:
         provider=s.provider,
         pipelines=s.pipelines,
         queue=onward,
-        clock=now,
+        clock=s.clock,
     )
     onward.go()
 
@@ -156,7 +156,7 @@ def _follow_up(job_id: str) -> None:
         accounts=s.accounts,
         provider=s.provider,
         queue=onward,
-        clock=now,
+        clock=s.clock,
         onward=_go_on if _is_ours(messages.ARCHIVE) else None,
     )
     onward.go()
@@ -182,7 +182,7 @@ def _copy(job_id: str, fresh: Fresh | None = None) -> None:
         provider=s.provider,
         copier=s.copier,
         queue=onward,
-        clock=now,
+        clock=s.clock,
         fresh=fresh,
     )
     onward.go()

@@ -55,8 +55,10 @@ class Provider:
 
     @property
     def absent_after(self) -> timedelta:
-        """After this long, a create that left no trace did not happen."""
-        return timedelta(seconds=max(self.seconds, retry.ABSENT_SECONDS * self.pace))
+        """So long after its row says that it may leave, a create that left no trace did not happen: it leaves late, its
+        call lasts as long as it may, and the provider takes its time to show the task.
+        """
+        return timedelta(seconds=retry.FRESH_SECONDS + self.seconds + retry.ABSENT_SECONDS * self.pace)
 
     def concurrency(self, account: str) -> int | None:
         """The slots that are configured for an account; None when there is no such account."""

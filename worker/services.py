@@ -31,6 +31,7 @@ from worker.store.aside import Aside
 from worker.store.attention import Attention
 from worker.store.inbox import Inbox
 from worker.store.keys import ApiKeys
+from worker.store.moment import DatabaseClock
 from worker.store.outbox import Outbox
 from worker.store.rates import Rates
 from worker.store.repository import Repository
@@ -83,7 +84,12 @@ class Services:
     @cached_property
     def store(self) -> Repository:
         """The rows of jobs."""
-        return Repository(self.engine)
+        return Repository(self.engine, self.clock.hear)
+
+    @cached_property
+    def clock(self) -> DatabaseClock:
+        """The time that the workers agree on."""
+        return DatabaseClock()
 
     @cached_property
     def accounts(self) -> Accounts:

@@ -131,4 +131,4 @@ class Truth:
     def absent_seconds(self) -> float:
         """Seconds that must lie between a create without a trace and the next: at the emulator's pace."""
         settings = load(self.deployment._make_runner()._env)
-        return max(settings.kling_timeout_seconds, ABSENT_SECONDS * settings.kling_pace)
+        return settings.kling_timeout_seconds + ABSENT_SECONDS * settings.kling_pace

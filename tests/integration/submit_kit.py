@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from sqlalchemy import Engine
@@ -18,9 +17,11 @@ from worker.jobs.machine import Event
 from worker.jobs.model import ENDS, Job, State
 from worker.kling.gateways import parse_account
 from worker.pipelines import Pipelines
+from worker.ports import Clock
 from worker.provider import Provider
 from worker.store.accounts import Accounts
 from worker.store.aside import Aside
+from worker.store.moment import DatabaseClock
 from worker.store.repository import NewJob, Repository
 from worker.tasks.archive import archive
 from worker.tasks.begin import Begin
@@ -77,12 +78,20 @@ class _Idle:
         return self
 
 
+class _AtMorning(Repository):
+    """Rows in a database whose clock is the test's."""
+
+    def __init__(self, engine: Engine, hear: Callable[[datetime], None], clock: Clock) -> None:
+        super().__init__(engine, lambda _: hear(clock()))
+
+
 class Desk:
     """A job called `job`, and one worker that does whatever is due."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self.store, self.queue, self.clock = engine, Repository(engine), FakeQueue(), FakeClock()
         self.accounts = Accounts(engine)
+        self.time: Clock = self.clock
         self.wire = Wire(self.clock)
         account = parse_account("kling://ACCESS:SECRETSECRETSECRETSECRETSECRETSE@kling.example")
         self.provider = Provider({"default": account}, cast("Http", self.wire), "http://us", b"s" * 40, 30, 1.0, str)
@@ -105,7 +114,7 @@ class Desk:
 
     def work(self) -> State:
         """One step of the job."""
-        rows: Any = {"begin": self.begin, "store": self.store, "queue": self.queue, "clock": self.clock}
+        rows: Any = {"begin": self.begin, "store": self.store, "queue": self.queue, "clock": self.time}
         if self.job.state is State.COPYING:
             return self.archive()
         if self.job.state is State.ACCEPTED:
@@ -123,7 +132,7 @@ class Desk:
 
     def archive(self) -> State:
         """One step of a job that is being copied; its files can't be."""
-        rows: Any = {"begin": self.begin, "store": self.store, "queue": self.queue, "clock": self.clock}
+        rows: Any = {"begin": self.begin, "store": self.store, "queue": self.queue, "clock": self.time}
         archive("job", provider=self.provider, copier=cast("Copier", _Idle()), **rows)
         return self.job.state
 
@@ -135,10 +144,16 @@ class Desk:
             self.work()
         return self.job.state
 
-    def beside(self) -> Desk:
-        """Another worker at the same rows, whose clock is its own from now on."""
+    def agree(self, skew: float = 0) -> None:
+        """Go by the database's time, which is `clock` here, on a host whose own clock is wrong by `skew` seconds."""
+        told = DatabaseClock(lambda: self.clock() + timedelta(seconds=skew), lambda: self.seconds)
+        self.store = _AtMorning(self.engine, told.hear, self.clock)
+        self.time = told
+        self.begin = Begin(self.store, Aside(self.engine), self.queue, told)
+
+    def beside(self, skew: float) -> Desk:
+        """Another worker at the same rows, on a host whose clock is wrong."""
         other = object.__new__(Desk)
         other.__dict__.update(self.__dict__)
-        other.clock = replace(self.clock)
-        other.begin = Begin(other.store, Aside(self.engine), other.queue, other.clock)
+        other.agree(skew)
         return other

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from infra.http import Answer, NoAnswer
+from tests.fakes import MORNING
 from tests.integration.submit_kit import MISSING, PAGE, Desk, Said, said, task
-from worker.jobs.model import State
+from worker.jobs import retry
+from worker.jobs.machine import Step
+from worker.jobs.model import Job, State
+from worker.pipelines import Pipelines
+from worker.store.moment import DatabaseClock
+from worker.store.repository import NewJob, Repository
 
 TAKEN = said(1201, 400, message="external_task_id 'job' already exists")
 
@@ -90,3 +100,61 @@ def test_a_page_of_somebody_else_proves_nothing(engine: Engine, status: int) -> 
 
     assert State.RUNNING is desk.until(State.RUNNING)
     assert [0.0] == desk.wire.creates
+
+
+def lost_to_sight(desk: Desk) -> Callable[[str], Said]:
+    """Creates arrive, their answers don't, and Kling shows the task a minute after it was made."""
+
+    def says(method: str) -> Said:
+        if method == "POST":
+            return NoAnswer("gone")
+        return task() if desk.wire.creates and desk.seconds > desk.wire.creates[0] + 60 else MISSING
+
+    return says
+
+
+@pytest.mark.parametrize("skew", [-300, 300])
+def test_a_worker_whose_clock_is_wrong_proves_no_absence(engine: Engine, skew: float) -> None:
+    """Two workers' clocks differ by five minutes; the database's decides, so the second create never leaves."""
+    desk = Desk(engine)
+    desk.wire.says = lost_to_sight(desk)
+    desk.agree()
+    desk.work()
+    other = desk.beside(skew)
+
+    assert State.RUNNING is other.until(State.RUNNING)
+    assert [0.0] == desk.wire.creates
+
+
+def test_a_worker_that_was_held_up_does_not_send(engine: Engine) -> None:
+    """Stopped between its row and the create for as long as others need to prove absence: it is put off, not sent."""
+    desk = Desk(engine)
+    bound = desk.pipelines.bound
+
+    def held_up(job: Job, body: Mapping[str, Any]) -> dict[str, Any]:
+        desk.clock.advance(retry.FRESH_SECONDS)
+        return bound(job, body)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Pipelines, "bound", lambda _self, job, body: held_up(job, body))
+        assert State.ACCEPTED is desk.work()
+    assert ([], 0) == (desk.wire.creates, desk.job.submissions)
+    assert State.RUNNING is desk.until(State.RUNNING)
+    assert 1 == len(desk.wire.creates)
+
+
+def test_the_time_is_the_database_s(engine: Engine) -> None:
+    """Whatever a host's clock says, once a step was begun its worker goes by the database's, and by how long ago."""
+    passed = [0.0]
+    clock = DatabaseClock(lambda: MORNING, lambda: passed[0])
+    assert MORNING == clock()
+    store = Repository(engine, clock.hear)
+    store.accept(NewJob("one", "default", "default", "videos/omni-video", None, None, b"f", b"{}"), MORNING)
+    with engine.connect() as connection:
+        before = connection.execute(text("select clock_timestamp()")).scalar_one()
+        assert store.begin("one", Step.SUBMIT, clock())
+        after = connection.execute(text("select clock_timestamp()")).scalar_one()
+
+    assert before <= clock() <= after
+    passed[0] += 60
+    assert before + timedelta(minutes=1) <= clock() <= after + timedelta(minutes=1)

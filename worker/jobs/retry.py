@@ -17,6 +17,9 @@ LOOK_UP = (1, 2, 4, 8, 15, 30, 60, 60, 120)
 #: at the provider's own pace, and never before its call would have timed out.
 ABSENT_LOOKUPS = 4
 ABSENT_SECONDS = 120
+#: A create leaves within so many seconds after its row says that it may: who was held up for longer does not send it,
+#: since others may be about to prove its absence.
+FRESH_SECONDS = 5
 #: Seconds until a bucket of ours that failed is tried again.
 BUCKET_AGAIN = (15,)
 #: How often a create may leave in all, each time only after its predecessor was proven absent.

@@ -71,8 +71,10 @@ class Due:
 class Repository:
     """The rows of jobs, through one engine."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, hear: Callable[[datetime], None] = lambda _: None) -> None:
+        """`hear` is told what the time is at the database whenever a step is begun."""
         self._engine = engine
+        self._hear = hear
         self._single = single(engine)
         #: The files that are under way.
         self.transfers = Transfers(engine)
@@ -230,7 +232,10 @@ class Repository:
         """The job, if it wants `step`, after writing down that it was begun; every other word of it takes that back."""
         times = {"now": now, "soon": now - ONE_BEGINNING, "until": now + STEP}
         row = statements.BEGIN[step].alone(self._engine, job=job_id, **times).fetchone()
-        return job_of(row) if row else None
+        if row is None:
+            return None
+        self._hear(row.told_at)
+        return job_of(row)
 
     def claim_due(
         self, now: datetime, *, lease: timedelta, limit: int, states: Collection[State] = DUE_STEP.keys()

@@ -121,7 +121,7 @@ BEGIN: Mapping[Step, Statement] = MappingProxyType(
             update(jobs)
             .where(jobs.c.id == _JOB, wants(step))
             .values(due_at=later(_UNTIL), **begun(_NOW, _SOON))
-            .returning(*JOB_COLUMNS)
+            .returning(*JOB_COLUMNS, func.clock_timestamp().label("told_at"))
         )
         for step in (Step.SUBMIT, Step.FOLLOW_UP)
     }

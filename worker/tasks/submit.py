@@ -63,7 +63,10 @@ def submit(
         return
     assert begun.request is not None, "payloads of open jobs do not expire"
     body = pipelines.bound(begun.job, decode(begun.request))
-    moved = _create(begun.job, body, store=store, accounts=accounts, provider=provider, clock=clock)
+    if clock() - begun.job.updated_at < timedelta(seconds=retry.FRESH_SECONDS):
+        moved = _create(begun.job, body, store=store, accounts=accounts, provider=provider, clock=clock)
+    else:
+        moved = _deferred(begun.job, "this process was held up before it could ask", store=store, now=clock())
     messages.send(queue, _next(moved))
 
 

@@ -1,0 +1,35 @@
+"""The database's time: what workers must agree on is measured by the one clock that all of them can read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+
+def _local() -> datetime:
+    return datetime.now(UTC)
+
+
+class DatabaseClock:
+    """Says what the time is at the database, from what that last said of it and how long ago that was.
+
+    Hosts differ by minutes; whether a create is old enough to be absent must not depend on who asks. Each step begins
+    with a statement that brings the time along, so it costs no question of its own. Before the first: the host's time.
+    """
+
+    def __init__(self, local: Callable[[], datetime] = _local, elapsed: Callable[[], float] = time.monotonic) -> None:
+        self._local = local
+        self._elapsed = elapsed
+        self._heard: tuple[datetime, float] | None = None
+
+    def __call__(self) -> datetime:
+        """The time."""
+        if self._heard is None:
+            return self._local()
+        at, when = self._heard
+        return at + timedelta(seconds=self._elapsed() - when)
+
+    def hear(self, at: datetime) -> None:
+        """The database just said that it is `at`."""
+        self._heard = at, self._elapsed()
