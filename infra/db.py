@@ -30,6 +30,22 @@ _SINGLE = "reelhook_single"
 _READ_ONLY = "25006"
 _AWAY = ("08", "53", "57P", _READ_ONLY)
 
+#: Seconds after which the server takes the locks back of a client that stopped in mid-transaction, or whose host is
+#: gone: it would wait two hours to notice.
+IDLE_SECONDS = 30
+_OPTIONS = " ".join(
+    f"-c {name}={value}"
+    for name, value in {
+        "statement_timeout": f"{STATEMENT_SECONDS}s",
+        "lock_timeout": f"{LOCK_SECONDS}s",
+        "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
+        "tcp_keepalives_idle": IDLE_SECONDS,
+        "tcp_keepalives_interval": 10,
+        "tcp_keepalives_count": 3,
+        "timezone": "UTC",
+    }.items()
+)
+
 _Answer = TypeVar("_Answer")
 _LOCAL_HOSTS = {None, "", "127.0.0.1", "localhost", "::1"}
 
@@ -56,7 +72,7 @@ def make_engine(settings: Settings, *, application: str, connections: int | None
         connect_args={
             "application_name": application,
             "connect_timeout": 5,
-            "options": f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={LOCK_SECONDS}s -c timezone=UTC",
+            "options": _OPTIONS,
         },
     )
     event.listen(engine, "do_connect", _connect)

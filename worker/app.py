@@ -132,16 +132,18 @@ def _request_lost(exception: BaseException, args: Any, kwargs: Any, **_: Any) ->
 def _submit(job_id: str) -> None:
     s = services()
     onward = _onward(s)
-    submit(
-        job_id,
-        begin=_begin(s, onward),
-        store=s.store,
-        accounts=s.accounts,
-        provider=s.provider,
-        pipelines=s.pipelines,
-        queue=onward,
-        clock=s.clock,
-    )
+    begin = _begin(s, onward)
+    with begin.spared(job_id):
+        submit(
+            job_id,
+            begin=begin,
+            store=s.store,
+            accounts=s.accounts,
+            provider=s.provider,
+            pipelines=s.pipelines,
+            queue=onward,
+            clock=s.clock,
+        )
     onward.go()
 
 
@@ -149,16 +151,18 @@ def _submit(job_id: str) -> None:
 def _follow_up(job_id: str) -> None:
     s = services()
     onward = _onward(s)
-    follow_up(
-        job_id,
-        begin=_begin(s, onward),
-        store=s.store,
-        accounts=s.accounts,
-        provider=s.provider,
-        queue=onward,
-        clock=s.clock,
-        onward=_go_on if _is_ours(messages.ARCHIVE) else None,
-    )
+    begin = _begin(s, onward)
+    with begin.spared(job_id):
+        follow_up(
+            job_id,
+            begin=begin,
+            store=s.store,
+            accounts=s.accounts,
+            provider=s.provider,
+            queue=onward,
+            clock=s.clock,
+            onward=_go_on if _is_ours(messages.ARCHIVE) else None,
+        )
     onward.go()
 
 
@@ -175,16 +179,18 @@ def _archive(job_id: str) -> None:
 def _copy(job_id: str, fresh: Fresh | None = None) -> None:
     s = services()
     onward = _onward(s)
-    archive(
-        job_id,
-        begin=_begin(s, onward),
-        store=s.store,
-        provider=s.provider,
-        copier=s.copier,
-        queue=onward,
-        clock=s.clock,
-        fresh=fresh,
-    )
+    begin = _begin(s, onward)
+    with begin.spared(job_id):
+        archive(
+            job_id,
+            begin=begin,
+            store=s.store,
+            provider=s.provider,
+            copier=s.copier,
+            queue=onward,
+            clock=s.clock,
+            fresh=fresh,
+        )
     onward.go()
 
 

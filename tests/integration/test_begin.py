@@ -6,13 +6,16 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert, select, text
+from sqlalchemy.exc import OperationalError
 
+from infra import db
 from infra.object_store import ObjectStore
 from infra.settings import Settings
 from tests.fakes import MORNING, FakeClock, FakeQueue
 from tests.integration import slots_kit
 from tests.integration.archive_kit import film, video, yard
+from tests.integration.submit_kit import Desk
 from tests.origin import film_of, origin
 from worker import messages, sender
 from worker.jobs import retry
@@ -21,6 +24,7 @@ from worker.jobs.model import ENDS, Job, State
 from worker.store.aside import Aside
 from worker.store.chains import After
 from worker.store.repository import NewJob, Repository
+from worker.store.tables import accounts
 from worker.tasks.begin import SET_ASIDE, Begin
 from worker.tasks.sweep import LEASE
 
@@ -113,6 +117,36 @@ def test_a_word_of_the_step_is_not_a_death(engine: Engine) -> None:
         assert ground.begin("job", Step.SUBMIT)
 
     assert (State.ACCEPTED, 1) == (ground.job.state, ground.job.begun)
+
+
+def test_a_lock_that_somebody_holds_is_no_death(
+    engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P1: while an account's row is locked no job of it goes on, however often it is begun, and none is set aside."""
+    monkeypatch.setattr(db, "_OPTIONS", db._OPTIONS.replace(f"lock_timeout={db.LOCK_SECONDS}s", "lock_timeout=20ms"))
+    impatient = db.make_engine(settings, application="reelhook-worker")
+    desk = Desk(impatient)
+    with engine.begin() as connection:
+        connection.execute(insert(accounts).values(name="default:videos"))
+    with engine.begin() as holder:
+        holder.execute(select(accounts).with_for_update())
+        for _ in range(retry.DEATHS * 2):
+            with pytest.raises(OperationalError), desk.begin.spared("job"):
+                desk.work()
+            desk.clock.advance(retry.DEATH_LONGEST_PAUSE)
+        assert (State.ACCEPTED, 0) == (desk.job.state, desk.job.begun)
+
+    assert State.RUNNING is desk.until(State.RUNNING)
+    impatient.dispose()
+
+
+def test_a_worker_that_vanished_holds_no_lock_for_long(engine: Engine) -> None:
+    """The server ends a transaction that says nothing for 30 s, and looks whether its client is still there."""
+    names = ("idle_in_transaction_session_timeout", "tcp_keepalives_idle")
+    with engine.connect() as connection:
+        shown = [connection.execute(text(f"show {name}")).scalar_one() for name in names]
+
+    assert ["30s", "30"] == shown
 
 
 def test_a_copy_that_always_kills_leaves_nothing_under_way(

@@ -237,6 +237,10 @@ class Repository:
         self._hear(row.told_at)
         return job_of(row)
 
+    def unbegin(self, job_id: str) -> None:
+        """Take a beginning back that ended in trouble of the database's, not in a death."""
+        statements.UNBEGIN.alone(self._engine, job=job_id)
+
     def claim_due(
         self, now: datetime, *, lease: timedelta, limit: int, states: Collection[State] = DUE_STEP.keys()
     ) -> list[Due]:

@@ -127,6 +127,10 @@ BEGIN: Mapping[Step, Statement] = MappingProxyType(
     }
 )
 
+UNBEGIN = Statement(
+    update(jobs).where(jobs.c.id == _JOB, jobs.c.begun > 0).values(begun=jobs.c.begun - 1, begun_at=None)
+)
+
 # --- copying ----------------------------------------------------------------------------------------------------
 LEASE = Statement(
     update(jobs)

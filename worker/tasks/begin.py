@@ -6,10 +6,16 @@ After so many beginnings in a row without a word, ever further apart, the job en
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
 
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from infra.db import is_away
 from infra.log import logger
 from worker import messages
 from worker.jobs import retry
@@ -61,6 +67,24 @@ class Begin:
             log.warning("job.begun_again", job=job.id, state=job.state, times=job.begun)
             self.store.postpone(job, self.clock() + _pause(job.begun), begun=job.begun, begun_at=self.clock())
         return True
+
+    @contextmanager
+    def spared(self, job_id: str) -> Iterator[None]:
+        """What is done here and fails for want of the database is no death: its beginning is taken back."""
+        try:
+            yield
+        except DBAPIError as fault:
+            if isinstance(fault, OperationalError) or is_away(fault):
+                self._take_back(job_id, fault)
+            raise
+        except PoolTimeout as fault:
+            self._take_back(job_id, fault)
+            raise
+
+    def _take_back(self, job_id: str, fault: Exception) -> None:
+        log.warning("job.no_database", job=job_id, reason=type(fault).__name__)
+        with suppress(SQLAlchemyError):  # then it counts, and the next one that can be written down does not
+            self.store.unbegin(job_id)
 
     def set_aside(self, job: Job) -> Moved | None:
         """End a job whose work ends the processes that do it, and show it."""
