@@ -69,6 +69,21 @@ def test_a_create_is_answered_as_kling_answers(home: House) -> None:
     assert [1, 1, 1, 0] == rows(home)
 
 
+def test_a_key_of_one_job_with_the_id_of_another_is_neither(home: House) -> None:
+    """An Idempotency-Key stands for one request: with another job's external id, and its whole body, it is refused."""
+
+    def ask(key: str | None, **changes: str) -> requests.Response:
+        headers = {**home.headers, **({"Idempotency-Key": key} if key else {})}
+        return requests.post(home.url + OMNI, json={**TEXT, **changes}, headers=headers, timeout=30)
+
+    first = ask("K")
+    ask(None, external_task_id="mine")
+
+    assert "Idempotency-Key" in refused(ask("K", external_task_id="mine"), 422, 1201)
+    assert first.json()["data"] == ask("K").json()["data"]
+    assert [2, 2, 2, 0] == rows(home)
+
+
 @pytest.mark.parametrize("path", ["/v1/videos/omni-video", "/kling/v1/videos/omni-video", "/v1/videos/omni-video/"])
 def test_both_prefixes_and_a_slash_lead_to_the_same_place(home: House, path: str) -> None:
     """The seeds' own paths, Kling's own, and the trailing slash of its samples are one resource."""

@@ -295,10 +295,11 @@ class Repository:
 
 
 def _same(caller: str, external_task_id: str | None, idempotency_key: str | None) -> Select[tuple[Any, ...]]:
-    """The caller's job of either name."""
+    """The caller's job of either name; first that of the key, which is asked for again with just what it came with."""
     names = ((jobs.c.external_task_id, external_task_id), (jobs.c.idempotency_key, idempotency_key))
     either = or_(*(column == value for column, value in names if value is not None))
-    return select(*JOB_COLUMNS, jobs.c.fingerprint).where(jobs.c.caller == caller, either)
+    same = select(*JOB_COLUMNS, jobs.c.fingerprint).where(jobs.c.caller == caller, either)
+    return same.order_by((jobs.c.idempotency_key == idempotency_key).desc().nulls_last())
 
 
 def _storable(values: Mapping[str, Any]) -> dict[str, Any]:
