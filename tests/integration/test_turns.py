@@ -256,8 +256,8 @@ _STEPS = st.one_of(
 )
 
 
-@given(steps=st.lists(_STEPS, min_size=12, max_size=24))
-@settings(max_examples=15)
+@given(steps=st.lists(_STEPS, min_size=12, max_size=20))
+@settings(max_examples=10)
 def test_whatever_the_order_of_arrivals_and_ends(engine: Engine, steps: list[tuple[object, ...]]) -> None:
     """No slot goes to a caller who holds more while one who holds less waits for it; never more than there are; once
     all is asked, none is free that the next one could use; and whoever waits goes, however many come after him.
