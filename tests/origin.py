@@ -24,6 +24,7 @@ class File:
     read: Read
     etag: str | None = '"1"'
     ranges: bool = True
+    mute: bool = False  #: whether an answer to `Range` does not say what it is a part of
     says_length: bool = True
     claims: int = 0  #: bytes that its length is wrong by
     chunked: bool = False  #: whether it comes in chunks, where it does not say its length
@@ -110,7 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _headers(self, file: File, start: int) -> Iterator[tuple[str, str]]:
         yield from file.headers.items()
-        if file.etag:
+        if file.etag and not (start and file.mute):
             yield "ETag", file.etag
         if file.says_length:
             yield "Content-Length", str(file.size + file.claims - start)

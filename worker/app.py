@@ -65,6 +65,8 @@ app.conf.beat_schedule = {
 }
 services = PerProcess(settings, app)
 
+#: Seconds after which a copy is killed: a source that can't be gone on with is copied at once, however long that takes.
+_COPY_SECONDS = 3700
 #: So often is a message of another app taken again that ended its process or failed; seconds between, and at most.
 _TRIES = 10
 _TRY_SECONDS = 5
@@ -147,7 +149,7 @@ def _submit(job_id: str) -> None:
     onward.go()
 
 
-@app.task(name=messages.FOLLOW_UP)
+@app.task(name=messages.FOLLOW_UP, time_limit=_COPY_SECONDS)
 def _follow_up(job_id: str) -> None:
     s = services()
     onward = _onward(s)
@@ -171,7 +173,7 @@ def _go_on(fresh: Fresh) -> None:
         _copy(fresh.job.id, fresh)
 
 
-@app.task(name=messages.ARCHIVE)
+@app.task(name=messages.ARCHIVE, time_limit=_COPY_SECONDS)
 def _archive(job_id: str) -> None:
     _copy(job_id)
 

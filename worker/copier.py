@@ -11,6 +11,7 @@ which can, says that what lies there is what was sent.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -194,8 +195,16 @@ class Copier:
         return self._there(order, Sent(begun))
 
     def _send(self, order: _Order, proving: _Proving, begun: Transfer | None) -> Sent:
+        at = begun or self.transfer(order.job, order.output)
+        try:
+            return self._fetch(order, proving, at, begun)
+        except SourceChanged as reason:  # said before any of it was sent
+            log.warning("archive.begun_anew", job=order.job.id, reason=str(reason))
+            order.ledger.restarted(at)
+            return self._fetch(replace(order, until=math.inf), proving, at.afresh(), begun)
+
+    def _fetch(self, order: _Order, proving: _Proving, at: Transfer, begun: Transfer | None) -> Sent:
         job, output = order.job, order.output
-        at = begun or self.transfer(job, output)
         with self.http.stream(
             output.url, resume_headers(at), seconds=_FETCH_LIMIT.total_seconds(), slowest=self.slowest
         ) as stream:
@@ -210,14 +219,19 @@ class Copier:
             if not source.resumed:
                 if begun:  # the source has changed, or can't go on from a byte
                     self.bucket.end_uploads(at.key)
-                at = replace(at.afresh(), length=source.length, validator=source.validator)
+                if at.size:
+                    order.ledger.restarted(at)
+                at = at.afresh()
+            at = replace(at, length=source.length, validator=source.validator or at.validator)
+            if not source.resumed:
                 order.ledger.save(at)
             return self.sender.send(
                 source,
                 at,
                 order.ledger,
                 label=partial(label, job, output, at.key),
-                until=order.until,
+                # What another fetch can't go on with has to come in this one, however long that takes.
+                until=order.until if source.resumable else math.inf,
                 held=partial(proving.begin, at.key),
             )
 
@@ -286,6 +300,10 @@ class _Watched:
         """As the ledger does."""
         with self._watching():
             self._ledger.drop(transfer)
+
+    def restarted(self, transfer: Transfer) -> None:
+        """As the ledger does."""
+        self._ledger.restarted(transfer)
 
     def progress(self, copied: int, length: int | None) -> None:
         """Say how far a file is."""

@@ -50,6 +50,9 @@ class Ledger(Protocol):
     def drop(self, transfer: Transfer) -> None:
         """Forget it. Raises `LeaseLost`."""
 
+    def restarted(self, transfer: Transfer) -> None:
+        """Parts of it are there, and all of it has to be sent again."""
+
 
 @dataclass(frozen=True)
 class Sent:
@@ -130,7 +133,7 @@ class Sender:
 
     # --- in parts -----------------------------------------------------------------------------------------------
     def _in_parts(self, source: Source, at: Transfer, ledger: Ledger, until: float) -> Sent:
-        with ThreadPoolExecutor(2, "part") as pool, Pipe(source, part_bytes(source.length)) as pipe:
+        with ThreadPoolExecutor(2, "part") as pool, Pipe(source, part_bytes(at, source.length)) as pipe:
             under_way: _UnderWay | None = None
             while True:
                 number = len(at.etags) + (2 if under_way else 1)
@@ -211,8 +214,10 @@ class _UnderWay:
                 source.report()
 
 
-def part_bytes(length: int | None) -> int:
+def part_bytes(at: Transfer, length: int | None) -> int:
     """Bytes of each part of a file of `length`, but for its last: some stores want them equal, also after a resume."""
+    if at.etags:
+        return at.size // len(at.etags)
     if length is None:
         return min(PART_BYTES, HELD_BYTES)
     return min(max(-(-length // _PARTS), PART_BYTES), LONGEST_PART)

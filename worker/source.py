@@ -54,6 +54,7 @@ class Source:
             raise Unproven(f"the file is {self.length} bytes long, more than MAX_RESULT_BYTES allows")
         self.resumed = self.size > 0
         self.validator = validator(stream.headers)
+        self.resumable = self.resumed or _can_go_on(stream.headers, self.validator, transfer)
         self.crc32 = transfer.crc32 if self.resumed else 0
         self.boxes = BoxWalk(transfer.walk if self.resumed else None) if walked else None
         self.digest = digest if self.resumed else sha256()
@@ -145,6 +146,14 @@ def validator(headers: Mapping[str, str]) -> str | None:
 
 def _encoded(headers: Mapping[str, str]) -> bool:
     return headers.get("Content-Encoding", "").strip().lower() not in {"", "identity"}
+
+
+def _can_go_on(headers: Mapping[str, str], named: str | None, transfer: Transfer) -> bool:
+    """Whether another fetch may go on where this one ends. Who was asked for the rest of a file, and hands all of the
+    same one out, knows no ranges.
+    """
+    knows_none = transfer.size > 0 and named == transfer.validator
+    return named is not None and not knows_none and headers.get("Accept-Ranges", "") != "none"
 
 
 def resume_headers(transfer: Transfer) -> dict[str, str]:

@@ -56,6 +56,9 @@ class _Ledger:
     def drop(self, transfer: Transfer) -> None:
         """Nothing."""
 
+    def restarted(self, transfer: Transfer) -> None:
+        """Nothing."""
+
 
 def _client(load: Load) -> Any:
     return boto3.client(

@@ -15,6 +15,7 @@ from infra.settings import Settings
 from tests.integration.archive_kit import ALL, Yard, film, proven, sha256_of, song, video, yard
 from tests.origin import File, Origin, film_of, origin
 from worker import messages, previews, proof, sender
+from worker.jobs import retry
 from worker.jobs.model import State
 from worker.previews import Previews
 
@@ -99,18 +100,71 @@ def test_a_source_that_changed_is_begun_anew(place: Any) -> None:
         proven(made, after)
 
 
-@pytest.mark.parametrize("changes", [{"etag": None}, {"ranges": False}, {"etag": 'W/"1"'}])
-def test_a_source_that_cannot_go_on_is_begun_anew(place: Any, changes: dict[str, Any]) -> None:
-    """Without a strong validator, or without ranges, a file is fetched from its first byte again."""
-    file = film_of(FILM, 12 * 2**20)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"etag": None},
+        {"etag": 'W/"1"'},
+        {"etag": None, "says_length": False, "chunked": True},
+        {"headers": {"Content-Type": "video/mp4", "Accept-Ranges": "none"}},
+    ],
+)
+def test_a_source_that_cannot_go_on_is_copied_at_once(place: Any, changes: dict[str, Any]) -> None:
+    """Without a strong validator, or without ranges, a file is fetched once, however long a slice is."""
+    file = film_of(FILM, 17 * 2**20)
     file.__dict__.update(changes)
     with place(file, slice_seconds=0.0) as (made, _):
         made.work()
-        made.copier.__dict__["slice_seconds"] = 60
+
+        assert ([(0, 200)], 0) == (file.asked, made.attempts)
+        proven(made, file)
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked"),
+    [
+        ({"ranges": False}, [(0, 200), (0, 200)]),
+        ({"mute": True}, [(0, 200), (5 * 2**20, 206), (0, 200)]),
+    ],
+)
+def test_a_source_that_turns_out_not_to_go_on_is_copied_then(
+    place: Any, changes: dict[str, Any], asked: list[tuple[int, int]]
+) -> None:
+    """Asked for the rest it gives all of the file, or a part of who knows what: from there on it is copied at once."""
+    file = film_of(FILM, 17 * 2**20)
+    file.__dict__.update(changes)
+    with place(file, slice_seconds=0.0) as (made, _):
+        assert [State.COPYING, State.ARCHIVED] == [made.work(), made.work()]
+
+        assert asked == file.asked
+        proven(made, file)
+
+
+def test_a_source_in_chunks_goes_on_where_it_was(place: Any) -> None:
+    """How long it is, which it did not say at first, it says with the second part."""
+    file = film_of(FILM, 17 * 2**20)
+    file.says_length, file.chunked = False, True
+    with place(file, slice_seconds=0.0) as (made, _):
         made.until_end()
 
-        assert {0} == {start for start, _ in file.asked}
+        assert [(at * 5 * 2**20, 206 if at else 200) for at in range(4)] == file.asked
+        assert 0 == made.attempts
         proven(made, file)
+
+
+def test_a_source_that_is_another_one_each_time_is_given_up(place: Any) -> None:
+    """P1: each beginning anew is an attempt, and there are only so many."""
+    file = film_of(FILM, 17 * 2**20)
+    with place(file, slice_seconds=0.0) as (made, _):
+        for number in range(50):
+            file.etag = f'"{number}"'
+            made.work()
+            made.clock.advance(100_000)
+            if made.state is not State.COPYING:
+                break
+
+        assert (State.FAILED, len(retry.ARCHIVE_AGAIN) + 1) == (made.state, made.attempts)
+        assert (set(), 0, 0) == made.left()
 
 
 @pytest.mark.parametrize("chunked", [True, False])

@@ -78,9 +78,12 @@ def archive(
         log.warning("archive.lease_lost", job=job.id)
         return
     except SliceOver:
-        store.put_off(job.id, owner, clock())
-        messages.send(queue, [messages.for_step(Step.ARCHIVE, job.id)])
-        return
+        if not book.restarts:
+            store.put_off(job.id, owner, clock())
+            messages.send(queue, [messages.for_step(Step.ARCHIVE, job.id)])
+            return
+        fault = Unproven("a file had to be begun anew: its source did not go on with what it had begun")
+        moved = _failed(job, book, fault, store=store, copier=copier, clock=clock)
     except StoreError as fault:
         # Our own bucket: waiting for it is free, and giving up would lose what was paid for.
         _again(job, owner, str(fault), store=store, clock=clock, attempts=None)
@@ -146,6 +149,7 @@ class _Book:
         self.before = 0  #: bytes of the files that are proven
         self.owner = owner
         self.begun = {transfer.place: transfer for transfer in begun}  #: files that were begun before
+        self.restarts = 0  #: how often parts that were sent were of no use any more
         self.grew = False  #: whether a file that was begun before has more parts now
         self._job_id = job_id
         self._store = store
@@ -178,6 +182,11 @@ class _Book:
             raise LeaseLost
         before = self.begun.get(transfer.place)
         self.grew = self.grew or (before is not None and 0 < before.size < transfer.size)
+
+    def restarted(self, transfer: Transfer) -> None:
+        """All of a file is sent again."""
+        self.restarts += 1
+        self.begun.pop(transfer.place, None)
 
     def drop(self, transfer: Transfer) -> None:
         """Forget a file under way."""
