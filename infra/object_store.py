@@ -13,10 +13,13 @@ from typing import Any, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError as TransportError
 
+from infra.log import logger
 from infra.s3_client import credentials, make_client
 from infra.s3_wire import Links, Request, Wire
 from infra.settings import Settings
 from infra.stores import dialect
+
+log = logger(__name__)
 
 _BLOCK_BYTES = 2**20
 _METADATA = "x-amz-meta-"
@@ -30,12 +33,19 @@ _HEADERS = {
 }
 #: What a store copies within a second or so.
 _RELABEL_BYTES = 64 * 2**20
+#: How a store says that this key may not do something, or that nobody may. A HEAD has no body, so a number only.
+_FORBIDDEN = frozenset({"AccessDenied", "403", "MethodNotAllowed", "405", "NotImplemented", "501"})
 
 
 class StoreError(Exception):
     """The store refused or could not be reached. The text names the operation and the store's code, no link."""
 
     code = ""  #: the store's own word for it, such as AccessDenied; empty where no answer came
+
+    @property
+    def forbids(self) -> bool:
+        """Whether the store does not let this key do that, now or later."""
+        return self.code in _FORBIDDEN
 
 
 class UploadGone(StoreError):
@@ -216,13 +226,21 @@ class ObjectStore:
         with contextlib.suppress(UploadGone), _named("abort"):
             self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
 
-    def end_uploads(self, key: str, *, but: str | None = None) -> None:
-        """Throw away what was begun under `key`, except for the upload `but`. There may be some that nobody wrote
-        down: their worker was killed, or the answer to the call that began them was lost.
+    def end_uploads(self, key: str, *, known: str | None = None, but: str | None = None) -> None:
+        """Throw away what was begun under `key`, the upload `known` first, except for the upload `but`. There may be
+        some that nobody wrote down: their worker was killed, or the answer to the call that began them was lost. Where
+        the store's key may not look for those, they are left to the bucket's lifecycle rule.
         """
-        for pending in self.pending(key):
-            if pending.key == key and pending.upload_id != but:
-                self.abort(key, pending.upload_id)
+        try:
+            if known:
+                self.abort(key, known)
+            for pending in self.pending(key):
+                if pending.key == key and pending.upload_id != but:
+                    self.abort(key, pending.upload_id)
+        except StoreError as fault:
+            if not fault.forbids:
+                raise
+            log.warning("uploads.not_ended", key=key, reason=str(fault))
 
     def pending(self, prefix: str = "") -> list[Pending]:
         """Uploads that were begun and not ended, of keys that begin with `prefix`."""

@@ -46,6 +46,19 @@ _WORDS = MappingProxyType(
         "SlowDown": "the store asks to go slower; try again",
     }
 )
+#: What AWS calls the permissions that each thing needs.
+_NEEDS = MappingProxyType(
+    {
+        "write": "s3:PutObject",
+        "read": "s3:GetObject",
+        "copy onto itself": "s3:GetObject, s3:PutObject",
+        "write in parts": "s3:PutObject, s3:AbortMultipartUpload",
+        "presigned link": "s3:GetObject",
+        "list": "s3:ListBucket, s3:ListBucketMultipartUploads",
+        "delete": "s3:DeleteObject",
+        "lifecycle rule": "s3:GetLifecycleConfiguration",
+    }
+)
 _CHECKSUM_CODES = frozenset({"XAmzContentSHA256Mismatch", "MalformedTrailerError", "InvalidDigest", "BadDigest"})
 _SIGNS = MappingProxyType({True: "ok", False: "FAULT", None: "note"})
 _CODE = re.compile(rb"<Code>([A-Za-z0-9]+)</Code>")
@@ -126,7 +139,7 @@ class _Examination:
 
     def delete(self) -> str | None:
         self.store.delete(self._key)
-        return None if self.store.head(self._key) is None else "what was deleted is still there"
+        return None if self.store.seen(self._key) is None else "what was deleted is still there"
 
 
 def examine(settings: Settings, http: Http, bucket: str = "", prefixes: Sequence[str] = ()) -> Iterator[Finding]:
@@ -152,7 +165,7 @@ def _try(name: str, step: Callable[[], str | None]) -> Finding:
     try:
         fault = step()
     except StoreError as refused:
-        return Finding(name, good=False, words=words_for(refused))
+        return Finding(name, good=False, words=words_for(refused, _NEEDS[name]))
     except HttpError as refused:
         return Finding(name, good=False, words=f"the link's host can't be reached: {refused}")
     return Finding(name, good=fault is None, words=fault or "")
@@ -164,10 +177,11 @@ def _only_worth_knowing(copied: Finding) -> Finding:
     return replace(copied, good=None, words=f"files above 8 MiB won't name their SHA-256 themselves: {copied.words}")
 
 
-def words_for(fault: StoreError) -> str:
-    """What a store's refusal means, for a person."""
+def words_for(fault: StoreError, needs: str) -> str:
+    """What a store's refusal means, for a person. `needs`: the permissions for what was tried."""
     if fault.code in _WORDS:
-        return f"{_WORDS[fault.code]} ({fault})"
+        missing = f": it needs {needs}" if fault.code in {"AccessDenied", "403"} else ""
+        return f"{_WORDS[fault.code]}{missing} ({fault})"
     if fault.code in _CHECKSUM_CODES or "checksum" in str(fault).lower():
         return f"the store refuses the newer checksums: set S3_CHECKSUMS=when_required ({fault})"
     if not fault.code:
@@ -180,7 +194,7 @@ def _lifecycle(store: ObjectStore, prefixes: Sequence[str]) -> Finding:
     try:
         rules = store.lifecycle()
     except StoreError as fault:
-        return Finding(name, good=None, words=f"can't be read: {words_for(fault)}")
+        return Finding(name, good=None, words=f"can't be read: {words_for(fault, _NEEDS[name])}")
     if not (bare := lifecycle.missing(rules, prefixes)):
         return Finding(name, good=True, words="")
     words = f"none ends unfinished uploads below {', '.join(one or '/' for one in bare)}"

@@ -164,16 +164,21 @@ class Copier:
             sheet_key=proof.beside.get("sheet"),
         )
 
-    def _begin_anew(self, transfer: Transfer, ledger: Ledger) -> None:
+    def _begin_anew(self, at: Transfer, ledger: Ledger) -> None:
+        transfer = replace(at.afresh(), upload_id=at.upload_id)  # of which nothing counts as sent, or it is adopted
         ledger.save(transfer)  # only the holder of the lease may throw anything away
-        self.clear(transfer)
-        ledger.drop(transfer)
+        try:
+            self.clear(transfer)
+        except StoreError as fault:  # what does not hold is not to be waited for: its row stays, and says to clear it
+            log.warning("archive.not_cleared", key=transfer.key, reason=str(fault))
+        else:
+            ledger.drop(transfer)
 
     def clear(self, transfer: Transfer) -> None:
         """Leave nothing of a file that was not proven: no object, no picture of it, and no upload."""
+        self.bucket.end_uploads(transfer.key, known=transfer.upload_id)
         for key in (transfer.key, *(keys.beside(transfer.key, name) for name in NAMES)):
             self.bucket.delete(key)
-        self.bucket.end_uploads(transfer.key)
 
     # --- into the bucket ----------------------------------------------------------------------------------------
     def _arrive(self, order: _Order, proving: _Proving, begun: Transfer | None) -> Arrived:
@@ -218,7 +223,7 @@ class Copier:
             )
             if not source.resumed:
                 if begun:  # the source has changed, or can't go on from a byte
-                    self.bucket.end_uploads(at.key)
+                    self.bucket.end_uploads(at.key, known=begun.upload_id)
                 if at.size:
                     order.ledger.restarted(at)
                 at = at.afresh()

@@ -137,8 +137,8 @@ class Bucket(Protocol):
     def abort(self, key: str, upload_id: str) -> None:
         """Throw its parts away."""
 
-    def end_uploads(self, key: str) -> None:
-        """Throw away all parts of whatever was begun under `key`."""
+    def end_uploads(self, key: str, *, known: str | None = ...) -> None:
+        """Throw away all parts of whatever was begun under `key`, and of the upload `known`, as far as is allowed."""
 
     def pending(self, prefix: str = "") -> Sequence[Any]:
         """Uploads begun and not ended: `key`, `upload_id`, `begun_at`."""

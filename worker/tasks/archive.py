@@ -135,7 +135,7 @@ def _still_ours(begun: Transfer | None, fresh: Transfer, *, copier: Copier, book
     try:
         copier.into(begun.bucket).clear(begun)
     except StoreError as reason:
-        if begun.bucket == fresh.bucket:
+        if begun.bucket == fresh.bucket and not reason.forbids:
             raise
         log.warning("archive.not_cleared", bucket=begun.bucket, reason=str(reason))  # it may be another store's by now
     book.drop(begun)
@@ -148,8 +148,8 @@ class _Book:
     def __init__(self, job_id: str, owner: str, begun: Sequence[Transfer], *, store: Repository, clock: Clock) -> None:
         self.before = 0  #: bytes of the files that are proven
         self.owner = owner
-        self.begun = {transfer.place: transfer for transfer in begun}  #: files that were begun before
         self.restarts = 0  #: how often parts that were sent were of no use any more
+        self.begun = {transfer.place: transfer for transfer in begun}  #: files that were begun before
         self.grew = False  #: whether a file that was begun before has more parts now
         self._job_id = job_id
         self._store = store

@@ -1,0 +1,117 @@
+"""The archive with a store's key that may do little: what it may not do hides nothing and holds nothing up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import Engine
+
+from infra.object_store import ObjectStore
+from infra.settings import Settings
+from tests.integration.archive_kit import Yard, film, proven, video, yard
+from tests.origin import File, film_of, origin
+from tests.s3_gate import Gate
+from worker import sender
+from worker.jobs.model import State
+
+FILM = film()
+PART = 5 * 2**20
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts as small as S3 allows, so that a small film has several."""
+    monkeypatch.setattr(sender, "PART_BYTES", PART)
+    monkeypatch.setattr(sender, "LONGEST_PART", PART)
+
+
+@pytest.fixture
+def gate(settings: Settings) -> Iterator[Gate]:
+    """Stands before the store."""
+    with Gate(settings.s3_endpoint_url or "") as opened:
+        yield opened
+
+
+def behind(made: Yard, settings: Settings, gate: Gate) -> Yard:
+    """The same job, worked on with what the gate lets pass; the judge goes to the store directly."""
+    return made.restarted(bucket=ObjectStore(settings.model_copy(update={"s3_endpoint_url": gate.url})))
+
+
+def half(size: int) -> File:
+    """A film that ends in the middle, and says that it is whole."""
+    whole = film_of(FILM, size)
+    return replace(whole, size=size // 2)
+
+
+@pytest.mark.parametrize(("operation", "size"), [("delete", len(FILM) + 2**20), ("list uploads", 3 * PART)])
+def test_a_bad_file_is_found_bad_by_who_may_not_clear_it(
+    settings: Settings, engine: Engine, gate: Gate, operation: str, size: int
+) -> None:
+    """P1, P7: the proof that failed is counted, and the good file behind a fresh link takes the bad one's place."""
+    good = film_of(FILM, size)
+    gate.refuse(operation, 403, "AccessDenied")
+    with (
+        origin(film=half(size), fresh=good) as served,
+        yard(settings, engine, [video(served.link("film.mp4"))]) as made,
+    ):
+        worker = behind(made, settings, gate)
+        worker.work()
+        assert (State.COPYING, 1) == (made.state, made.attempts)
+        made.clock.advance(100_000)
+        made.provider.outputs = [video(served.link("fresh.mp4"))]
+
+        assert State.ARCHIVED is worker.until_end()
+        proven(made, good)
+
+
+def test_who_may_clear_nothing_gives_up_all_the_same(settings: Settings, engine: Engine, gate: Gate) -> None:
+    """P1: a link that is bad each time is asked for anew each time, and then the job says why it has failed."""
+    for operation in ("delete", "list uploads", "abort"):
+        gate.refuse(operation, 403, "AccessDenied")
+    with origin(film=half(len(FILM))) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as made:
+        assert State.FAILED is behind(made, settings, gate).until_end()
+        job = made.store.get(made.job_id)
+        assert job is not None
+
+        assert ([], "video 0: ends inside a box: it was cut") == (made.files, job.error_message)
+
+
+@pytest.mark.parametrize("size", [0, 3 * PART])
+def test_who_may_not_list_hears_403_of_what_is_not_there(
+    settings: Settings, engine: Engine, gate: Gate, size: int
+) -> None:
+    """AWS says so to a key without s3:ListBucket: after a failed fetch the good link is fetched all the same."""
+    good = film_of(FILM, size) if size else File.of(FILM)
+    broken = replace(good, claims=1000, asked=[])
+    with origin(film=broken, fresh=good) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as made:
+        worker = behind(made, settings, gate)
+        gate.refuse("head", 403, "Forbidden", when=lambda _: not made.bucket.keys("kling/"))
+        worker.work()
+        made.clock.advance(100_000)
+        made.provider.outputs = [video(served.link("fresh.mp4"))]
+
+        assert State.ARCHIVED is worker.until_end()
+        proven(made, good)
+
+
+def test_an_upload_that_is_gone_is_begun_anew_by_who_may_not_list(
+    settings: Settings, engine: Engine, gate: Gate
+) -> None:
+    """Whether it was completed or ended, only a HEAD can say: 403 to that counts as not there."""
+    file = film_of(FILM, 3 * PART)
+    with origin(film=file) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as made:
+        worker = behind(made, settings, gate)
+        gate.refuse("head", 403, "Forbidden", when=lambda _: not made.bucket.keys("kling/"))
+        gate.refuse("complete", 404, "NoSuchUpload", times=1, when=lambda _: ended(made))
+        worker.until_end()
+
+        proven(made, file)
+
+
+def ended(made: Yard) -> bool:
+    """End what is under way, as a lifecycle rule does."""
+    for pending in made.bucket.pending():
+        made.bucket.abort(pending.key, pending.upload_id)
+    return True
