@@ -61,7 +61,13 @@ class App:
         ask = rules.parse(family, body, self._world.characters)
         if ask.external_task_id:
             self._world.saw_create(ask.external_task_id)
-        return self._faults.through("create", partial(self._perform, ask))
+        sent, settled = time.time(), True
+        try:
+            reply = self._faults.through("create", partial(self._perform, ask))
+            settled = not reply.dropped and 400 <= reply.status < 500
+        finally:
+            self._world.saw_sent(ask.external_task_id, sent, settled=settled)
+        return reply
 
     def _perform(self, ask: Ask) -> Reply:
         rules.check(ask, self._config.edition, strict=self._config.strict)

@@ -46,6 +46,7 @@ class World:
         self._files: dict[str, Path] = {}
         self._clips: dict[str, Clip] = {}
         self._creates: Counter[str] = Counter()
+        self._sent: dict[str, list[tuple[float, bool]]] = {}
         self._callbacks: deque[dict[str, Any]] = deque(maxlen=_CALLBACKS_KEPT)
         self._queries = 0
         self._spent = Decimal(0)
@@ -172,6 +173,11 @@ class World:
         with self._lock:
             self._creates[external_task_id] += 1
 
+    def saw_sent(self, external_task_id: str, at: float, *, settled: bool) -> None:
+        """Remember when a create came, and whether its asker was told for sure that nothing was made."""
+        with self._lock:
+            self._sent.setdefault(external_task_id, []).append((at, settled))
+
     def saw_query(self) -> None:
         """Count a query or a list request."""
         with self._lock:
@@ -193,6 +199,7 @@ class World:
                 for task in self._tasks.values()
             ]  # fmt: skip
             return {
-                "creates": dict(self._creates), "tasks": tasks, "callbacks": list(self._callbacks),
+                "creates": dict(self._creates), "sent": dict(self._sent),
+                "tasks": tasks, "callbacks": list(self._callbacks),
                 "queries": self._queries, "units_spent": str(self._spent),
             }  # fmt: skip

@@ -177,10 +177,11 @@ def asked_for_once(world: World, facts: Facts, _ends: frozenset[State]) -> list[
         facts.creates_twice += twice
         if twice:
             broken.append(f"{job}: {sent} creates, {len(begun)} announced, {len(late)} after the task was there")
-        if facts.jobs.get(job, {}).get("submissions", 0) > 1:
-            gaps = [(b - a).total_seconds() for a, b in pairwise(begun)]
-            if max(gaps) < world.absent_seconds:
-                broken.append(f"{job}: created again after {max(gaps):.0f} s, before absence could be proven")
+        gaps = [
+            later - at for (at, settled), (later, _) in pairwise(facts.emulator["sent"].get(job, ())) if not settled
+        ]
+        if gaps and min(gaps) < world.absent_seconds:
+            broken.append(f"{job}: created again after {min(gaps):.0f} s, before absence could be proven")
     return broken
 
 
