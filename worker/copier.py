@@ -40,6 +40,8 @@ log = logger(__name__)
 
 #: One fetch that takes longer than this is given up; what came of it stays.
 _FETCH_LIMIT = timedelta(hours=1)
+#: Films of this type are not made of boxes.
+_UNBOXED = "video/webm"
 #: How a store says that it does not copy an object onto itself, or not for this key.
 _NO_COPYING = frozenset({"NotImplemented", "AccessDenied", "MethodNotAllowed", "InvalidRequest", "InvalidArgument"})
 
@@ -53,6 +55,7 @@ class Arrived:
     sha256: str
     kept: Kept  #: reads what is still in memory of it
     etag: str  #: of the object
+    content_type: str
     labelled: bool  #: whether its metadata name its SHA-256
 
 
@@ -100,17 +103,23 @@ class Copier:
         """What looks at the files."""
         return Prover(self.bucket, self.previews)
 
-    def transfer(self, job: Job, output: Output) -> Transfer:
-        """The transfer of an output of which nothing was sent."""
+    def transfer(self, job: Job, output: Output, kind: str | None = None) -> Transfer:
+        """The transfer of an output of which nothing was sent. `kind`: its content type, where that is known."""
         key = keys.file_key(
             self.key_template,
             job,
             kind=output.kind,
             variant=output.variant,
             ordinal=output.ordinal,
-            content_type=content_type(output),
+            content_type=kind or content_type(output),
         )
         return Transfer(output.kind, output.variant, output.ordinal, self.bucket.bucket, key)
+
+    def is_place(self, begun: Transfer, job: Job, output: Output) -> bool:
+        """Whether an output would be sent to where it was begun, of whatever type it is."""
+        kinds = (*keys.EXTENSIONS, "application/octet-stream")
+        places = (self.transfer(job, output, kind) for kind in kinds)
+        return any((begun.bucket, begun.key) == (one.bucket, one.key) for one in places)
 
     def copy(
         self, job: Job, output: Output, begun: Transfer | None, ledger: Ledger, progress: Progress, *, until: float
@@ -142,17 +151,16 @@ class Copier:
             self._begin_anew(book.at, ledger)
             raise Unproven(f"{order}: {type(fault).__name__}") from fault
         facts = proof.facts
-        fresh = self.transfer(job, output)
         return ResultFile(
             kind=output.kind,
             variant=output.variant,
             ordinal=output.ordinal,
             provider_id=output.id,
-            key=fresh.key,
-            bucket=fresh.bucket,
+            key=arrived.key,
+            bucket=self.bucket.bucket,
             size=arrived.size,
             sha256=arrived.sha256,
-            content_type=content_type(output),
+            content_type=arrived.content_type,
             container=facts.container,
             duration=facts.duration,
             width=facts.width,
@@ -221,12 +229,16 @@ class Copier:
                 digest=self.sender.kept_digest(at),
                 progress=order.progress,
             )
+            kind = content_type(output)
             if not source.resumed:
                 if begun:  # the source has changed, or can't go on from a byte
                     self.bucket.end_uploads(at.key, known=begun.upload_id)
                 if at.size:
                     order.ledger.restarted(at)
-                at = at.afresh()
+                kind = content_type(output, source.head())
+                at = self.transfer(job, output, kind)
+                if kind == _UNBOXED:
+                    source.boxes = None
             at = replace(at, length=source.length, validator=source.validator or at.validator)
             if not source.resumed:
                 order.ledger.save(at)
@@ -234,7 +246,7 @@ class Copier:
                 source,
                 at,
                 order.ledger,
-                label=partial(label, job, output, at.key),
+                label=partial(label, job, output, at.key, kind),
                 # What another fetch can't go on with has to come in this one, however long that takes.
                 until=order.until if source.resumable else math.inf,
                 held=partial(proving.begin, at.key),
@@ -252,7 +264,8 @@ class Copier:
         said = stored.metadata.get(SHA256)
         if said and said != digest:
             raise Unproven(f"{order}: the bucket holds another file than was sent")
-        return Arrived(at.key, stored.size, digest, sent.kept, stored.etag, labelled=said == digest)
+        kind = stored.content_type or content_type(order.output)
+        return Arrived(at.key, stored.size, digest, sent.kept, stored.etag, kind, labelled=said == digest)
 
     def _relabel(self, order: _Order, arrived: Arrived) -> None:
         """Have the object name its SHA-256, where that was known only after its bytes had left: it is copied onto
@@ -260,7 +273,7 @@ class Copier:
         """
         if arrived.labelled or arrived.size > self.bucket.relabel_bytes or self._refusals:
             return
-        named = label(order.job, order.output, arrived.key, arrived.sha256)
+        named = label(order.job, order.output, arrived.key, arrived.content_type, arrived.sha256)
         try:
             self.bucket.relabel(arrived.key, arrived.etag, **named)
         except StoreError as fault:

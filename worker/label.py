@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
+from infra.sniff import sniff
 from worker.jobs import keys
 from worker.jobs.model import Job
 from worker.kling.wire import Output
@@ -15,17 +16,21 @@ _DEFAULT = {"video": "video/mp4", "image": "image/png", "audio": "audio/mpeg"}
 JOB, SHA256 = "reelhook-job", "reelhook-sha256"
 
 
-def content_type(output: Output) -> str:
-    """By the link's ending: what a CDN says of a file is often `application/octet-stream`."""
+def content_type(output: Output, head: bytes = b"") -> str:
+    """By the file's first bytes, or else the link's ending: a CDN often says `application/octet-stream` of it."""
+    if found := sniff(head, output.kind):
+        return found
     extension = urlsplit(output.url).path.rpartition(".")[2].lower()
     guess = _BY_EXTENSION.get(extension, "")
     return guess if guess.startswith(f"{output.kind}/") else _DEFAULT.get(output.kind, "application/octet-stream")
 
 
-def label(job: Job, output: Output, key: str, digest: str | None = None) -> dict[str, Any]:
-    """What the file is stored with; with its SHA-256 where that is known. Metadata are sent before the first byte."""
+def label(job: Job, output: Output, key: str, kind: str, digest: str | None = None) -> dict[str, Any]:
+    """What the file is stored with; with its SHA-256 where that is known. Metadata are sent before the first byte.
+    `kind`: its content type.
+    """
     return {
-        "content_type": content_type(output),
+        "content_type": kind,
         "filename": keys.download_name(job, key),
         "metadata": _metadata(job, output, digest),
     }
@@ -33,7 +38,7 @@ def label(job: Job, output: Output, key: str, digest: str | None = None) -> dict
 
 def picture_label(job: Job, output: Output, key: str, digest: str) -> dict[str, Any]:
     """What a picture of the file is stored with."""
-    return {**label(job, output, key, digest), "content_type": "image/jpeg"}
+    return label(job, output, key, "image/jpeg", digest)
 
 
 def _metadata(job: Job, output: Output, digest: str | None) -> dict[str, str]:

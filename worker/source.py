@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from infra.boxes import BoxWalk
+from infra.sniff import HEAD_BYTES
 from worker.jobs import retry
 from worker.jobs.transfer import Transfer
 from worker.ports import Stream
@@ -56,7 +57,10 @@ class Source:
         self.validator = validator(stream.headers)
         self.resumable = self.resumed or _can_go_on(stream.headers, self.validator, transfer)
         self.crc32 = transfer.crc32 if self.resumed else 0
-        self.boxes = BoxWalk(transfer.walk if self.resumed else None) if walked else None
+        #: None where it has none; what was not walked from its beginning is not walked from its middle.
+        self.boxes = (
+            BoxWalk(transfer.walk if self.resumed else None) if walked and (transfer.walk or not self.resumed) else None
+        )
         self.digest = digest if self.resumed else sha256()
         held = self.length if self.length is not None and self.length <= HELD_BYTES and not self.resumed else None
         self.tape = Tape(self.size, held=held)
@@ -81,6 +85,12 @@ class Source:
     def part_length(self, most: int, at: int) -> int:
         """Bytes of a part that begins at byte `at`: `most`, or what is left."""
         return most if self.length is None else min(most, self.length - at)
+
+    def head(self) -> bytes:
+        """What comes next, some of it; it stays to be handed out."""
+        while len(self._rest) < HEAD_BYTES and (piece := next(self._chunks, b"")):
+            self._rest = memoryview(bytes(self._rest) + piece if self._rest else piece)
+        return bytes(self._rest[:HEAD_BYTES])
 
     def report(self) -> None:
         """Say how many bytes have come. Raises `LeaseLost`."""

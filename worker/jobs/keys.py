@@ -13,11 +13,19 @@ _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 EXTENSIONS = {
     "video/mp4": "mp4",
     "video/quicktime": "mov",
+    "video/webm": "webm",
     "image/png": "png",
     "image/jpeg": "jpg",
     "image/webp": "webp",
+    "image/gif": "gif",
+    "image/avif": "avif",
     "audio/mpeg": "mp3",
     "audio/wav": "wav",
+    "audio/mp4": "m4a",
+    "audio/webm": "weba",
+    "audio/aac": "aac",
+    "audio/ogg": "ogg",
+    "audio/flac": "flac",
 }
 #: What a field looks like in a key; a job's id is a ULID.
 _STEP = r"[A-Za-z0-9._-]+"

@@ -20,7 +20,7 @@ from worker.jobs.manifest import manifest
 from worker.jobs.model import Job, ResultFile
 from worker.jobs.transfer import Transfer
 from worker.kling.errors import KlingError, ResourceMissing
-from worker.kling.wire import Task, TaskStatus, read_task
+from worker.kling.wire import Output, Task, TaskStatus, read_task
 from worker.ports import Clock, Queue
 from worker.provider import Provider, decode
 from worker.sender import SliceOver
@@ -120,7 +120,7 @@ def _copy_all(
             continue
         if len(stored) > already and monotonic() > until:
             raise SliceOver
-        at = _still_ours(book.begun.get(place), copier.transfer(job, output), copier=copier, book=book)
+        at = _still_ours(book.begun.get(place), job, output, copier=copier, book=book)
         file = copier.copy(job, output, at, book, book.progress, until=until)
         book.add(file)
         log.info("file.proven", job=job.id, key=file.key, size=file.size, sha256=file.sha256)
@@ -128,14 +128,14 @@ def _copy_all(
     return list(stored.values())
 
 
-def _still_ours(begun: Transfer | None, fresh: Transfer, *, copier: Copier, book: _Book) -> Transfer | None:
+def _still_ours(begun: Transfer | None, job: Job, output: Output, *, copier: Copier, book: _Book) -> Transfer | None:
     """What was begun, unless it was for another place: settings may change between two slices."""
-    if begun is None or (begun.bucket, begun.key) == (fresh.bucket, fresh.key):
+    if begun is None or copier.is_place(begun, job, output):
         return begun
     try:
         copier.into(begun.bucket).clear(begun)
     except StoreError as reason:
-        if begun.bucket == fresh.bucket and not reason.forbids:
+        if begun.bucket == copier.bucket.bucket and not reason.forbids:
             raise
         log.warning("archive.not_cleared", bucket=begun.bucket, reason=str(reason))  # it may be another store's by now
     book.drop(begun)
