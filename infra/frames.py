@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 from av.error import FFmpegError
@@ -136,9 +137,12 @@ def _decoded_ends(container: Any, stream: Any, head: Any) -> Any:
         tail = [packet] if packet.is_keyframe else [*tail, packet]
         if len(tail) > _FEW_PACKETS:
             return None
-    key = tail[0]
+    key, *after = tail
     if not (head.is_keyframe and key.is_keyframe):
         return None
+    sent = [packet for packet in after if packet.size]
+    if all(one.pts < other.pts for one, other in pairwise(sent)):  # shown in the order in which they come
+        tail = [key, *sent[-1:], *(packet for packet in after if not packet.size)]
     frames = {frame.pts: frame for packet in tail for frame in codec.decode(packet)}
     if not _are_the_last(tail, stream, frames):
         return None
