@@ -98,6 +98,8 @@ def a_job(**changes: object) -> Job:
         "expected_at": None,
         "bytes_copied": 0,
         "bytes_total": None,
+        "manifest_key": None,
+        "manifest_sha256": None,
         "due_at": MORNING,
         "version": 0,
     }

@@ -83,7 +83,9 @@ def _mine(here: Door, name: str, scope: Scope) -> Job:
 
 def _shown(here: Door, job: Job, files: list[ResultFile], seconds: int | None = None) -> dict[str, Any]:
     failed = job.error_code or job.error_message
-    manifest = keys.manifest_key(here.settings.s3_key_template, job) if job.state is State.ARCHIVED else None
+    manifest = job.manifest_key
+    if manifest is None and job.state is State.ARCHIVED:  # by a version that did not write it down
+        manifest = keys.manifest_key(here.settings.s3_key_template, job)
     bucket = files[0].bucket if files else job.bucket or here.settings.s3_bucket
     return {
         "id": job.id,

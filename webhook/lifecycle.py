@@ -69,6 +69,16 @@ def _covered(there: Sequence[Rule], prefix: str) -> bool:
     )
 
 
+def days_until_expiry(there: Sequence[Rule], key: str) -> int | None:
+    """Days after which a rule deletes the object under `key`; None where none does."""
+    days = [
+        rule["Expiration"]["Days"]
+        for rule in there
+        if rule.get("Status") == "Enabled" and "Days" in rule.get("Expiration", {}) and key.startswith(_prefix(rule))
+    ]
+    return min(days, default=None)
+
+
 def _prefix(rule: Rule) -> str:
     """Of the keys that a rule is for; one that looks at tags or sizes too is for none of ours."""
     narrow = rule.get("Filter") or {}

@@ -32,7 +32,16 @@ def label(job: Job, output: Output, key: str, kind: str, digest: str | None = No
     return {
         "content_type": kind,
         "filename": keys.download_name(job, key),
-        "metadata": _metadata(job, output, digest),
+        "metadata": _metadata(job, output.id, digest),
+    }
+
+
+def manifest_label(job: Job, key: str, digest: str) -> dict[str, Any]:
+    """What the manifest is stored with."""
+    return {
+        "content_type": "application/json",
+        "filename": keys.download_name(job, key),
+        "metadata": _metadata(job, None, digest),
     }
 
 
@@ -41,13 +50,13 @@ def picture_label(job: Job, output: Output, key: str, digest: str) -> dict[str, 
     return label(job, output, key, "image/jpeg", digest)
 
 
-def _metadata(job: Job, output: Output, digest: str | None) -> dict[str, str]:
+def _metadata(job: Job, output_id: str | None, digest: str | None) -> dict[str, str]:
     said = {
         JOB: job.id,
         "reelhook-task": job.provider_task_id,
         "reelhook-model": job.model,
         "reelhook-family": job.family.replace("/", "-"),
-        "reelhook-output": output.id,
+        "reelhook-output": output_id,
         SHA256: digest,
     }
     return {name: keys.safe(value) for name, value in said.items() if value}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +12,7 @@ from functools import partial
 import pytest
 from click.testing import CliRunner
 from pydantic import SecretStr
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 from ulid import ULID
 
 from infra.object_store import ObjectStore
@@ -20,9 +21,11 @@ from tests.fakes import MORNING
 from tests.integration.archive_kit import Yard, copying_job, film, video, yard
 from tests.origin import File, origin
 from webhook.cli import main
-from webhook.verify import verify_files
+from webhook.verify import verify_files, verify_manifest
 from worker.jobs.machine import Event
+from worker.jobs.model import State
 from worker.jobs.transfer import Transfer
+from worker.store.tables import jobs
 from worker.store.transfers import Transfers
 from worker.tasks.tidy import tidy
 
@@ -75,17 +78,89 @@ def test_the_command_says_what_does_not_hold(made: Yard, settings: Settings, mon
     """It exits 0 while all holds; 1, with key and reason, once one does not, or where there is no such job."""
     monkeypatch.setattr(sys.modules["webhook.verify"], "load", lambda: settings)
     ask = CliRunner().invoke
-    assert (0, "1 hold, 0 do not\n") == ((well := ask(main, ["verify"])).exit_code, well.stdout)
+    assert (0, "2 hold, 0 do not\n") == ((well := ask(main, ["verify"])).exit_code, well.stdout)
     key = made.files[0].key
     made.bucket.delete(key)
 
     told = ask(main, ["verify", "--since", "2026-11-21"])
-    assert (1, f"{made.job_id} {key}: is not there\n0 hold, 1 do not\n") == (told.exit_code, told.stdout)
+    assert (1, f"{made.job_id} {key}: is not there\n1 hold, 1 do not\n") == (told.exit_code, told.stdout)
     assert (0, "0 hold, 0 do not\n") == (
         (none := ask(main, ["verify", "--since", "2027-01-01"])).exit_code,
         none.stdout,
     )
     assert 1 == ask(main, ["verify", "nobody"]).exit_code
+
+
+def test_verify_reads_the_manifest_that_was_written(
+    made: Yard, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the key and the hash in its row, also under another template; its metadata name task and model."""
+    changed = settings.model_copy(update={"s3_key_template": "elsewhere/{job}/{name}.{extension}"})
+    monkeypatch.setattr(sys.modules["webhook.verify"], "load", lambda: changed)
+    job = made.store.get(made.job_id)
+    assert job is not None
+    assert job.manifest_key is not None
+    stored = made.bucket.head(job.manifest_key)
+    assert stored is not None
+    assert {
+        "reelhook-job": "01job",
+        "reelhook-task": "t1",
+        "reelhook-model": "kling-video-o1",
+        "reelhook-family": "videos-omni-video",
+        "reelhook-sha256": job.manifest_sha256,
+    } == stored.metadata
+    assert 0 == CliRunner().invoke(main, ["verify"]).exit_code
+
+    said = []
+    for change in (
+        lambda: made.bucket.put(job.manifest_key or "", b"{}", content_type="a/b", filename="m", metadata={}),
+        lambda: made.bucket.delete(job.manifest_key or ""),
+    ):
+        change()
+        told = CliRunner().invoke(main, ["verify"])
+        said.append((told.exit_code, told.stdout.splitlines()[0].removeprefix(f"01job {job.manifest_key}: ")))
+    assert [(1, "holds other bytes than were written"), (1, "is not there")] == said
+
+
+@pytest.mark.parametrize(
+    ("days", "code", "said"), [(30, 0, "1 hold, 0 do not, 1 expired by rule"), (400, 1, "1 hold, 1 do not")]
+)
+def test_what_a_rule_has_deleted_is_no_fault(
+    made: Yard, settings: Settings, monkeypatch: pytest.MonkeyPatch, days: int, code: int, said: str
+) -> None:
+    """A file that is gone and as old as the bucket's rule lets objects be is told apart; a younger one is missing."""
+    rule = {"Status": "Enabled", "Filter": {"Prefix": "kling/"}, "Expiration": {"Days": days}}
+    monkeypatch.setattr(sys.modules["webhook.verify"], "load", lambda: settings)
+    monkeypatch.setattr(ObjectStore, "lifecycle", lambda _: [rule])  # the embedded store has no rules
+    with made.store._engine.begin() as connection:
+        connection.execute(update(jobs).values(updated_at=datetime.now(UTC) - timedelta(days=31)))
+    made.bucket.delete(made.files[0].key)
+    told = CliRunner().invoke(main, ["verify"])
+
+    assert (code, said) == (told.exit_code, told.stdout.splitlines()[-1])
+
+
+def test_a_job_that_fails_leaves_word_of_its_good_files(settings: Settings, engine: Engine) -> None:
+    """One of two files can't be proven: the job fails; its manifest says so, names the good file, and holds."""
+    with (
+        origin(film=File.of(FILM), bad=File.of(b"<html>" * 100)) as served,
+        yard(settings, engine, [video(served.link("film.mp4")), video(served.link("bad.mp4"), 1)]) as made,
+    ):
+        assert State.FAILED is made.until_end()
+        job = made.store.get(made.job_id)
+        assert job is not None
+        assert job.manifest_key is not None
+        told = json.loads(b"".join(made.bucket.chunks(job.manifest_key)))
+
+        assert [made.job_id] == made.store.archived()
+        assert [None] == [one.fault for one in verify_manifest(job, made.bucket)]
+    (file,) = made.files
+    assert ([file.key], "failed", None) == (
+        [one["key"] for one in told["files"]],
+        told["job"]["state"],
+        told["job"]["archived_at"],
+    )
+    assert (job.error_message, "kling/") == (told["job"]["failure"], job.manifest_key[:6])
 
 
 def test_verify_finds_the_jobs_of_a_time(made: Yard) -> None:

@@ -26,10 +26,12 @@ def manifest(
     now: datetime,
     *,
     after: Mapping[str, str],
+    failure: str | None = None,
 ) -> bytes:
     """The document, as indented UTF-8 JSON. Media in the request become their hash, links lose their query.
 
-    `after`: ids of the jobs that it stands on, by what its request calls them.
+    `after`: ids of the jobs that it stands on, by what its request calls them. `failure`: why not all its files are
+    here.
     """
     document = {
         "manifest_version": 1,
@@ -38,9 +40,11 @@ def manifest(
             "external_task_id": job.external_task_id,
             "caller": job.caller,
             "family": job.family,
+            "state": "archived" if failure is None else "failed",
+            "failure": failure,
             "created_at": job.created_at.isoformat(),
             "submitted_at": job.submitted_at.isoformat() if job.submitted_at else None,
-            "archived_at": now.isoformat(),
+            "archived_at": None if failure else now.isoformat(),
             "after": dict(after),
         },
         "request": _plain(request),
@@ -59,7 +63,7 @@ def _plain(value: Any) -> Any:
 
 
 def _text(value: str) -> Any:
-    if value.startswith(("http://", "https://")):
+    if value[:8].lower().startswith(("http://", "https://")):
         return _without_query(value)
     if len(value) <= _LONGEST_TEXT:
         return value

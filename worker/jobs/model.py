@@ -61,6 +61,8 @@ class Job:
     expected_at: datetime | None  #: when the provider is likely done
     bytes_copied: int  #: of its result files, so far
     bytes_total: int | None  #: None until the first file says how long it is
+    manifest_key: str | None  #: where its manifest lies; None while there is none, and for those of older versions
+    manifest_sha256: str | None
     due_at: datetime | None  #: when it wanted attention when it was read; None at an end
     version: int  #: moves with every change of state; what compare-and-set compares
 

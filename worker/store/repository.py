@@ -163,8 +163,9 @@ class Repository:
         return found
 
     def archived(self, since: datetime | None = None) -> list[str]:
-        """Ids of the jobs that were archived, since then or ever, oldest first."""
-        query = select(jobs.c.id).where(jobs.c.state == State.ARCHIVED).order_by(jobs.c.updated_at)
+        """Ids of the jobs that were archived, or have a manifest of what there is, since then or ever, oldest first."""
+        held = or_(jobs.c.state == State.ARCHIVED, jobs.c.manifest_key.is_not(None))
+        query = select(jobs.c.id).where(held).order_by(jobs.c.updated_at)
         if since:
             query = query.where(jobs.c.updated_at >= since)
         with self._single.begin() as connection:

@@ -86,6 +86,9 @@ jobs = Table(
     Column("expected_at", _MOMENT),
     Column("bytes_copied", BigInteger, nullable=False, server_default=text("0")),
     Column("bytes_total", BigInteger),
+    #: Of the manifest that was written when it ended: the template of keys may change.
+    Column("manifest_key", Text),
+    Column("manifest_sha256", Text),
     _count("version"),
     #: When the job wants attention; empty once it has ended.
     Column("due_at", _MOMENT),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from time import monotonic
+from typing import Any
 
 from infra.http import HttpError
 from infra.log import logger
@@ -21,6 +22,7 @@ from worker.jobs.model import Job, ResultFile
 from worker.jobs.transfer import Transfer
 from worker.kling.errors import KlingError, ResourceMissing
 from worker.kling.wire import Output, Task, TaskStatus, read_task
+from worker.label import manifest_label
 from worker.ports import Clock, Queue
 from worker.provider import Provider, decode
 from worker.sender import SliceOver
@@ -205,14 +207,44 @@ def _finish(
     clock: Clock,
 ) -> Moved | None:
     request = decode(store.request(job.id) or b"{}")
-    after = {one.name: one.job.id for one in store.chains.earlier(job.id)} if job.depth else {}
-    body = manifest(job, request, task.raw, files, clock(), after=after)
-    key = keys.manifest_key(copier.key_template, job)
-    metadata = {"reelhook-job": job.id, "reelhook-sha256": sha256(body).hexdigest()}
-    name = keys.download_name(job, key)
-    copier.bucket.put(key, body, content_type="application/json", filename=name, metadata=metadata)
+    written = _write_manifest(job, request, task.raw, files, store=store, copier=copier, now=clock())
     learned = _learned(provider.kind(job, request), task) if request else None
-    return store.move(job, Event.FILES_PROVEN, clock(), also=Also(learned=learned))
+    return store.move(job, Event.FILES_PROVEN, clock(), changes=written, also=Also(learned=learned))
+
+
+def _write_manifest(
+    job: Job,
+    request: Mapping[str, Any],
+    answer: Mapping[str, Any],
+    files: Sequence[ResultFile],
+    *,
+    store: Repository,
+    copier: Copier,
+    now: datetime,
+    failure: str | None = None,
+) -> dict[str, Any]:
+    """Store the manifest; what the row says of it then. Raises `StoreError`."""
+    after = {one.name: one.job.id for one in store.chains.earlier(job.id)} if job.depth else {}
+    body = manifest(job, request, answer, files, now, after=after, failure=failure)
+    key, digest = keys.manifest_key(copier.key_template, job), sha256(body).hexdigest()
+    copier.bucket.put(key, body, **manifest_label(job, key, digest))
+    return {"manifest_key": key, "manifest_sha256": digest}
+
+
+def _of_what_there_is(job: Job, reason: str, *, store: Repository, copier: Copier, now: datetime) -> dict[str, Any]:
+    """A job that fails may have good files, which were paid for: a manifest says which. None is made for their sake
+    alone that can't be written.
+    """
+    files = store.files([job.id])[job.id]
+    if not files:
+        return {}
+    kept, request = store.answer(job.id), decode(store.request(job.id) or b"{}")
+    answer = read_task(200, {}, kept).raw if kept else {}
+    try:
+        return _write_manifest(job, request, answer, files, store=store, copier=copier, now=now, failure=reason)
+    except StoreError as fault:
+        log.warning("archive.no_manifest", job=job.id, reason=str(fault))
+        return {}
 
 
 def _learned(kind: str, task: Task) -> Learned | None:
@@ -240,7 +272,8 @@ def _failed(
         return None
     log.error("archive.given_up", job=job.id, attempts=attempts, reason=str(fault))
     _clear(job, book, store=store, copier=copier)
-    changes = {"archive_attempts": attempts, "error_code": "unprovable", "error_message": str(fault)}
+    written = _of_what_there_is(job, str(fault), store=store, copier=copier, now=clock())
+    changes = {"archive_attempts": attempts, "error_code": "unprovable", "error_message": str(fault), **written}
     return store.move(job, Event.FILES_UNPROVABLE if had else Event.TASK_LOST, clock(), changes=changes)
 
 

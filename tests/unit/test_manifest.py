@@ -1,0 +1,25 @@
+"""What the manifest says, and what it must not."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fakes import MORNING, a_job
+from worker.jobs.manifest import manifest
+
+
+@given(
+    st.sampled_from(["http", "https"]).flatmap(
+        lambda word: st.tuples(*((st.sampled_from([c, c.upper()])) for c in word))
+    )
+)
+def test_no_link_keeps_its_query(letters: tuple[str, ...]) -> None:
+    """P8: a link's query is often its signature; it is left out however the scheme is written."""
+    link = f"{''.join(letters)}://user:word@cdn.example/a.png?sig=SECRET"
+    said = manifest(a_job(), {"image": link}, {"url": [link]}, [], MORNING, after={})
+
+    assert (b"SECRET" in said, b"word@" in said) == (False, False)
+    assert "cdn.example/a.png" in json.loads(said)["request"]["image"]
