@@ -301,6 +301,34 @@ def test_a_kept_connection_that_died_fails_no_call(settings: Settings, *, early:
     assert 2 == len(set(ends))
 
 
+def test_what_objects_are_stored_with_is_on_the_wire(settings: Settings) -> None:
+    """Storage class and encryption, with its key, are asked for wherever an object begins."""
+    wanted = {"s3_storage_class": "STANDARD_IA", "s3_sse": "aws:kms", "s3_sse_kms_key_id": "k1"}
+    sent: list[Any] = []
+
+    def note(headers: Any) -> bool:
+        sent.append(headers)
+        return True
+
+    with Gate(str(settings.s3_endpoint_url)) as there:
+        store = ObjectStore(settings.model_copy(update={"s3_endpoint_url": there.url, **wanted}))
+        for operation, call in (
+            ("put", lambda: store.put("a", b"x", **LABEL)),
+            ("put", lambda: store.put_stream("a", held(), 5, **LABEL)),
+            ("begin", lambda: store.begin("a", **LABEL)),
+            ("copy", lambda: store.relabel("a", '"e"', **LABEL)),
+        ):
+            there.refuse(operation, 403, "AccessDenied", times=1, when=note)
+            with pytest.raises(StoreError, match="AccessDenied"):
+                call()
+
+    said = [[headers.get(f"x-amz-{name}") for name in STORED_WITH] for headers in sent]
+    assert [["STANDARD_IA", "aws:kms", "k1"]] * 4 == said
+
+
+STORED_WITH = ("storage-class", "server-side-encryption", "server-side-encryption-aws-kms-key-id")
+
+
 def test_who_may_not_list_may_still_ask(gate: tuple[Gate, ObjectStore]) -> None:
     """A 403 is told of by `head`; `seen` takes it as nothing there. Other refusals are told of by both."""
     there, store = gate
