@@ -37,6 +37,8 @@ KEY_FIELDS = frozenset({"family", "job", "kind", "name", "ordinal", "extension",
 #: What a key may hold beside the values of its fields, which `worker.jobs.keys` makes just as plain.
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]*")
 _ACCOUNT_PREFIX = "KLING_URL_"
+#: Characters: a key has 1024 bytes at most, and a prefix, a job, a caller and the ending of a picture go into it.
+_LONGEST_TEMPLATE = 400
 _KEY_TEMPLATE = "kling/{year}/{month}/{day}/{job}/{name}.{extension}"
 
 #: The longest that SigV4 lets a presigned link live, in seconds: 7 days.
@@ -96,6 +98,8 @@ def _key_template(value: str) -> str:
         raise ValueError("must name its fields plainly, without : or !")
     if any(not _PLAIN.fullmatch(text) for text, _, _, _ in parsed):
         raise ValueError("must hold letters, digits, dot, underscore, hyphen and / only, beside its fields")
+    if len(value) > _LONGEST_TEMPLATE:
+        raise ValueError(f"must be at most {_LONGEST_TEMPLATE} characters: a key may have 1024 bytes, with its fields")
     if {"", ".", ".."} & set(value.split("/")):
         raise ValueError("must not begin or end with /, nor hold an empty step, a . or a ..")
     return value
@@ -285,22 +289,29 @@ def load(overrides: Mapping[str, Any] | None = None) -> Settings:
 
     Raises `BadSettings`, whose text lists every missing or wrong variable and never a secret's value.
     """
+    there = {name: value for name, value in {**os.environ, **(overrides or {})}.items() if value != ""}
+    lacking = stores.lacking(there)
+    lines = [lacking] if lacking else []
     try:
-        return Settings.model_validate(_gathered({**os.environ, **(overrides or {})}))
+        settings = Settings.model_validate(_gathered(there))
     except ValidationError as fault:
-        lines = [f"  {_line(error)}" for error in fault.errors(include_input=False)]
-        raise BadSettings("Reelhook cannot start, its settings are not complete:\n" + "\n".join(lines)) from None
+        lines += [_line(error) for error in fault.errors(include_input=False)]
+    if lines:
+        told = "\n  ".join(["Reelhook cannot start, its settings are not complete:", *lines])
+        raise BadSettings(told)
+    return settings
 
 
-def _gathered(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Empty variables left out, and the accounts that have variables of their own put under their names."""
-    there = {name: value for name, value in values.items() if value != ""}
+def _gathered(there: Mapping[str, Any]) -> dict[str, Any]:
+    """What platforms say by our names, and the accounts that have variables of their own put under their names."""
     named = {
         name.removeprefix(_ACCOUNT_PREFIX).lower(): value
         for name, value in there.items()
         if name.startswith(_ACCOUNT_PREFIX)
     }
     values = {**stores.resolve(there), **there, "KLING_URL_*": named}
+    if endpoint := stores.without_bucket(values.get("S3_ENDPOINT_URL"), values.get("S3_BUCKET")):
+        values["S3_ENDPOINT_URL"] = endpoint
     if prefix := values.get("S3_KEY_PREFIX"):
         values["S3_KEY_TEMPLATE"] = _below(prefix, values.get("S3_KEY_TEMPLATE", _KEY_TEMPLATE))
     return values

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 Variables = Mapping[str, Any]
 
@@ -140,20 +140,60 @@ PLATFORMS = (
 )
 
 
+#: Where a platform's store is whose region alone is said.
+_BY_REGION = MappingProxyType({"B2": "https://s3.{}.backblazeb2.com", "Spaces": "https://{}.digitaloceanspaces.com"})
+#: What says where the stores are that are not AWS.
+_ELSEWHERE = MappingProxyType(
+    {
+        "Cellar": "CELLAR_ADDON_HOST",
+        "R2": "R2_ENDPOINT, R2_ACCOUNT_ID",
+        "B2": "B2_ENDPOINT, B2_REGION",
+        "Spaces": "SPACES_ENDPOINT, SPACES_REGION",
+    }
+)
+_UNKNOWN = "S3-compatible"
+
+
 def resolve(there: Variables) -> dict[str, Any]:
     """What one platform says of its store, by our names. Two platforms are never mixed: keys of one don't open the
     other. What is set by our own names goes before; with an access key of that kind no platform is asked at all.
     """
     platform = next((one for one in PLATFORMS if any(name in there for name in one.key)), None)
     said = {} if platform is None or "S3_ACCESS_KEY_ID" in there else platform.said(there)
+    if platform and "S3_ENDPOINT_URL" not in said and (region := said.get("S3_REGION")) and platform.name in _BY_REGION:
+        said["S3_ENDPOINT_URL"] = _BY_REGION[platform.name].format(region)
     if "://" not in (endpoint := str(said.get("S3_ENDPOINT_URL", "://"))):
         said["S3_ENDPOINT_URL"] = f"https://{endpoint}"
-    known = dialect(there.get("S3_ENDPOINT_URL") or said.get("S3_ENDPOINT_URL"))
+    both = {**said, **there}
+    known = dialect(without_bucket(both.get("S3_ENDPOINT_URL"), both.get("S3_BUCKET")))
     if known.region:  # the host's own word: a machine on AWS may have a region of its own beside it
         said["S3_REGION"] = known.region
     elif known.name == "AWS" and (nearby := there.get("AWS_REGION") or there.get("AWS_DEFAULT_REGION")):
         said.setdefault("S3_REGION", nearby)
     return said
+
+
+def lacking(there: Variables) -> str | None:
+    """What is to be set so that keys of a platform's are not sent to AWS; None where nothing is."""
+    platform = next((one for one in PLATFORMS if any(name in there for name in one.key)), None)
+    if platform is None or platform.name not in _ELSEWHERE or "S3_ACCESS_KEY_ID" in there or "S3_ENDPOINT_URL" in there:
+        return None
+    if "S3_ENDPOINT_URL" in resolve(there):
+        return None
+    return f"S3_ENDPOINT_URL: is missing ({_ELSEWHERE[platform.name]} would do too): {platform.key[0]} is no key of AWS"
+
+
+def without_bucket(endpoint: str | None, bucket: str | None) -> str | None:
+    """The endpoint of a known store, where `endpoint` is that of the bucket: its name would stand there twice."""
+    if not endpoint or not bucket or not _host(str(endpoint)):
+        return endpoint
+    parts = urlsplit(str(endpoint))
+    own = parts.netloc.removeprefix(f"{bucket}.")
+    if own != parts.netloc and dialect(f"{parts.scheme}://{own}").name != _UNKNOWN:
+        return urlunsplit(parts._replace(netloc=own))
+    if parts.path.strip("/") == bucket and dialect(endpoint).name != _UNKNOWN:
+        return urlunsplit(parts._replace(path=""))
+    return endpoint
 
 
 def others(name: str) -> list[str]:
@@ -207,4 +247,4 @@ def dialect(endpoint: object) -> Dialect:
     for pattern, known in _HOSTS:
         if match := re.fullmatch(pattern, host):
             return replace(known, region=known.region or match.groupdict().get("region"))
-    return Dialect("S3-compatible")
+    return Dialect(_UNKNOWN)

@@ -67,6 +67,15 @@ TABLE: dict[str, tuple[dict[str, str], Expected]] = {
     "B2 by AWS's names": ({**AWS, "BUCKET_NAME": "films", "AWS_REGION": "us-east-1",
         "AWS_ENDPOINT_URL": "https://s3.us-west-004.backblazeb2.com"},
         Expected("https://s3.us-west-004.backblazeb2.com/films/a.mp4", "us-west-004")),
+    "B2 by its region": ({**B2, "B2_BUCKET": "films", "B2_REGION": "us-west-004"},
+        Expected("https://s3.us-west-004.backblazeb2.com/films/a.mp4", "us-west-004")),
+    "Spaces by its region": ({**SPACES, "SPACES_BUCKET": "films", "SPACES_REGION": "nyc3"},
+        Expected("https://films.nyc3.digitaloceanspaces.com/a.mp4", "nyc3")),
+    "Spaces, the bucket's own endpoint":
+        ({**SPACES, "SPACES_BUCKET": "films", "SPACES_ENDPOINT": "https://films.nyc3.digitaloceanspaces.com"},
+        Expected("https://films.nyc3.digitaloceanspaces.com/a.mp4", "nyc3")),
+    "R2, the bucket's own endpoint": ({**OURS, "S3_ENDPOINT_URL": "https://abc.eu.r2.cloudflarestorage.com/films"},
+        Expected("https://abc.eu.r2.cloudflarestorage.com/films/a.mp4", "auto")),
     "Tigris": ({**AWS, "BUCKET_NAME": "films", "AWS_ENDPOINT_URL_S3": "https://fly.storage.tigris.dev"},
         Expected("https://films.fly.storage.tigris.dev/a.mp4", "auto")),
     "Spaces": ({**SPACES, "SPACES_BUCKET": "films", "SPACES_ENDPOINT": "nyc3.digitaloceanspaces.com"},
@@ -140,6 +149,16 @@ def test_two_platforms_are_never_mixed(names: set[str], own: bool) -> None:  # n
 
     said = settings.s3_access_key_id, settings.s3_secret_access_key
     assert 1 == len({*(key.get_secret_value() for key in said), settings.s3_bucket})
+
+
+@pytest.mark.parametrize(
+    ("variables", "name"),
+    [(R2, "R2_ACCOUNT_ID"), (B2, "B2_REGION"), (CELLAR, "CELLAR_ADDON_HOST"), (SPACES, "SPACES_REGION")],
+)
+def test_no_platform_s_keys_go_to_aws_for_want_of_an_endpoint(variables: dict[str, str], name: str) -> None:
+    """Where nothing says where the store is, that is a fault, and the message names what would say it."""
+    with pytest.raises(BadSettings, match=f"S3_ENDPOINT_URL: is missing .*{name}"):
+        settings_of({**variables, "S3_BUCKET": "films"})
 
 
 def test_what_is_missing_is_named_in_every_platform_s_words() -> None:
