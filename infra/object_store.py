@@ -37,6 +37,21 @@ _RELABEL_BYTES = 64 * 2**20
 _FORBIDDEN = frozenset({"AccessDenied", "403", "MethodNotAllowed", "405", "NotImplemented", "501"})
 
 
+#: How it says that a request will never be taken as it is: by these settings, this key, or this bucket.
+_LASTING = _FORBIDDEN | {
+    "EntityTooLarge",
+    "InvalidAccessKeyId",
+    "InvalidArgument",
+    "InvalidRequest",
+    "InvalidStorageClass",
+    "KeyTooLong",
+    "KeyTooLongError",
+    "MetadataTooLarge",
+    "NoSuchBucket",
+    "SignatureDoesNotMatch",
+}
+
+
 class StoreError(Exception):
     """The store refused or could not be reached. The text names the operation and the store's code, no link."""
 
@@ -46,6 +61,11 @@ class StoreError(Exception):
     def forbids(self) -> bool:
         """Whether the store does not let this key do that, now or later."""
         return self.code in _FORBIDDEN
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the same will be refused until a person changes something."""
+        return self.code in _LASTING
 
 
 class UploadGone(StoreError):

@@ -10,11 +10,12 @@ from sqlalchemy import Engine
 
 from infra.object_store import ObjectStore
 from infra.settings import Settings
-from tests.integration.archive_kit import Yard, film, proven, video, yard
+from tests.integration.archive_kit import Yard, copying_job, film, proven, video, yard
 from tests.origin import File, film_of, origin
 from tests.s3_gate import Gate
 from worker import sender
 from worker.jobs.model import State
+from worker.store.attention import Attention
 
 FILM = film()
 PART = 5 * 2**20
@@ -115,3 +116,27 @@ def ended(made: Yard) -> bool:
     for pending in made.bucket.pending():
         made.bucket.abort(pending.key, pending.upload_id)
     return True
+
+
+def test_a_refusal_that_lasts_is_told_and_waited_for(settings: Settings, engine: Engine, gate: Gate) -> None:
+    """P1: such as of a storage class: a person hears why at once; mended, it is archived; never mended, it ends."""
+    file = File.of(FILM)
+    with origin(film=file) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as made:
+        worker, attention = behind(made, settings, gate), Attention(engine)
+        gate.refuse("put", 400, "InvalidStorageClass")
+        assert State.COPYING is worker.work()
+        assert [(made.job_id, "the store refuses its files: S3 put: InvalidStorageClass no")] == attention.not_copied(9)
+        gate.refusals.clear()
+        made.clock.advance(100_000)
+        assert State.ARCHIVED is worker.work()
+        job = made.store.get(made.job_id)
+        assert job is not None
+        assert (None, None, []) == (job.error_code, job.error_message, attention.not_copied(9))
+
+        gate.refuse("put", 400, "KeyTooLongError")
+        made.job_id = worker.job_id = "01never"
+        copying_job(made)
+        made.clock.advance(29 * 86400 - 100_000)
+        assert State.COPYING is worker.work()
+        made.clock.advance(86400)
+        assert State.EXPIRED is worker.work()

@@ -61,15 +61,19 @@ _SLOW = text(
     order by expected_at limit 100
     """
 ).bindparams(bindparam("since", type_=_MOMENT), bindparam("now", type_=_MOMENT))
+#: What a job's row says while the store refuses its files, and will until a person changes something.
+UNSTORABLE = "unstorable"
 _NOT_COPIED = text(
-    """
-    select id, 'its files could not be copied ' || archive_attempts || ' times' as message from jobs
-    where due_at is not null and state = 'copying' and archive_attempts >= :most and not exists (
+    f"""
+    select id, case when error_code = '{UNSTORABLE}' then 'the store refuses its files: ' || error_message
+        else 'its files could not be copied ' || archive_attempts || ' times' end as message from jobs
+    where due_at is not null and state = 'copying' and (archive_attempts >= :most or error_code = '{UNSTORABLE}')
+        and not exists (
         select 1 from events e
         where e.job_id = jobs.id and e.type = 'job.attention' and e.data ->> 'reason' = 'not_copied'
     )
     order by created_at limit 100
-    """
+    """  # noqa: S608 - a word of ours
 )
 
 

@@ -27,6 +27,7 @@ from worker.ports import Clock, Queue
 from worker.provider import Provider, decode
 from worker.sender import SliceOver
 from worker.source import LeaseLost, NotHad, Unproven
+from worker.store.attention import UNSTORABLE
 from worker.store.moves import Also, Learned, Moved
 from worker.store.repository import Repository
 from worker.tasks.begin import Begin
@@ -87,9 +88,7 @@ def archive(
         fault = Unproven("a file had to be begun anew: its source did not go on with what it had begun")
         moved = _failed(job, book, fault, store=store, copier=copier, clock=clock)
     except StoreError as fault:
-        # Our own bucket: waiting for it is free, and giving up would lose what was paid for.
-        _again(job, owner, str(fault), store=store, clock=clock, attempts=None)
-        return
+        moved = _not_stored(job, owner, fault, store=store, clock=clock)
     except (Unproven, HttpError, KlingError) as fault:
         moved = _failed(job, book, fault, store=store, copier=copier, clock=clock)
     if moved:
@@ -209,6 +208,8 @@ def _finish(
     request = decode(store.request(job.id) or b"{}")
     written = _write_manifest(job, request, task.raw, files, store=store, copier=copier, now=clock())
     learned = _learned(provider.kind(job, request), task) if request else None
+    if job.error_code:  # the store had refused it for a while
+        written |= {"error_code": None, "error_message": None}
     return store.move(job, Event.FILES_PROVEN, clock(), changes=written, also=Also(learned=learned))
 
 
@@ -275,6 +276,20 @@ def _failed(
     written = _of_what_there_is(job, str(fault), store=store, copier=copier, now=clock())
     changes = {"archive_attempts": attempts, "error_code": "unprovable", "error_message": str(fault), **written}
     return store.move(job, Event.FILES_UNPROVABLE if had else Event.TASK_LOST, clock(), changes=changes)
+
+
+def _not_stored(job: Job, owner: str, fault: StoreError, *, store: Repository, clock: Clock) -> Moved | None:
+    """Our own bucket: waiting for it is free, and giving up would lose what was paid for. A refusal that lasts stands
+    in the row, so that a person hears of it at once; it ends the job once there is nothing left to copy.
+    """
+    said = {"error_code": UNSTORABLE, "error_message": str(fault)} if fault.lasts else {}
+    if said and retry.is_deleted(job.submitted_at or job.created_at, clock()):
+        log.error("archive.given_up", job=job.id, reason=str(fault))
+        return store.move(job, Event.TASK_LOST, clock(), changes=said)
+    log.warning("archive.again", job=job.id, reason=str(fault))
+    due = retry.after(retry.BUCKET_AGAIN, 1, clock(), endless=True) or clock()
+    store.put_off(job.id, owner, due, lookups=0, **said)
+    return None
 
 
 def _attempts(job: Job, *, had: bool) -> int:
