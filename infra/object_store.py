@@ -39,17 +39,9 @@ _FORBIDDEN = frozenset({"AccessDenied", "403", "MethodNotAllowed", "405", "NotIm
 
 #: How it says that a request will never be taken as it is: by these settings, this key, or this bucket.
 _LASTING = _FORBIDDEN | {
-    "EntityTooLarge",
-    "InvalidAccessKeyId",
-    "InvalidArgument",
-    "InvalidRequest",
-    "InvalidStorageClass",
-    "KeyTooLong",
-    "KeyTooLongError",
-    "MetadataTooLarge",
-    "NoSuchBucket",
-    "SignatureDoesNotMatch",
-}
+    "EntityTooLarge", "InvalidAccessKeyId", "InvalidArgument", "InvalidRequest", "InvalidStorageClass", "KeyTooLong",
+    "KeyTooLongError", "MetadataTooLarge", "NoSuchBucket", "SignatureDoesNotMatch",
+}  # fmt: skip
 
 
 class StoreError(Exception):
