@@ -59,7 +59,8 @@ class Truth:
 
     def _connect(self) -> psycopg.Connection[dict[str, Any]]:
         url = self.deployment.access.servers.database_url
-        return psycopg.connect(url, connect_timeout=10, autocommit=True, row_factory=dict_row)
+        # Nothing is prepared: `select *` of a prepared statement fails once a scenario has changed the table.
+        return psycopg.connect(url, connect_timeout=10, autocommit=True, row_factory=dict_row, prepare_threshold=None)
 
     @property
     def direct_redis(self) -> str:
