@@ -66,7 +66,9 @@ def main(arguments: list[str]) -> None:
         threading.Thread(target=_outlive_nobody, args=(int(arguments[1]),), daemon=True).start()
     else:
         listening = _listening(settings)
-    serving = server(settings, Entrance(create_app(settings), settings))
+    entrance = Entrance(create_app(settings), settings)
+    entrance.prepare()
+    serving = server(settings, entrance)
     for number in (signal.SIGTERM, signal.SIGINT):
         # Before uvicorn has handlers of its own, and after: it sends itself once more what it was ended by.
         signal.signal(number, lambda *_: setattr(serving, "should_exit", True))
