@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
+import tempfile
 import time
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.table import Table
 
 from infra.stack.process import StackError
 from tests.chaos.promises import judge
-from tests.chaos.scenarios import Scenario
+from tests.chaos.scenarios import SCENARIOS, Scenario
 from tests.chaos.world import World
 
 _QUICK = 3
@@ -74,6 +79,29 @@ def play(world: World, name: str, scenario: Scenario, *, quick: bool = False) ->
         run.answers[0] + run.answers[503],
         (*stopped, *broken),
     )
+
+
+def play_each(names: Iterator[str], *, quick: bool, keep: Path | None) -> Generator[Played]:
+    """Play on one world as long as it is whole: what one scenario breaks must not be charged to the next.
+
+    The logs of a world that broke go to `keep`.
+    """
+    with ExitStack() as worlds:
+        world, more = None, None
+        for name in names:
+            scenario = SCENARIOS[name]
+            if world is None or more != scenario.more:
+                worlds.close()
+                folder, more = Path(tempfile.mkdtemp(prefix="reelhook-chaos-")), scenario.more
+                world = worlds.enter_context(World(folder, more=more))
+            played = play(world, name, scenario, quick=quick)
+            if played.broken:
+                if keep:
+                    keep.mkdir(parents=True, exist_ok=True)
+                    shutil.move(folder / "logs", keep / f"{name.replace(' ', '-')}-{time.time():.0f}")
+                worlds.close()
+                world = None
+            yield played
 
 
 def table(played: list[Played]) -> Table:
