@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import BytesIO
@@ -25,6 +26,8 @@ _RANK = {"submitted": 0, "processing": 1, "succeed": 2, "failed": 2}
 _MOVES = {(before, move.state) for (before, _), move in TABLE.items()}
 #: Connections that a small plan has.
 _CONNECTIONS = 20
+#: Files of the bucket that are read at once.
+_READERS = 4
 # The emulator's ids are snowflakes like Kling's: when a task was made is in its id.
 _EPOCH_MS, _SHIFT = 1568028518780, 22
 
@@ -112,9 +115,9 @@ def files_once_and_proven(world: World, facts: Facts, _ends: frozenset[State]) -
             facts.files_twice += max(len(there) - len(wanted), 0)
             broken.append(f"{job}: the bucket holds {sorted(by_job.get(job, ()))}, the rows say {sorted(wanted)}")
     probed: set[str] = set()
-    for file in facts.files:
-        broken += _proof(world, file, probed)
-    return broken
+    with ThreadPoolExecutor(_READERS) as readers:
+        proofs = [readers.submit(_proof, world, file, probed) for file in facts.files]
+    return broken + [fault for proof in proofs for fault in proof.result()]
 
 
 def _proof(world: World, file: dict[str, Any], probed: set[str]) -> list[str]:
