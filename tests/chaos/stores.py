@@ -29,12 +29,12 @@ def connections_killed(world: World, jobs: int, seconds: int) -> None:
     with world.load(jobs, every=0.3):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            world.rows(
+            ended = world.rows(
                 "select pg_terminate_backend(pid) from pg_stat_activity "
                 "where application_name like 'reelhook-%%' order by random() limit %s",
                 1,
             )
-            world.run.kills += 1
+            world.run.kills += len(ended)
             time.sleep(0.25)
 
 

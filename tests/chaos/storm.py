@@ -44,7 +44,6 @@ def strike(world: World, blows: list[Blow], told: Callable[[Blow], object]) -> N
                 broker.flushall()
         else:
             name = blow.target.removesuffix(_CHILD)
-            wait_until(lambda name=name: name in world.deployment.pids, 30)  # type: ignore[misc]  # mypy can't infer a lambda with defaults
             if name == "web":
                 wait_until(world.is_open, 30, pause=0.1)
             (world.kill if blow.target == name else world.kill_child)(name)

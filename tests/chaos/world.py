@@ -38,6 +38,8 @@ _AGAIN_SECONDS = 0.5
 _PATIENCE_SECONDS = 90
 #: Seconds between two looks of a caller who watches.
 _LOOK_SECONDS = 1.0
+#: Seconds in which the platform brings a process back, and that its children.
+_COMING_SECONDS = 60
 
 
 @dataclass
@@ -91,6 +93,7 @@ class World(Truth):
         self.run = Run("start")
         self._stack = ExitStack()
         self._number = 0
+        self._hung_up = threading.Event()  #: callers give up: there is nobody who would look at what becomes of it
         #: Where callers come to by turns; empty for the deployment's own door.
         self.doors: list[str] = []
 
@@ -245,7 +248,7 @@ class World(Truth):
         name = f"chaos-{self._number}-{os.getpid()}"
         body = {**TEXT, "external_task_id": name, "callback_url": self.app.url, **changes}
         end = time.monotonic() + _PATIENCE_SECONDS
-        while time.monotonic() < end:
+        while time.monotonic() < end and not self._hung_up.is_set():
             doors = self.doors or [self.url]
             answer = self._ask("POST", OMNI, door=doors[self._number % len(doors)], json=body)
             if answer is not None and answer.status_code == 200:
@@ -271,6 +274,9 @@ class World(Truth):
         thread.start()
         try:
             yield thread
+        except BaseException:
+            self._hung_up.set()
+            raise
         finally:
             self.is_healed()
             thread.join()
@@ -296,23 +302,34 @@ class World(Truth):
         return answer
 
     # --- as the platform ----------------------------------------------------------------------------------------
-    def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """A signal to one process of the Procfile, the way an OOM killer does it; the platform starts it again."""
-        pid = self.deployment.pids.get(name)
-        if pid is not None:
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
-            self.run.kills += 1
+    def kill(self, name: str) -> None:
+        """SIGKILL one process of the Procfile, as an OOM killer does; the platform starts it again."""
+        self._kill(name, lambda: self.deployment.pids.get(name))
 
     def kill_child(self, name: str) -> None:
         """SIGKILL the newest child of a process: one worker of its pool."""
-        children = [pid for pid in group_of(self.deployment.pids.get(name, 0)) if pid != self.deployment.pids.get(name)]
-        if children:
-            with suppress(ProcessLookupError):
-                os.kill(max(children), signal.SIGKILL)
-            self.run.kills += 1
 
-    def await_new(self, name: str, old: int | None, seconds: float = 60) -> None:
+        def newest() -> int | None:
+            leader = self.deployment.pids.get(name, 0)
+            return max((pid for pid in group_of(leader) if pid != leader), default=None)
+
+        self._kill(f"child of {name}", newest)
+
+    def _kill(self, what: str, victim: Callable[[], int | None]) -> None:
+        """A kill that hits nobody proves nothing: who is just being started again is waited for."""
+
+        def struck() -> bool:
+            with suppress(ProcessLookupError):
+                pid = victim()
+                if pid is not None:
+                    os.kill(pid, signal.SIGKILL)
+                    return True
+            return False
+
+        assert wait_until(struck, _COMING_SECONDS, pause=0.05), f"there was no {what} to kill"
+        self.run.kills += 1
+
+    def await_new(self, name: str, old: int | None, seconds: float = _COMING_SECONDS) -> None:
         """Until the platform has started the successor of a process."""
         assert wait_until(lambda: self.deployment.pids.get(name, old) != old, seconds), f"{name} did not come back"
 
