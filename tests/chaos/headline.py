@@ -33,6 +33,8 @@ _SMALL = {"WORKER_CONCURRENCY": "2", "WEB_CONCURRENCY": "1", "POSTERS": "false"}
 _VISIBILITY_SECONDS = 60
 #: What is open and does not move for so long is stuck.
 _STILL_SECONDS = 120
+#: Plain Celery has ended when its broker holds nothing and it told nothing new for so long: no task of it waits longer.
+_SILENT_SECONDS = 30
 _SAY_SECONDS = 20
 
 
@@ -144,7 +146,7 @@ def _plain(size: Size, blows: list[Blow], console: Console) -> Outcome:
             with _stream(size, lambda: _post(world, accepted)):
                 strike(world, blows, outcome.struck)
             healed = time.time()
-            told.wait_for(accepted)
+            told.wait_for(accepted, lambda: _held(world))
         _count(outcome, world, accepted, healed)
     outcome.seconds = time.monotonic() - began
     return outcome
@@ -162,6 +164,12 @@ def _post(world: World, accepted: list[str]) -> None:
         time.sleep(0.5)
 
 
+def _held(world: World) -> int:
+    """Messages of plain Celery that its broker still has, with those that a worker has taken and not confirmed."""
+    with world.redis() as broker:
+        return int(broker.llen("celery") + broker.hlen("unacked"))
+
+
 class _Told:
     """What the receiver was told so far."""
 
@@ -177,13 +185,17 @@ class _Told:
             self._read += 1
         return len(self._known)
 
-    def wait_for(self, accepted: list[str]) -> None:
-        """Until it was told of all, or nothing new came for longer than the broker may hold a message back."""
+    def wait_for(self, accepted: list[str], holds: Callable[[], int]) -> None:
+        """Until it was told of all, or nothing new came: for a while where the broker `holds` nothing that could still
+        come, else for longer than it may hold a message back.
+        """
         known, since = self.jobs(), time.monotonic()
-        while known < len(accepted) and time.monotonic() < since + _VISIBILITY_SECONDS + 30:
+        while known < len(accepted):
             time.sleep(1)
             if (now := self.jobs()) > known:
                 known, since = now, time.monotonic()
+            if time.monotonic() > since + _SILENT_SECONDS + (_VISIBILITY_SECONDS if holds() else 0):
+                return
 
 
 def _count(outcome: Outcome, world: World, accepted: list[str], healed: float) -> None:
@@ -202,12 +214,14 @@ def _count(outcome: Outcome, world: World, accepted: list[str], healed: float) -
 def _stream(size: Size, submit: Callable[[], None]) -> Iterator[None]:
     """While the block runs, jobs come in evenly; when it ends, all of them are in."""
     failed: list[BaseException] = []
+    given_up = threading.Event()
 
     def work() -> None:
         began = time.monotonic()
         try:
             for number in range(size.jobs):
-                time.sleep(max(began + number * size.seconds / size.jobs - time.monotonic(), 0))
+                if given_up.wait(max(began + number * size.seconds / size.jobs - time.monotonic(), 0)):
+                    return
                 submit()
         except AssertionError as fault:
             failed.append(fault)
@@ -216,6 +230,9 @@ def _stream(size: Size, submit: Callable[[], None]) -> Iterator[None]:
     thread.start()
     try:
         yield
+    except BaseException:
+        given_up.set()
+        raise
     finally:
         thread.join()
     if failed:
