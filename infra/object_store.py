@@ -10,13 +10,11 @@ from datetime import datetime
 from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
 from typing import Any, Protocol
 
-from botocore.exceptions import BotoCoreError, ClientError
-from urllib3.exceptions import HTTPError as TransportError
-
 from infra.log import logger
 from infra.s3_client import credentials, make_client
 from infra.s3_wire import Links, Request, Wire
 from infra.settings import Settings
+from infra.store_errors import StoreError, UploadGone, named
 from infra.stores import dialect
 
 log = logger(__name__)
@@ -33,35 +31,6 @@ _HEADERS = {
 }
 #: What a store copies within a second or so.
 _RELABEL_BYTES = 64 * 2**20
-#: How a store says that this key may not do something, or that nobody may. A HEAD has no body, so a number only.
-_FORBIDDEN = frozenset({"AccessDenied", "403", "MethodNotAllowed", "405", "NotImplemented", "501"})
-
-
-#: How it says that a request will never be taken as it is: by these settings, this key, or this bucket.
-_LASTING = _FORBIDDEN | {
-    "EntityTooLarge", "InvalidAccessKeyId", "InvalidArgument", "InvalidRequest", "InvalidStorageClass", "KeyTooLong",
-    "KeyTooLongError", "MetadataTooLarge", "NoSuchBucket", "SignatureDoesNotMatch",
-}  # fmt: skip
-
-
-class StoreError(Exception):
-    """The store refused or could not be reached. The text names the operation and the store's code, no link."""
-
-    code = ""  #: the store's own word for it, such as AccessDenied; empty where no answer came
-
-    @property
-    def forbids(self) -> bool:
-        """Whether the store does not let this key do that, now or later."""
-        return self.code in _FORBIDDEN
-
-    @property
-    def lasts(self) -> bool:
-        """Whether the same will be refused until a person changes something."""
-        return self.code in _LASTING
-
-
-class UploadGone(StoreError):
-    """The multipart upload is not there any more: completed, aborted, or ended by a lifecycle rule."""
 
 
 class Body(Protocol):
@@ -119,7 +88,7 @@ class ObjectStore:
     def put(self, key: str, body: bytes, *, content_type: str, filename: str, metadata: Mapping[str, str]) -> str:
         """Store a small object whole; its ETag. `filename`: what a browser calls it when it is saved."""
         headers = _headers(self._label(content_type, filename, metadata))
-        with _named("put"):
+        with named("put"):
             return self._sent(Request("PutObject", "PUT", key, headers, body=body, length=len(body)))
 
     def put_stream(
@@ -127,7 +96,7 @@ class ObjectStore:
     ) -> str:
         """Store an object of `length` bytes while they come; its ETag. It appears with the last one, or not at all."""
         headers = _headers(self._label(content_type, filename, metadata))
-        with _named("put"):
+        with named("put"):
             return self._sent(Request("PutObject", "PUT", key, headers, body=body, length=length))
 
     def relabel(self, key: str, etag: str, *, content_type: str, filename: str, metadata: Mapping[str, str]) -> None:
@@ -137,7 +106,7 @@ class ObjectStore:
         """
         what: dict[str, Any] = self._label(content_type, filename, metadata)
         source: Any = {"Bucket": self.bucket, "Key": key}
-        with _named("copy"):
+        with named("copy"):
             self._client.copy_object(
                 Bucket=self.bucket,
                 Key=key,
@@ -150,7 +119,7 @@ class ObjectStore:
     def head(self, key: str) -> Stored | None:
         """What is stored under `key`; None when nothing is."""
         try:
-            with _named("head"):
+            with named("head"):
                 headers = self._wire.ask(self.bucket, Request("HeadObject", "HEAD", key)).headers
         except StoreError as fault:
             if fault.code in {"404", "NoSuchKey", "NotFound"}:
@@ -173,7 +142,7 @@ class ObjectStore:
 
     def read(self, key: str, start: int, length: int) -> bytes:
         """`length` bytes of an object from byte `start`; fewer at its end."""
-        with _named("read"):
+        with named("read"):
             answer = self._client.get_object(Bucket=self.bucket, Key=key, Range=f"bytes={start}-{start + length - 1}")
             with contextlib.closing(answer["Body"]) as body:
                 if not answer.get("ContentRange", "").startswith(f"bytes {start}-"):
@@ -182,7 +151,7 @@ class ObjectStore:
 
     def chunks(self, key: str) -> Iterator[bytes]:
         """All of an object, in pieces of at most 1 MiB."""
-        with _named("read"):
+        with named("read"):
             body = self._client.get_object(Bucket=self.bucket, Key=key)["Body"]
             with contextlib.closing(body):
                 yield from body.iter_chunks(_BLOCK_BYTES)
@@ -195,13 +164,13 @@ class ObjectStore:
 
     def keys(self, prefix: str, *, limit: int = 1000) -> list[str]:
         """Keys that begin with `prefix`, at most `limit`."""
-        with _named("list"):
+        with named("list"):
             answer = self._client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, MaxKeys=limit)
         return [item["Key"] for item in answer.get("Contents", [])]
 
     def delete(self, key: str) -> None:
         """Remove an object; it is no error when there is none."""
-        with _named("delete"):
+        with named("delete"):
             self._client.delete_object(Bucket=self.bucket, Key=key)
 
     def presign(self, key: str, *, seconds: int) -> str:
@@ -212,7 +181,7 @@ class ObjectStore:
     def begin(self, key: str, *, content_type: str, filename: str, metadata: Mapping[str, str]) -> str:
         """Begin an object that comes in parts; the upload's id."""
         what = self._label(content_type, filename, metadata)
-        with _named("begin"):
+        with named("begin"):
             answer = self._client.create_multipart_upload(Bucket=self.bucket, Key=key, **what)
         if answer["ResponseMetadata"]["RetryAttempts"]:  # an answer that was lost may have named another one
             self.end_uploads(key, but=answer["UploadId"])
@@ -220,14 +189,14 @@ class ObjectStore:
 
     def put_part(self, key: str, upload_id: str, number: int, body: Body, length: int) -> str:
         """Send part `number` (from 1) of `length` bytes while they come; its ETag. Sent again, it takes its place."""
-        with _named("part"):
+        with named("part"):
             query = {"uploadId": upload_id, "partNumber": str(number)}
             return self._sent(Request("UploadPart", "PUT", key, query=query, body=body, length=length))
 
     def complete(self, key: str, upload_id: str, etags: Sequence[str]) -> str:
         """Make the object appear under its key, all at once; its ETag. Raises `UploadGone`, also when it had before."""
         parts: Any = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
-        with _named("complete"):
+        with named("complete"):
             answer = self._client.complete_multipart_upload(
                 Bucket=self.bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}
             )
@@ -235,7 +204,7 @@ class ObjectStore:
 
     def abort(self, key: str, upload_id: str) -> None:
         """Throw the parts away; it is no error when there are none."""
-        with contextlib.suppress(UploadGone), _named("abort"):
+        with contextlib.suppress(UploadGone), named("abort"):
             self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
 
     def end_uploads(self, key: str, *, known: str | None = None, but: str | None = None) -> None:
@@ -256,7 +225,7 @@ class ObjectStore:
 
     def pending(self, prefix: str = "") -> list[Pending]:
         """Uploads that were begun and not ended, of keys that begin with `prefix`."""
-        with _named("list uploads"):
+        with named("list uploads"):
             pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix)
             try:
                 uploads = [item for page in pages for item in page.get("Uploads", [])]
@@ -267,7 +236,7 @@ class ObjectStore:
     def lifecycle(self) -> Sequence[Mapping[str, Any]]:
         """The bucket's lifecycle rules."""
         try:
-            with _named("lifecycle"):
+            with named("lifecycle"):
                 answer = self._client.get_bucket_lifecycle_configuration(Bucket=self.bucket)
         except StoreError as fault:
             if fault.code == "NoSuchLifecycleConfiguration":
@@ -279,7 +248,7 @@ class ObjectStore:
     def set_lifecycle(self, rules: Sequence[Mapping[str, Any]]) -> None:
         """Give the bucket these lifecycle rules, in place of all that it has."""
         sent: Any = list(rules)
-        with _named("lifecycle"):
+        with named("lifecycle"):
             self._client.put_bucket_lifecycle_configuration(Bucket=self.bucket, LifecycleConfiguration={"Rules": sent})
 
     def _sent(self, request: Request) -> str:
@@ -371,23 +340,3 @@ def _options(settings: Settings) -> dict[str, Any]:
         "SSEKMSKeyId": settings.s3_sse_kms_key_id,
     }
     return {name: value for name, value in options.items() if value}
-
-
-class _named:  # noqa: N801 - reads as a word in `with _named("put"):`
-    """Turns what the client library raises into `StoreError`."""
-
-    def __init__(self, operation: str) -> None:
-        self._operation = operation
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, fault: BaseException | None, trace: object) -> None:
-        if isinstance(fault, ClientError):
-            error = fault.response.get("Error", {})
-            raised = UploadGone if error.get("Code") in {"NoSuchUpload", "InvalidPart"} else StoreError
-            refusal = raised(f"S3 {self._operation}: {error.get('Code')} {error.get('Message')}")
-            refusal.code = str(error.get("Code", ""))
-            raise refusal from fault
-        if isinstance(fault, BotoCoreError | TransportError):
-            raise StoreError(f"S3 {self._operation}: {type(fault).__name__}") from fault

@@ -8,8 +8,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from webhook.documented import Operation, documented
-from webhook.shapes import Word
+from webhook.shapes import Ready, Word
 from webhook.wiring import door
+from worker.store.buckets import Away, Buckets
 from worker.store.migrate import is_ready
 
 api = Blueprint("health", __name__)
@@ -23,13 +24,23 @@ def alive() -> ResponseReturnValue:
 
 
 @api.get("/readyz")
-@documented(Operation("Can it do its work?", "service", Word, open=True, free=True, also={503: Word}))
+@documented(Operation("Can it do its work?", "service", Ready, open=True, free=True, also={503: Word}))
 def ready() -> ResponseReturnValue:
-    """The database answers, and its tables are those that this code knows, or a later version's."""
+    """The database answers, and its tables are those that this code knows, or a later version's. `notes`: what a person
+    should look at all the same, such as a bucket that takes no files: jobs wait for it, the door works.
+    """
     try:
         with door().engine.connect() as connection:
             connection.execute(text("select 1"))
         enough = is_ready(door().engine)
+        notes = [_note(one) for one in Buckets(door().engine).away()] if enough else []
     except SQLAlchemyError:
         return jsonify({"status": "no database"}), 503
-    return (jsonify({"status": "ready"}), 200) if enough else (jsonify({"status": "migrations are missing"}), 503)
+    if not enough:
+        return jsonify({"status": "migrations are missing"}), 503
+    return jsonify({"status": "ready", "notes": notes})
+
+
+def _note(away: Away) -> str:
+    bucket = away.name or door().settings.s3_bucket
+    return f"bucket {bucket} takes no files since {away.since.isoformat(timespec='seconds')}: {away.reason}"

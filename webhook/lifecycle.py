@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from infra.object_store import ObjectStore, StoreError
+from infra.object_store import ObjectStore
 from infra.settings import Settings
+from infra.store_errors import StoreError
 
 Rule = Mapping[str, Any]
 

@@ -13,7 +13,7 @@ from flask import Blueprint, Response, request
 
 from infra.http import HttpError, NotSent
 from infra.log import logger
-from infra.object_store import StoreError
+from infra.store_errors import StoreError
 from webhook import bodies, headers
 from webhook.auth import caller
 from webhook.problems import KlingProblem

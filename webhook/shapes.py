@@ -139,6 +139,12 @@ class Word(Shape):
     status: str
 
 
+class Ready(Word):
+    """That it works, and what a person should look at all the same."""
+
+    notes: list[str]
+
+
 class Cost(Shape):
     """What a job costs, as decimals: by the price table, and as Kling said in the end."""
 

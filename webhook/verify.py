@@ -16,8 +16,9 @@ from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedCol
 from infra.boxes import BoxWalk, NotMedia
 from infra.db import make_engine
 from infra.media import probe, probe_image
-from infra.object_store import ObjectStore, StoreError
+from infra.object_store import ObjectStore
 from infra.settings import BadSettings, load
+from infra.store_errors import StoreError
 from webhook import lifecycle
 from worker.jobs.model import Job, ResultFile
 from worker.store.repository import Repository

@@ -31,6 +31,7 @@ from worker.tasks.begin import Begin
 from worker.tasks.expire import ASKED_SECONDS, expire
 from worker.tasks.follow_up import follow_up
 from worker.tasks.onward import Onward
+from worker.tasks.reach import reach
 from worker.tasks.request import Came, TooOften, give_up, request
 from worker.tasks.submit import submit
 from worker.tasks.sweep import sweep
@@ -216,6 +217,7 @@ def _sweep() -> None:
 def _attend() -> None:
     s = services()
     attend(attention=s.attention, queue=s.queue, clock=now)
+    reach(buckets=s.store.buckets, copier=s.copier, clock=now)
 
 
 @app.task(name=messages.EXPIRE)

@@ -24,7 +24,7 @@ from hashlib import sha256
 from infra.boxes import NotMedia
 from infra.http import HttpError
 from infra.log import logger
-from infra.object_store import StoreError
+from infra.store_errors import StoreError
 from worker.jobs import keys
 from worker.jobs.model import Job, ResultFile
 from worker.jobs.transfer import Transfer

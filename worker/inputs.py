@@ -14,7 +14,8 @@ from typing import IO, Any
 from infra.boxes import NotMedia
 from infra.http import Http, HttpError
 from infra.media import look_at_film, look_at_image
-from infra.object_store import ObjectStore, StoreError
+from infra.object_store import ObjectStore
+from infra.store_errors import StoreError
 from worker.jobs.model import ResultFile
 from worker.kling.evaluate import Verdict
 from worker.kling.media import ImageFacts, Place, VideoFacts, decode, image_faults, is_base64, media_of, video_faults

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from infra.log import logger
-from infra.object_store import StoreError
+from infra.store_errors import StoreError
 from worker.inputs import Inputs
 from worker.jobs import references, retry
 from worker.jobs.machine import Event

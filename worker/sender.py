@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any, Protocol
 
-from infra.object_store import StoreError, UploadGone
+from infra.store_errors import StoreError, UploadGone
 from worker import ports
 from worker.jobs.transfer import Transfer
 from worker.pipe import Mark, Part, Pipe

@@ -169,7 +169,7 @@ def copying_job(made: Yard) -> None:
     )
     job = made.store.accept(new, MORNING).job
     for event in (Event.SUBMIT_BEGUN, Event.SUBMIT_TAKEN, Event.TASK_SUCCEEDED):
-        moved = made.store.move(job, event, MORNING, changes={"provider_task_id": "t1"})
+        moved = made.store.move(job, event, MORNING, changes={"provider_task_id": "t1", "submitted_at": MORNING})
         assert moved is not None
         job = moved.job
 

@@ -118,14 +118,15 @@ def ended(made: Yard) -> bool:
     return True
 
 
-def test_a_refusal_that_lasts_is_told_and_waited_for(settings: Settings, engine: Engine, gate: Gate) -> None:
-    """P1: such as of a storage class: a person hears why at once; mended, it is archived; never mended, it ends."""
+def test_a_file_that_is_refused_as_it_is_is_told_and_waited_for(settings: Settings, engine: Engine, gate: Gate) -> None:
+    """P1: such as for its key: a person hears why at once; mended, it is archived; never mended, it ends."""
     file = File.of(FILM)
     with origin(film=file) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as made:
         worker, attention = behind(made, settings, gate), Attention(engine)
-        gate.refuse("put", 400, "InvalidStorageClass")
+        gate.refuse("put", 400, "MetadataTooLarge")
         assert State.COPYING is worker.work()
-        assert [(made.job_id, "the store refuses its files: S3 put: InvalidStorageClass no")] == attention.not_copied(9)
+        assert [(made.job_id, "the store refuses its files: S3 put: MetadataTooLarge no")] == attention.not_copied(9)
+        assert [] == made.store.buckets.away()
         gate.refusals.clear()
         made.clock.advance(100_000)
         assert State.ARCHIVED is worker.work()

@@ -19,8 +19,9 @@ from pydantic import SecretStr
 from urllib3.response import HTTPResponse
 
 from infra import s3_wire
-from infra.object_store import ObjectStore, StoreError
+from infra.object_store import ObjectStore
 from infra.settings import Settings, load
+from infra.store_errors import StoreError
 from tests.listener import server
 from tests.s3_gate import Gate
 from tests.unit.test_stores import OURS, REST

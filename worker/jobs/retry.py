@@ -20,8 +20,14 @@ ABSENT_SECONDS = 120
 #: A create leaves within so many seconds after its row says that it may: who was held up for longer does not send it,
 #: since others may be about to prove its absence.
 FRESH_SECONDS = 5
-#: Seconds until a bucket of ours that failed is tried again.
+#: Seconds until what was begun in a bucket of ours, or is read there, is tried again.
 BUCKET_AGAIN = (15,)
+#: A bucket that takes no files is tried again after a part of the time for which it has taken none, in seconds at
+#: least and at most; and how long it may be before a person is told, where waiting may help.
+BUCKET_PART, BUCKET_SHORTEST, BUCKET_LONGEST = 0.25, 2, 600
+BUCKET_TOLD = 600
+#: Seconds by which the jobs that wait for it are later than the one that tries it.
+BUCKET_SPREAD = 30
 #: How often a create may leave in all, each time only after its predecessor was proven absent.
 SUBMISSIONS = 3
 #: Seconds until files that could not be copied or proven are tried again, with fresh links; in all more than a day.
@@ -70,6 +76,12 @@ def after(schedule: tuple[int, ...], attempts: int, now: datetime, *, endless: b
         return None
     seconds = schedule[min(max(attempts, 1), len(schedule)) - 1]
     return now + timedelta(seconds=vary(seconds))
+
+
+def bucket_again(since: datetime, now: datetime) -> datetime:
+    """When a bucket is tried again that has taken no files since then."""
+    seconds = BUCKET_PART * (now - since).total_seconds()
+    return now + timedelta(seconds=vary(min(max(BUCKET_SHORTEST, seconds), BUCKET_LONGEST)))
 
 
 def deliver_again(tries: int, begun_at: datetime, now: datetime, wait: float) -> datetime | None:

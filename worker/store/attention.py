@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import DateTime, Engine, bindparam, select, text
 
 from worker.jobs.events import ATTENTION
+from worker.store.buckets import AWAY
 from worker.store.repository import Repository
 from worker.store.tables import events, jobs
 from worker.store.telling import Note, tell
@@ -50,6 +51,21 @@ _UNSUBMITTED = text(
     order by caller, account, created_at
     """
 )
+# Of each caller and bucket that takes nothing the job that has waited longest, unless one was told of that waits still.
+_BUCKET_AWAY = text(
+    f"""
+    select distinct on (j.caller, b.name) j.id, 'since '
+        || to_char(b.since at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI"Z"')
+        || ' no file could be stored; it is tried on: ' || b.reason as message
+    from buckets b join jobs j on j.bucket = b.name and j.state = 'copying' and j.error_code = '{AWAY}'
+    where j.due_at is not null and (b.lasts or b.since <= :since) and not exists (
+        select 1 from jobs other join events e on e.job_id = other.id
+        where other.due_at is not null and other.bucket = b.name and other.caller = j.caller
+            and e.type = 'job.attention' and e.data ->> 'reason' = 'bucket_away' and e.at >= b.since
+    )
+    order by j.caller, b.name, j.created_at
+    """  # noqa: S608 - a word of ours
+).bindparams(bindparam("since", type_=_MOMENT))
 _SLOW = text(
     """
     select id, 'it was expected at ' || to_char(expected_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"') as message from jobs
@@ -61,7 +77,7 @@ _SLOW = text(
     order by expected_at limit 100
     """
 ).bindparams(bindparam("since", type_=_MOMENT), bindparam("now", type_=_MOMENT))
-#: What a job's row says while the store refuses its files, and will until a person changes something.
+#: What a job's row says while the store refuses a file of it as it is, and will until a person changes something.
 UNSTORABLE = "unstorable"
 _NOT_COPIED = text(
     f"""
@@ -108,6 +124,11 @@ class Attention:
         """Jobs whose files could not be copied so often or oftener, and that were not told of; with a sentence."""
         with self._engine.begin() as connection:
             return [(row.id, row.message) for row in connection.execute(_NOT_COPIED, {"most": most})]
+
+    def away(self, since: datetime) -> list[tuple[str, str]]:
+        """One job of each caller and bucket that has taken no files since then, or will take none; with the reason."""
+        with self._engine.begin() as connection:
+            return [(row.id, row.message) for row in connection.execute(_BUCKET_AWAY, {"since": since})]
 
     def stopped(self) -> list[tuple[str, str]]:
         """One job of each caller who waits for a stopped account and was not told so; each with the reason."""

@@ -18,6 +18,7 @@ from worker.jobs.machine import DUE_STEP, Event, Step, move
 from worker.jobs.model import ENDS, Job, ResultFile, State
 from worker.store import missing, statements
 from worker.store.beginnings import HEARD, ONE_BEGINNING, STEP
+from worker.store.buckets import Buckets
 from worker.store.chains import After, Chains, join
 from worker.store.moves import NOTHING, Also, Moved, Taking, note_of
 from worker.store.rows import JOB_COLUMNS, job_of
@@ -78,6 +79,8 @@ class Repository:
         self._single = single(engine)
         #: The files that are under way.
         self.transfers = Transfers(engine)
+        #: Buckets that take nothing just now.
+        self.buckets = Buckets(engine)
         #: Which jobs stand on which.
         self.chains = Chains(engine)
 

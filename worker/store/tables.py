@@ -361,6 +361,21 @@ receivers = Table(
 #: When something was last done that is to be done now and then: processes that ask for it start as often as they like.
 runs = Table("runs", metadata, Column("name", Text, primary_key=True), Column("at", _MOMENT, nullable=False))
 
+#: Buckets that take no files just now: see `worker.store.buckets`. One that takes them has no row.
+buckets = Table(
+    "buckets",
+    metadata,
+    #: As jobs name it; empty for the deployment's own.
+    Column("name", Text, primary_key=True),
+    Column("since", _MOMENT, nullable=False),
+    Column("reason", Text, nullable=False),
+    #: Whether only a person can change that.
+    Column("lasts", Boolean, nullable=False),
+    #: When one job may try it again, and when it is looked at without one.
+    Column("probe_at", _MOMENT, nullable=False),
+    Column("look_at", _MOMENT, nullable=False),
+)
+
 #: Messages from other apps that could not be understood: kept for a person to read.
 set_aside = Table(
     "set_aside",

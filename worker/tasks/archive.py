@@ -12,7 +12,7 @@ from typing import Any
 
 from infra.http import HttpError
 from infra.log import logger
-from infra.object_store import StoreError
+from infra.store_errors import StoreError
 from worker import messages
 from worker.copier import Copier
 from worker.jobs import keys, retry
@@ -28,6 +28,7 @@ from worker.provider import Provider, decode
 from worker.sender import SliceOver
 from worker.source import LeaseLost, NotHad, Unproven
 from worker.store.attention import UNSTORABLE
+from worker.store.buckets import AWAY
 from worker.store.moves import Also, Learned, Moved
 from worker.store.repository import Repository
 from worker.tasks.begin import Begin
@@ -64,7 +65,7 @@ def archive(
     until = monotonic() + copier.slice_seconds
     owner = fresh.owner if fresh else uuid.uuid4().hex
     job = fresh.job if fresh else store.lease(job_id, owner, clock(), LEASE)
-    if job is None:
+    if job is None or _rests(job, owner, store=store, clock=clock):
         return
     begun, copier = [] if fresh else store.transfers.of(job.id), copier.into(job.bucket)
     book = _Book(job.id, owner, begun, store=store, clock=clock)
@@ -210,6 +211,8 @@ def _finish(
     learned = _learned(provider.kind(job, request), task) if request else None
     if job.error_code:  # the store had refused it for a while
         written |= {"error_code": None, "error_message": None}
+    if job.error_code == AWAY:
+        store.buckets.answers(job.bucket, clock())
     return store.move(job, Event.FILES_PROVEN, clock(), changes=written, also=Also(learned=learned))
 
 
@@ -278,18 +281,39 @@ def _failed(
     return store.move(job, Event.FILES_UNPROVABLE if had else Event.TASK_LOST, clock(), changes=changes)
 
 
+def _rests(job: Job, owner: str, *, store: Repository, clock: Clock) -> bool:
+    """Whether the job waits on for its bucket, which failed it and which another one tries, or will."""
+    if job.error_code != AWAY or _is_late(job, clock()):
+        return False
+    until = store.buckets.rests(job.bucket, clock())
+    if until:
+        store.put_off(job.id, owner, until + timedelta(seconds=retry.vary(retry.BUCKET_SPREAD)))
+    return until is not None
+
+
 def _not_stored(job: Job, owner: str, fault: StoreError, *, store: Repository, clock: Clock) -> Moved | None:
-    """Our own bucket: waiting for it is free, and giving up would lose what was paid for. A refusal that lasts stands
-    in the row, so that a person hears of it at once; it ends the job once there is nothing left to copy.
+    """Our own bucket: waiting for it is free, and giving up would lose what was paid for. Why stands in the row, so
+    that a person hears of it; it ends the job once there is nothing left to copy.
     """
-    said = {"error_code": UNSTORABLE, "error_message": str(fault)} if fault.lasts else {}
-    if said and retry.is_deleted(job.submitted_at or job.created_at, clock()):
+    now = clock()
+    of_bucket, lasts = fault.is_of_bucket, fault.lasts
+    said = {"error_code": AWAY if of_bucket else UNSTORABLE, "error_message": str(fault)} if of_bucket or lasts else {}
+    if said and _is_late(job, now):
         log.error("archive.given_up", job=job.id, reason=str(fault))
-        return store.move(job, Event.TASK_LOST, clock(), changes=said)
+        return store.move(job, Event.TASK_LOST, now, changes=said)
     log.warning("archive.again", job=job.id, reason=str(fault))
-    due = retry.after(retry.BUCKET_AGAIN, 1, clock(), endless=True) or clock()
+    if of_bucket:
+        due = store.buckets.failed(job.bucket, fault, now)
+    elif lasts:
+        due = retry.bucket_again(job.updated_at, now)
+    else:
+        due = retry.after(retry.BUCKET_AGAIN, 1, now) or now
     store.put_off(job.id, owner, due, lookups=0, **said)
     return None
+
+
+def _is_late(job: Job, now: datetime) -> bool:
+    return retry.is_deleted(job.submitted_at or job.created_at, now)
 
 
 def _attempts(job: Job, *, had: bool) -> int:
@@ -302,7 +326,7 @@ def _is_gone(job: Job, lookups: int, *, store: Repository, now: datetime) -> boo
     """Whether the provider has what it made no longer: it has said so for hours, or it is too old."""
     if lookups and retry.is_lost(lookups, store.missing_since(job, now), now):
         return True
-    return retry.is_deleted(job.submitted_at or job.created_at, now)
+    return _is_late(job, now)
 
 
 def _clear(job: Job, book: _Book, *, store: Repository, copier: Copier) -> None:

@@ -1,5 +1,5 @@
 """Look for jobs that want a person, and say so once: those that take far too long, whose files can't be had, that wait
-for a stopped account, or reach nobody.
+for a bucket or a stopped account, or reach nobody.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ def attend(*, attention: Attention, queue: Queue, clock: Clock) -> None:
     now = clock()
     found = [(job, "slow", message) for job, message in attention.slow(now, _GRACE)]
     found += [(job, "not_copied", message) for job, message in attention.not_copied(retry.ARCHIVE_ALARM)]
+    told_from = now - timedelta(seconds=retry.BUCKET_TOLD)
+    found += [(job, "bucket_away", message) for job, message in attention.away(told_from)]
     found += [(job, "account_stopped", message) for job, message in attention.stopped()]
     found += [(job, "not_submitted", message) for job, message in attention.unsubmitted(retry.DEFERRALS_UNTIL_TOLD)]
     for job, reason, message in found:

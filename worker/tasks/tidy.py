@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from infra.log import logger
-from infra.object_store import StoreError
+from infra.store_errors import StoreError
 from worker.copier import Copier
 from worker.jobs import keys
 from worker.ports import Clock

@@ -1,0 +1,69 @@
+"""What a store refuses, in one small tree: `StoreError`, and `UploadGone` below it."""
+
+from __future__ import annotations
+
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError as TransportError
+
+#: How a store says that this key may not do something, or that nobody may. A HEAD has no body, so a number only.
+_FORBIDDEN = frozenset({"AccessDenied", "403", "MethodNotAllowed", "405", "NotImplemented", "501"})
+
+
+#: How it says that a request will never be taken as it is: by these settings, this key, or this bucket.
+_LASTING = _FORBIDDEN | {
+    "301", "AuthorizationHeaderMalformed", "EntityTooLarge", "ExpiredToken", "InvalidAccessKeyId", "InvalidArgument",
+    "InvalidRequest", "InvalidStorageClass", "InvalidToken", "KeyTooLong", "KeyTooLongError", "MetadataTooLarge",
+    "NoSuchBucket", "PermanentRedirect", "RequestTimeTooSkewed", "SignatureDoesNotMatch",
+}  # fmt: skip
+#: What it says of one object or upload, and would not say of every other.
+_OF_ONE = frozenset({
+    "404", "409", "412", "BadDigest", "ConditionalRequestConflict", "EntityTooLarge", "EntityTooSmall",
+    "IncompleteBody", "InvalidArgument", "InvalidDigest", "InvalidPart", "InvalidPartOrder", "InvalidRange",
+    "InvalidRequest", "KeyTooLong", "KeyTooLongError", "MetadataTooLarge", "NoSuchKey", "NoSuchUpload", "NotFound",
+    "OperationAborted", "PreconditionFailed", "RequestTimeout", "XAmzContentSHA256Mismatch",
+})  # fmt: skip
+
+
+class StoreError(Exception):
+    """The store refused or could not be reached. The text names the operation and the store's code, no link."""
+
+    code = ""  #: the store's own word for it, such as AccessDenied; empty where no answer came
+
+    @property
+    def forbids(self) -> bool:
+        """Whether the store does not let this key do that, now or later."""
+        return self.code in _FORBIDDEN
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the same will be refused until a person changes something."""
+        return self.code in _LASTING
+
+    @property
+    def is_of_bucket(self) -> bool:
+        """Whether other objects would fare no better there just now."""
+        return self.code not in _OF_ONE
+
+
+class UploadGone(StoreError):
+    """The multipart upload is not there any more: completed, aborted, or ended by a lifecycle rule."""
+
+
+class named:  # noqa: N801 - reads as a word in `with named("put"):`
+    """Turns what the client library raises into `StoreError`."""
+
+    def __init__(self, operation: str) -> None:
+        self._operation = operation
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, fault: BaseException | None, trace: object) -> None:
+        if isinstance(fault, ClientError):
+            error = fault.response.get("Error", {})
+            raised = UploadGone if error.get("Code") in {"NoSuchUpload", "InvalidPart"} else StoreError
+            refusal = raised(f"S3 {self._operation}: {error.get('Code')} {error.get('Message')}")
+            refusal.code = str(error.get("Code", ""))
+            raise refusal from fault
+        if isinstance(fault, BotoCoreError | TransportError):
+            raise StoreError(f"S3 {self._operation}: {type(fault).__name__}") from fault

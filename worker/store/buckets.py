@@ -1,0 +1,102 @@
+"""Buckets that take no files just now: since when and why, and who may try again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Engine, and_, delete, select, update
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from infra.db import single
+from infra.store_errors import StoreError
+from worker.jobs import retry
+from worker.jobs.model import Job, State
+from worker.store.rows import JOB_COLUMNS, job_of
+from worker.store.tables import buckets, jobs
+
+#: What a job's row says while it waits for its bucket.
+AWAY = "bucket_away"
+#: How long whoever tries a bucket has it to himself.
+_TRIAL = timedelta(seconds=60)
+#: So often is a bucket that failed looked at; and how long one look may take.
+_LOOK_EVERY, _LOOK = timedelta(seconds=60), timedelta(minutes=6)
+
+
+@dataclass(frozen=True)
+class Away:
+    """A bucket that failed, and was not seen to take anything since then. `name` is empty for the deployment's own."""
+
+    name: str
+    since: datetime
+    reason: str
+
+
+class Buckets:
+    """The rows of buckets that failed, through one engine. One that takes files has none."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._single = single(engine)
+
+    def failed(self, name: str, fault: StoreError, now: datetime) -> datetime:
+        """Write what a bucket said; when it is tried again: the longer it has failed, the later."""
+        said = {"reason": str(fault)[:500], "lasts": fault.lasts}
+        known = upsert(buckets).values(name=name, since=now, probe_at=now, look_at=now + _LOOK_EVERY, **said)
+        with self._engine.begin() as connection:
+            known = known.on_conflict_do_update(index_elements=["name"], set_=said)
+            since = connection.execute(known.returning(buckets.c.since)).scalar_one()
+            again = retry.bucket_again(since, now)
+            connection.execute(update(buckets).where(buckets.c.name == name).values(probe_at=again))
+        return again
+
+    def rests(self, name: str, now: datetime) -> datetime | None:
+        """Until when nobody is to try a bucket. None: whoever asks may, and all others wait for what comes of that."""
+        taken = update(buckets).where(buckets.c.name == name, buckets.c.probe_at <= now).values(probe_at=now + _TRIAL)
+        with self._engine.begin() as connection:
+            if connection.execute(taken.returning(buckets.c.name)).first():
+                return None
+            return connection.execute(select(buckets.c.probe_at).where(buckets.c.name == name)).scalar_one_or_none()
+
+    def answers(self, name: str, now: datetime) -> int:
+        """A bucket takes files again: all jobs that wait for it are due; how many those are."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(buckets).where(buckets.c.name == name))
+            return connection.execute(update(jobs).where(jobs.c.bucket == name, _WAITING).values(due_at=now)).rowcount
+
+    def look(self, now: datetime) -> list[Job]:
+        """Of each bucket that is to be looked at the job that has waited longest for it; to be `looked` at by whoever
+        is given it.
+        """
+        due = update(buckets).where(buckets.c.look_at <= now).values(look_at=now + _LOOK).returning(buckets.c.name)
+        first = select(*JOB_COLUMNS).ext(distinct_on(jobs.c.bucket)).order_by(jobs.c.bucket, jobs.c.created_at)
+        with self._engine.begin() as connection:
+            names = connection.execute(due).scalars().all()
+            found = [job_of(row) for row in connection.execute(first.where(jobs.c.bucket.in_(names), _WAITING))]
+            idle = {*names} - {job.bucket for job in found}
+            connection.execute(delete(buckets).where(buckets.c.name.in_(idle)))  # nobody wants to know
+        return found
+
+    def looked(self, job: Job, now: datetime, *, good: bool) -> None:
+        """What came of a look at the bucket of `job`, which tries it at once where it may take files again."""
+        values = {"look_at": now + _LOOK_EVERY, **({"probe_at": now} if good else {})}
+        with self._engine.begin() as connection:
+            connection.execute(update(buckets).where(buckets.c.name == job.bucket).values(**values))
+            if good:
+                connection.execute(update(jobs).where(jobs.c.id == job.id, _WAITING).values(due_at=now))
+
+    def away(self) -> list[Away]:
+        """Every bucket that failed and was not heard of since, by name."""
+        query = select(buckets.c.name, buckets.c.since, buckets.c.reason).order_by(buckets.c.name)
+        with self._single.begin() as connection:
+            return [Away(*row) for row in connection.execute(query)]
+
+
+#: Whether a job waits for its bucket, and nobody tries that for its sake just now.
+_WAITING: ColumnElement[bool] = and_(
+    jobs.c.due_at.is_not(None),
+    jobs.c.state == State.COPYING,
+    jobs.c.error_code == AWAY,
+    jobs.c.lease_owner.is_(None),
+)
