@@ -32,6 +32,7 @@ from worker.tasks.expire import ASKED_SECONDS, expire
 from worker.tasks.follow_up import follow_up
 from worker.tasks.onward import Onward
 from worker.tasks.reach import reach
+from worker.tasks.record import catch_up
 from worker.tasks.request import Came, TooOften, give_up, request
 from worker.tasks.submit import submit
 from worker.tasks.sweep import sweep
@@ -233,6 +234,7 @@ def _expire() -> None:
         seconds=s.slice_seconds,
     )
     if done:
+        catch_up(store=s.store, copier=s.copier, clock=now)
         tidy(transfers=s.store.transfers, copier=s.copier, clock=now, places=s.places())
 
 

@@ -67,12 +67,13 @@ class FakeProvider:
 
     outputs: list[Output]
     asked: int = 0
+    answer: bytes = b""  #: as it is kept
 
     def query(self, job: Job, now: datetime) -> tuple[Task, bytes]:  # noqa: ARG002 - as `Provider` does
         """The finished task."""
         self.asked += 1
         task = Task("1", TaskStatus.SUCCEEDED, "succeed", "", None, tuple(self.outputs), None, None, None, {})
-        return task, b""
+        return task, self.answer
 
 
 @dataclass

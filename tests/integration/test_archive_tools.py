@@ -20,13 +20,16 @@ from infra.settings import Settings
 from tests.fakes import MORNING
 from tests.integration.archive_kit import Yard, copying_job, film, video, yard
 from tests.origin import File, origin
+from tests.s3_gate import Gate
 from webhook.cli import main
 from webhook.verify import verify_files, verify_manifest
 from worker.jobs.machine import Event
 from worker.jobs.model import State
+from worker.jobs.retry import DEATHS
 from worker.jobs.transfer import Transfer
 from worker.store.tables import jobs
 from worker.store.transfers import Transfers
+from worker.tasks.record import catch_up
 from worker.tasks.tidy import tidy
 
 FILM = film()
@@ -140,27 +143,87 @@ def test_what_a_rule_has_deleted_is_no_fault(
     assert (code, said) == (told.exit_code, told.stdout.splitlines()[-1])
 
 
-def test_a_job_that_fails_leaves_word_of_its_good_files(settings: Settings, engine: Engine) -> None:
-    """One of two files can't be proven: the job fails; its manifest says so, names the good file, and holds."""
+def words_of(made: Yard) -> tuple[str, list[int], list[tuple[int, str]]]:
+    """What the manifest says: the job's end, its files, and which are missing and why. It holds."""
+    job = made.store.get(made.job_id)
+    assert job is not None
+    assert [made.job_id] == made.store.archived()
+    assert [None] == [one.fault for one in verify_manifest(job, made.bucket)]
+    told = json.loads(b"".join(made.bucket.chunks(job.manifest_key or "")))
+    assert (None, job.error_message) == (told["job"]["archived_at"], told["job"]["failure"])
+    there, missing = told["files"], told["missing"]
+    assert {"archived"} == {one["state"] for one in there}
+    assert {"not_archived"} == {one["state"] for one in missing}
+    return (
+        told["job"]["state"],
+        [one["ordinal"] for one in there],
+        [(one["ordinal"], one["reason"]) for one in missing],
+    )
+
+
+def answer(*urls: str) -> bytes:
+    """What Kling says of a task that made these videos."""
+    videos = [{"id": str(number), "url": url, "duration": "1"} for number, url in enumerate(urls)]
+    task = {"task_id": "1", "task_status": "succeed", "task_result": {"videos": videos}}
+    return json.dumps({"code": 0, "message": "", "data": task}).encode()
+
+
+BAD = "does not begin as an MP4 or MOV file"
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_job_that_fails_leaves_word_of_its_good_files(settings: Settings, engine: Engine, bad: int) -> None:
+    """One of two files can't be proven, be it the first: the other one is stored, and the manifest names both."""
+    good = 1 - bad
+    with (
+        origin(film=File.of(FILM), bad=File.of(b"<html>" * 100)) as served,
+        yard(settings, engine, []) as made,
+    ):
+        links = [served.link("film.mp4"), served.link("bad.mp4")][:: 1 if bad else -1]
+        made.provider.outputs = [video(link, number) for number, link in enumerate(links)]
+        made.provider.answer = answer(*links)
+        assert State.FAILED is made.until_end()
+
+        assert ("failed", [good], [(bad, f"video {bad}: {BAD}")]) == words_of(made)
+
+
+def test_a_job_that_is_set_aside_leaves_word_of_its_good_files(settings: Settings, engine: Engine) -> None:
+    """Its work ends its process: once it is given up the manifest names what it had."""
     with (
         origin(film=File.of(FILM), bad=File.of(b"<html>" * 100)) as served,
         yard(settings, engine, [video(served.link("film.mp4")), video(served.link("bad.mp4"), 1)]) as made,
     ):
-        assert State.FAILED is made.until_end()
-        job = made.store.get(made.job_id)
-        assert job is not None
-        assert job.manifest_key is not None
-        told = json.loads(b"".join(made.bucket.chunks(job.manifest_key)))
+        made.provider.answer = answer(served.link("film.mp4"), served.link("bad.mp4"))
+        made.work()
+        with engine.begin() as connection:
+            connection.execute(update(jobs).values(begun=DEATHS + 1))
+        made.clock.advance(100_000)
+        assert State.FAILED is made.work()
 
-        assert [made.job_id] == made.store.archived()
-        assert [None] == [one.fault for one in verify_manifest(job, made.bucket)]
-    (file,) = made.files
-    assert ([file.key], "failed", None) == (
-        [one["key"] for one in told["files"]],
-        told["job"]["state"],
-        told["job"]["archived_at"],
-    )
-    assert (job.error_message, "kling/") == (told["job"]["failure"], job.manifest_key[:6])
+        state, there, missing = words_of(made)
+    assert ("failed", [0], [1]) == (state, there, [ordinal for ordinal, _ in missing])
+    assert missing[0][1].startswith("work on it ended its process")
+
+
+def test_a_manifest_that_could_not_be_written_is_written_later(settings: Settings, engine: Engine) -> None:
+    """The bucket takes nothing when Kling has deleted the result: the hourly run finds the job."""
+    with (
+        origin(film=File.of(FILM), bad=File.of(b"<html>" * 100)) as served,
+        yard(settings, engine, [video(served.link("film.mp4")), video(served.link("bad.mp4"), 1)]) as made,
+        Gate(settings.s3_endpoint_url or "") as gate,
+    ):
+        made.provider.answer = answer(served.link("film.mp4"), served.link("bad.mp4"))
+        made.work()
+        gate.refuse("put", 403, "AccessDenied")
+        worker = made.restarted(bucket=ObjectStore(settings.model_copy(update={"s3_endpoint_url": gate.url})))
+        made.clock.advance(31 * 86400)
+        assert State.FAILED is worker.work()
+        assert [] == made.store.archived()
+        for copier in (worker.copier, made.copier, worker.copier):
+            catch_up(store=made.store, copier=copier, clock=made.clock)
+
+        state, there, missing = words_of(made)
+    assert ("failed", [0], [1]) == (state, there, [ordinal for ordinal, _ in missing])
 
 
 def test_verify_finds_the_jobs_of_a_time(made: Yard) -> None:

@@ -6,16 +6,36 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from worker.jobs.model import Job, ResultFile
+from worker.jobs.model import Job, ResultFile, State
 
 #: Longer strings than any prompt are media that came as base64.
 _LONGEST_TEXT = 4096
+
+
+@dataclass(frozen=True)
+class Missing:
+    """One output that the provider names and that is not in the bucket."""
+
+    kind: str
+    variant: str
+    ordinal: int
+    provider_id: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Lack:
+    """How a job ended that has not all its files."""
+
+    state: State
+    reason: str
+    missing: Sequence[Missing]
 
 
 def manifest(
@@ -26,12 +46,12 @@ def manifest(
     now: datetime,
     *,
     after: Mapping[str, str],
-    failure: str | None = None,
+    lack: Lack | None = None,
 ) -> bytes:
     """The document, as indented UTF-8 JSON. Media in the request become their hash, links lose their query.
 
-    `after`: ids of the jobs that it stands on, by what its request calls them. `failure`: why not all its files are
-    here.
+    `after`: ids of the jobs that it stands on, by what its request calls them. `lack`: where not all its
+    files are here.
     """
     document = {
         "manifest_version": 1,
@@ -40,16 +60,17 @@ def manifest(
             "external_task_id": job.external_task_id,
             "caller": job.caller,
             "family": job.family,
-            "state": "archived" if failure is None else "failed",
-            "failure": failure,
+            "state": lack.state if lack else State.ARCHIVED,
+            "failure": lack.reason if lack else None,
             "created_at": job.created_at.isoformat(),
             "submitted_at": job.submitted_at.isoformat() if job.submitted_at else None,
-            "archived_at": None if failure else now.isoformat(),
+            "archived_at": None if lack else now.isoformat(),
             "after": dict(after),
         },
         "request": _plain(request),
         "provider": {"task_id": job.provider_task_id, "units": job.units, "answer": _plain(answer)},
-        "files": [asdict(file) for file in files],
+        "files": [{**asdict(file), "state": "archived"} for file in files],
+        "missing": [{**asdict(one), "state": "not_archived"} for one in (lack.missing if lack else ())],
     }
     return json.dumps(document, ensure_ascii=False, indent=2).encode()
 

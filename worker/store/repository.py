@@ -20,6 +20,7 @@ from worker.store import missing, statements
 from worker.store.beginnings import HEARD, ONE_BEGINNING, STEP
 from worker.store.buckets import Buckets
 from worker.store.chains import After, Chains, join
+from worker.store.manifests import Manifests
 from worker.store.moves import NOTHING, Also, Moved, Taking, note_of
 from worker.store.rows import JOB_COLUMNS, job_of
 from worker.store.statements import new
@@ -81,6 +82,8 @@ class Repository:
         self.transfers = Transfers(engine)
         #: Buckets that take nothing just now.
         self.buckets = Buckets(engine)
+        #: Jobs that ended without one.
+        self.manifests = Manifests(engine)
         #: Which jobs stand on which.
         self.chains = Chains(engine)
 

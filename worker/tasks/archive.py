@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import sha256
 from time import monotonic
 from typing import Any
 
@@ -15,14 +14,12 @@ from infra.log import logger
 from infra.store_errors import StoreError
 from worker import messages
 from worker.copier import Copier
-from worker.jobs import keys, retry
+from worker.jobs import retry
 from worker.jobs.machine import Event, Step
-from worker.jobs.manifest import manifest
-from worker.jobs.model import Job, ResultFile
+from worker.jobs.model import Job, ResultFile, State
 from worker.jobs.transfer import Transfer
 from worker.kling.errors import KlingError, ResourceMissing
 from worker.kling.wire import Output, Task, TaskStatus, read_task
-from worker.label import manifest_label
 from worker.ports import Clock, Queue
 from worker.provider import Provider, decode
 from worker.sender import SliceOver
@@ -32,6 +29,7 @@ from worker.store.buckets import AWAY
 from worker.store.moves import Also, Learned, Moved
 from worker.store.repository import Repository
 from worker.tasks.begin import Begin
+from worker.tasks.record import Place, Shortfall, afterwards, of_what_there_is, record
 
 log = logger(__name__)
 
@@ -72,6 +70,7 @@ def archive(
     if job.begun == begin.most + 1:  # once only: clearing away may be what kills
         _clear(job, book, store=store, copier=copier)
     if not begin.may(job):
+        _afterwards(job.id, store=store, copier=copier, clock=clock)
         return
     try:
         task = fresh.task if fresh else _task(job, store=store, provider=provider, clock=clock)
@@ -116,6 +115,7 @@ def _copy_all(
     stored = {(file.kind, file.variant, file.ordinal): file for file in files}
     already = len(stored)
     book.before = sum(file.size for file in files)
+    faults: list[Unproven] = []
     for output in task.outputs:
         place = (output.kind, output.variant, output.ordinal)
         if place in stored:
@@ -123,10 +123,17 @@ def _copy_all(
         if len(stored) > already and monotonic() > until:
             raise SliceOver
         at = _still_ours(book.begun.get(place), job, output, copier=copier, book=book)
-        file = copier.copy(job, output, at, book, book.progress, until=until)
+        try:
+            file = copier.copy(job, output, at, book, book.progress, until=until)
+        except Unproven as fault:  # the others may hold, and were paid for
+            faults.append(fault)
+            book.faults[place] = str(fault)
+            continue
         book.add(file)
         log.info("file.proven", job=job.id, key=file.key, size=file.size, sha256=file.sha256)
         stored[place] = file
+    if faults:
+        raise next((fault for fault in faults if isinstance(fault, NotHad)), faults[0])  # what is waited for longer
     return list(stored.values())
 
 
@@ -152,6 +159,7 @@ class _Book:
         self.owner = owner
         self.restarts = 0  #: how often parts that were sent were of no use any more
         self.begun = {transfer.place: transfer for transfer in begun}  #: files that were begun before
+        self.faults: dict[Place, str] = {}  #: what is wrong with single outputs
         self.grew = False  #: whether a file that was begun before has more parts now
         self._job_id = job_id
         self._store = store
@@ -206,8 +214,8 @@ def _finish(
     copier: Copier,
     clock: Clock,
 ) -> Moved | None:
+    written: dict[str, Any] = {**record(job, task, files, store=store, copier=copier, now=clock())}
     request = decode(store.request(job.id) or b"{}")
-    written = _write_manifest(job, request, task.raw, files, store=store, copier=copier, now=clock())
     learned = _learned(provider.kind(job, request), task) if request else None
     if job.error_code:  # the store had refused it for a while
         written |= {"error_code": None, "error_message": None}
@@ -216,47 +224,17 @@ def _finish(
     return store.move(job, Event.FILES_PROVEN, clock(), changes=written, also=Also(learned=learned))
 
 
-def _write_manifest(
-    job: Job,
-    request: Mapping[str, Any],
-    answer: Mapping[str, Any],
-    files: Sequence[ResultFile],
-    *,
-    store: Repository,
-    copier: Copier,
-    now: datetime,
-    failure: str | None = None,
-) -> dict[str, Any]:
-    """Store the manifest; what the row says of it then. Raises `StoreError`."""
-    after = {one.name: one.job.id for one in store.chains.earlier(job.id)} if job.depth else {}
-    body = manifest(job, request, answer, files, now, after=after, failure=failure)
-    key, digest = keys.manifest_key(copier.key_template, job), sha256(body).hexdigest()
-    copier.bucket.put(key, body, **manifest_label(job, key, digest))
-    return {"manifest_key": key, "manifest_sha256": digest}
-
-
-def _of_what_there_is(job: Job, reason: str, *, store: Repository, copier: Copier, now: datetime) -> dict[str, Any]:
-    """A job that fails may have good files, which were paid for: a manifest says which. None is made for their sake
-    alone that can't be written.
-    """
-    files = store.files([job.id])[job.id]
-    if not files:
-        return {}
-    kept, request = store.answer(job.id), decode(store.request(job.id) or b"{}")
-    answer = read_task(200, {}, kept).raw if kept else {}
-    try:
-        return _write_manifest(job, request, answer, files, store=store, copier=copier, now=now, failure=reason)
-    except StoreError as fault:
-        log.warning("archive.no_manifest", job=job.id, reason=str(fault))
-        return {}
-
-
 def _learned(kind: str, task: Task) -> Learned | None:
     """How long the task took by the provider's own clock is what the next one of its kind is expected to take."""
     began, ended = task.created_at_ms, task.updated_at_ms
     if not began or not ended or ended <= began:
         return None
     return Learned(kind, min((ended - began) / 1000, retry.RUNNING_HOURS * 3600))
+
+
+def _afterwards(job_id: str, *, store: Repository, copier: Copier, clock: Clock) -> None:
+    if ended := store.get(job_id):
+        afterwards(ended, store=store, copier=copier, clock=clock)
 
 
 def _failed(
@@ -276,7 +254,8 @@ def _failed(
         return None
     log.error("archive.given_up", job=job.id, attempts=attempts, reason=str(fault))
     _clear(job, book, store=store, copier=copier)
-    written = _of_what_there_is(job, str(fault), store=store, copier=copier, now=clock())
+    short = Shortfall(State.FAILED if had else State.EXPIRED, str(fault), book.faults)
+    written = of_what_there_is(job, short, store=store, copier=copier, now=clock())
     changes = {"archive_attempts": attempts, "error_code": "unprovable", "error_message": str(fault), **written}
     return store.move(job, Event.FILES_UNPROVABLE if had else Event.TASK_LOST, clock(), changes=changes)
 

@@ -1,0 +1,100 @@
+"""Write the manifest of a job, last of all its files; also of one that ended with some of them only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+from infra.log import logger
+from infra.store_errors import StoreError
+from worker.copier import Copier
+from worker.jobs import keys
+from worker.jobs.manifest import Lack, Missing, manifest
+from worker.jobs.model import ENDS, Job, ResultFile, State
+from worker.kling.wire import Task, read_task
+from worker.label import manifest_label
+from worker.ports import Clock
+from worker.provider import decode
+from worker.store.repository import Repository
+
+log = logger(__name__)
+
+#: A manifest that could not be written when its job ended is tried again for so long.
+_TRIED = timedelta(days=30)
+#: Kind, variant and ordinal of an output.
+Place = tuple[str, str, int]
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """The end of a job that has not all its files."""
+
+    state: State
+    reason: str
+    faults: Mapping[Place, str] = field(default_factory=dict)  #: what was wrong with single outputs
+
+
+def record(
+    job: Job,
+    task: Task | None,
+    files: Sequence[ResultFile],
+    *,
+    store: Repository,
+    copier: Copier,
+    now: datetime,
+    short: Shortfall | None = None,
+) -> dict[str, str]:
+    """Store the manifest; what the job's row says of it then. Raises `StoreError`."""
+    after = {one.name: one.job.id for one in store.chains.earlier(job.id)} if job.depth else {}
+    body = manifest(
+        job,
+        decode(store.request(job.id) or b"{}"),
+        task.raw if task else {},
+        files,
+        now,
+        after=after,
+        lack=Lack(short.state, short.reason, _missing(task, files, short)) if short else None,
+    )
+    key, digest = keys.manifest_key(copier.key_template, job), sha256(body).hexdigest()
+    copier.bucket.put(key, body, **manifest_label(job, key, digest))
+    return {"manifest_key": key, "manifest_sha256": digest}
+
+
+def of_what_there_is(job: Job, short: Shortfall, *, store: Repository, copier: Copier, now: datetime) -> dict[str, str]:
+    """The same for a job with good files, which were paid for. What can't be written now, `catch_up` writes."""
+    files = store.files([job.id])[job.id]
+    if not files:
+        return {}
+    kept = store.answer(job.id)
+    try:
+        return record(
+            job, read_task(200, {}, kept) if kept else None, files, store=store, copier=copier, now=now, short=short
+        )
+    except StoreError as fault:
+        log.warning("archive.no_manifest", job=job.id, reason=str(fault))
+        return {}
+
+
+def afterwards(job: Job, *, store: Repository, copier: Copier, clock: Clock) -> None:
+    """The same for a job that has ended without."""
+    short = Shortfall(job.state, job.error_message or "")
+    if job.state in ENDS and (said := of_what_there_is(job, short, store=store, copier=copier, now=clock())):
+        store.manifests.written(job.id, said)
+
+
+def catch_up(*, store: Repository, copier: Copier, clock: Clock) -> None:
+    """The same for all such jobs: they were set aside, or their bucket took nothing when they ended."""
+    for job in store.manifests.missing(clock() - _TRIED):
+        afterwards(job, store=store, copier=copier.into(job.bucket), clock=clock)
+
+
+def _missing(task: Task | None, files: Sequence[ResultFile], short: Shortfall) -> list[Missing]:
+    there = {(file.kind, file.variant, file.ordinal) for file in files}
+    outputs = [(one, (one.kind, one.variant, one.ordinal)) for one in (task.outputs if task else ())]
+    return [
+        Missing(*place, provider_id=one.id, reason=short.faults.get(place, short.reason))
+        for one, place in outputs
+        if place not in there
+    ]
