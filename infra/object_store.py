@@ -203,9 +203,13 @@ class ObjectStore:
             return answer["ETag"]
 
     def abort(self, key: str, upload_id: str) -> None:
-        """Throw the parts away; it is no error when there are none."""
-        with contextlib.suppress(UploadGone), named("abort"):
-            self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
+        """Throw the parts away; it is no error when there are none, nor when they have become the object."""
+        try:
+            with named("abort"):
+                self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
+        except StoreError as fault:
+            if not isinstance(fault, UploadGone) and fault.code != "NoSuchKey":  # Swift's word for a completed upload
+                raise
 
     def end_uploads(self, key: str, *, known: str | None = None, but: str | None = None) -> None:
         """Throw away what was begun under `key`, the upload `known` first, except for the upload `but`. There may be

@@ -34,7 +34,7 @@ from worker.ports import Bucket, Http
 from worker.previews import NAMES, Previews
 from worker.proof import Proof, Prover
 from worker.sender import Kept, Ledger, Sender, Sent, SliceOver
-from worker.source import NotHad, Progress, Source, SourceChanged, Unproven, resume_headers
+from worker.source import NotHad, NotStored, Progress, Source, SourceChanged, Unproven, resume_headers
 
 log = logger(__name__)
 
@@ -139,7 +139,7 @@ class Copier:
             proof = proving.result()
         except HttpError as fault:
             raise NotHad(f"{order}: {fault}") from fault
-        except (NotMedia, SourceChanged) as fault:
+        except (NotMedia, NotStored, SourceChanged) as fault:
             self._begin_anew(book.at, ledger)
             raise Unproven(f"{order}: {fault}") from fault
         except (Unproven, StoreError, SliceOver):
@@ -256,14 +256,16 @@ class Copier:
     def _there(self, order: _Order, sent: Sent) -> Arrived:
         """What lies in the bucket, which must be what was sent."""
         at, stored = sent.at, self.bucket.head(sent.at.key)
-        if stored is None or stored.size != at.length or stored.metadata.get(JOB) != order.job.id:
-            raise Unproven(f"{order}: the bucket does not hold what was sent")
+        if stored and stored.metadata.get(JOB) != order.job.id:  # not ours, so not ours to throw away
+            raise Unproven(f"{order}: the bucket holds another job's file there")
+        if stored is None or stored.size != at.length:
+            raise NotStored("the bucket does not hold what was sent")
         if sent.etag and stored.etag != sent.etag:
-            raise Unproven(f"{order}: the bucket holds another version than it took")
+            raise NotStored("the bucket holds another version than it took")
         digest = at.sha256 or self._read_back(at, order.progress)
         said = stored.metadata.get(SHA256)
         if said and said != digest:
-            raise Unproven(f"{order}: the bucket holds another file than was sent")
+            raise NotStored("the bucket holds another file than was sent")
         kind = stored.content_type or content_type(order.output)
         return Arrived(at.key, stored.size, digest, sent.kept, stored.etag, kind, labelled=said == digest)
 
@@ -285,7 +287,7 @@ class Copier:
                 raise
         stored = self.bucket.head(arrived.key)
         if stored is None or stored.size != arrived.size or stored.metadata.get(SHA256) != arrived.sha256:
-            raise Unproven(f"{order}: the bucket does not hold what was copied in it")
+            raise NotStored("the bucket does not hold what was copied in it")
 
     def _read_back(self, sent: Transfer, progress: Progress) -> str:
         digest, crc32, size = sha256(), 0, 0
@@ -295,7 +297,7 @@ class Copier:
             size += len(chunk)
             progress(size, sent.length)
         if size != sent.length or (sent.whole and crc32 != sent.crc32):
-            raise NotMedia("is not in the bucket as it was sent")
+            raise NotStored("is not in the bucket as it was sent")
         return digest.hexdigest()
 
 

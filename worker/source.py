@@ -39,6 +39,10 @@ class NotHad(Unproven):
     """A result was not handed out, or not all of it. It may be another time, as long as the provider has it."""
 
 
+class NotStored(Unproven):
+    """The bucket took a result, and does not hold it as it was sent. All of it has to be sent again."""
+
+
 class SourceChanged(Unproven):
     """The rest of another file was offered than the one that was begun: begin anew."""
 

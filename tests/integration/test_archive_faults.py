@@ -134,13 +134,20 @@ def test_a_completion_that_is_refused_in_a_200_is_no_completion(settings: Settin
         proven(made, file)
 
 
-def test_an_upload_that_vanished_is_begun_anew(settings: Settings, engine: Engine) -> None:
-    """A lifecycle rule, or a person, ended the upload between two slices: everything is sent again, once."""
+@pytest.mark.parametrize("completed", [False, True])
+def test_an_upload_that_vanished_is_begun_anew(settings: Settings, engine: Engine, *, completed: bool) -> None:
+    """A lifecycle rule, or a person, ended the upload between two slices, or it became an object of which half is
+    missing: everything is sent again, once.
+    """
     file = film_of(FILM, 12 * 2**20)
     with placed(settings, engine, file, slice_seconds=0.0) as (made, _):
         made.work()
-        (pending,) = made.bucket.pending()
-        made.bucket.abort(pending.key, pending.upload_id)
+        (at,) = made.store.transfers.of(made.job_id)
+        assert at.upload_id is not None
+        if completed:
+            made.bucket.complete(at.key, at.upload_id, at.etags)
+        else:
+            made.bucket.abort(at.key, at.upload_id)
         made.until_end()
 
         proven(made, file)
