@@ -64,8 +64,8 @@ lint: $(INSTALLED) ## ruff, mypy --strict, import-linter
 	@$(BIN)/lint-imports
 
 .PHONY: suite
-suite: $(INSTALLED) ## the tests only (ARGS="-k name" narrows)
-	@$(BIN)/python -m pytest $(ARGS)
+suite: $(INSTALLED) ## the tests only (ARGS="-k name" narrows, ARGS="-n 0" in one process)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 .PHONY: chaos
 chaos: $(INSTALLED) ## faults and kills against the real processes, every promise checked (ARGS="--quick redis" narrows)
