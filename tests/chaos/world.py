@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -21,10 +19,9 @@ import requests
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from infra.stack import procfile as runner_of
-from infra.stack.deployment import GRACE_SECONDS, PROJECT, Deployment
-from infra.stack.leftovers import group_lives
+from infra.stack.deployment import PROJECT, Deployment
 from infra.stack.process import wait_until
-from tests.chaos.truth import Truth
+from tests.chaos.platform import Platform, Run
 from tests.proxy import FaultProxy
 from tests.receiver import Receiver, receiver
 from worker.jobs.tokens import signing_secret
@@ -38,29 +35,6 @@ _AGAIN_SECONDS = 0.5
 _PATIENCE_SECONDS = 90
 #: Seconds between two looks of a caller who watches.
 _LOOK_SECONDS = 1.0
-#: Seconds in which the platform brings a process back, and that its children.
-_COMING_SECONDS = 60
-
-
-@dataclass
-class Run:
-    """One scenario as it was played."""
-
-    name: str
-    jobs: list[str] = field(default_factory=list)
-    kills: int = 0
-    calls_again: bool = False  #: whether callbacks may be answered 503: the database is hurt too
-    #: When the last fault ended; work that was open then has to recover.
-    healed: datetime | None = None
-    answers: Counter[int] = field(default_factory=Counter)  #: of the door, 0 where there was none
-    connections: Counter[str] = field(default_factory=Counter)  #: most at once that our processes held, by server
-    slowest: float = 0  #: seconds that the door let a caller wait for an answer
-    faults: list[str] = field(default_factory=list)  #: what the door or a receiver should not have been told
-    seen: dict[str, list[str]] = field(default_factory=dict)  #: Kling's word for each job as a caller saw it change
-    log_begins: dict[str, int] = field(default_factory=dict)
-    heard_before: int = 0  #: deliveries that the receiver had got from earlier scenarios
-    heard_proven: int = 0  #: deliveries whose signature was looked at
-    callbacks_before: int = 0  #: the same for what the emulator sent
 
 
 def through(url: str, proxy: FaultProxy) -> str:
@@ -70,7 +44,7 @@ def through(url: str, proxy: FaultProxy) -> str:
     return urlunsplit(parts._replace(netloc=f"{userinfo}@127.0.0.1:{proxy.port}" if userinfo else proxy.url[7:]))
 
 
-class World(Truth):
+class World(Platform):
     """Everything, as a context. One scenario after another is played on it."""
 
     def __init__(
@@ -90,7 +64,6 @@ class World(Truth):
         self.proxies: dict[str, FaultProxy] = {}
         self._proxied = proxied  #: a proxy costs as much as the job itself, where there are thousands of jobs
         self.app: Receiver = Receiver()
-        self.run = Run("start")
         self._stack = ExitStack()
         self._number = 0
         self._hung_up = threading.Event()  #: callers give up: there is nobody who would look at what becomes of it
@@ -301,94 +274,12 @@ class World(Truth):
             self.run.faults.append(f"{method} {path.partition('?')[0]}: {answer.status_code} {answer.text[:120]}")
         return answer
 
-    # --- as the platform ----------------------------------------------------------------------------------------
-    def kill(self, name: str) -> None:
-        """SIGKILL one process of the Procfile, as an OOM killer does; the platform starts it again."""
-        self._kill(name, lambda: self.deployment.pids.get(name))
-
-    def kill_child(self, name: str) -> None:
-        """SIGKILL the newest child of a process: one worker of its pool."""
-
-        def newest() -> int | None:
-            leader = self.deployment.pids.get(name, 0)
-            return max((pid for pid in group_of(leader) if pid != leader), default=None)
-
-        self._kill(f"child of {name}", newest)
-
-    def _kill(self, what: str, victim: Callable[[], int | None]) -> None:
-        """A kill that hits nobody proves nothing: who is just being started again is waited for."""
-
-        def struck() -> bool:
-            with suppress(ProcessLookupError):
-                pid = victim()
-                if pid is not None:
-                    os.kill(pid, signal.SIGKILL)
-                    return True
-            return False
-
-        assert wait_until(struck, _COMING_SECONDS, pause=0.05), f"there was no {what} to kill"
-        self.run.kills += 1
-
-    def await_new(self, name: str, old: int | None, seconds: float = _COMING_SECONDS) -> None:
-        """Until the platform has started the successor of a process."""
-        assert wait_until(lambda: self.deployment.pids.get(name, old) != old, seconds), f"{name} did not come back"
-
-    def kill_client(self, port: int) -> bool:
-        """SIGKILL the process of ours that speaks from `port`; whether there was one."""
-        pid = self.speaker(port)
-        if pid is None:
-            return False
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        self.run.kills += 1
-        return True
-
-    def terminate_all(
-        self, *, times: int = 1, number: signal.Signals = signal.SIGTERM, everybody: bool = True
-    ) -> float:
-        """SIGTERM to every process of every group at once, as Heroku does, `times` times a second apart.
-
-        Not to `everybody`: to the first of each group, as others do. Seconds until the last one was gone; what is left
-        after the grace period is killed.
-        """
-        old = dict(self.deployment.pids)
-        began = time.monotonic()
-        for turn in range(times):
-            for pid in old.values():
-                with suppress(ProcessLookupError):
-                    (os.killpg if everybody else os.kill)(pid, number)
-            self.run.kills += len(old)
-            if turn + 1 < times:
-                time.sleep(1)
-        gone = wait_until(lambda: not any(group_lives(pid) for pid in old.values()), GRACE_SECONDS)
-        seconds = time.monotonic() - began
-        for pid in old.values():
-            with suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
-        if not gone:
-            self.run.faults.append(f"processes outlived {number.name} by {GRACE_SECONDS} s and had to be killed")
-        for name, pid in old.items():
-            self.await_new(name, pid)
-        return seconds
-
 
 def is_ready(door: str) -> bool:
     """Whether a door says that it can do its work."""
     with suppress(requests.RequestException):
         return requests.get(f"{door}/readyz", timeout=5).ok
     return False
-
-
-def group_of(group: int) -> list[int]:
-    """The ids of the processes of a group."""
-    found = []
-    for path in Path("/proc").iterdir():
-        if path.name.isdigit():
-            with suppress(OSError):
-                fields = (path / "stat").read_text().rpartition(")")[2].split()
-                if fields[2] == str(group):
-                    found.append(int(path.name))
-    return found
 
 
 def until(condition: Callable[[], bool], seconds: float = 30) -> None:
