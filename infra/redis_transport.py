@@ -11,7 +11,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kombu.transport import redis
+from kombu.transport import redis, virtual
+
+from infra.log import logger
+
+log = logger(__name__)
+#: What parsing raises where bytes are no message.
+_NOT_READ = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+class Unreadable(ValueError):
+    """What lay in a queue is no message."""
+
+
+class Message(virtual.Message):
+    """A message that can be counted, acknowledged and given to a task, or `Unreadable`: nobody else would look."""
+
+    def __init__(self, payload: Any, channel: Any = None, **options: Any) -> None:
+        try:
+            super().__init__(payload, channel=channel, **options)
+            words = [self.delivery_tag, self.delivery_info["exchange"], self.delivery_info["routing_key"]]
+            # Without these headers it is of Celery's first protocol, which names the task in its body.
+            words += [self.headers[name] for name in ("task", "id") if "task" in self.headers]
+        except _NOT_READ as fault:
+            raise Unreadable(type(fault).__name__) from fault
+        if not all(isinstance(word, str) for word in words):
+            raise Unreadable("names that are no words")
 
 
 class QoS(redis.QoS):
@@ -54,6 +79,7 @@ class Channel(redis.Channel):
     """A channel whose commands go over the connections that it has."""
 
     QoS = QoS
+    Message = Message
     _commands: Any = None
 
     @property
@@ -68,6 +94,18 @@ class Channel(redis.Channel):
             self._commands = super()._create_client()  # type: ignore[misc]  # as above
         return self._commands
 
+    def _brpop_read(self, **options: Any) -> Any:
+        """Take what came. kombu lets bytes that are no message end the worker, here they are dropped."""
+        transport: Any = self.connection
+        handed = transport.handed
+        try:
+            return super()._brpop_read(**options)  # type: ignore[misc]  # as above
+        except _NOT_READ as fault:
+            if transport.handed != handed:  # it was read: this is an error of whoever got it
+                raise
+            _dropped(fault)
+            return True
+
     def _disconnect_pools(self) -> None:
         # After a fork, too: a client made before holds a pool that is gone.
         self._commands = None
@@ -78,3 +116,15 @@ class Transport(redis.Transport):
     """kombu's own, with our channels. Celery takes it by name: `infra.redis_transport:Transport`."""
 
     Channel = Channel
+    handed = 0  #: messages given to consumers, or being given
+
+    def _deliver(self, message: Any, queue: str | None) -> None:
+        self.handed += 1
+        try:
+            super()._deliver(message, queue)
+        except Unreadable as fault:
+            _dropped(fault)
+
+
+def _dropped(fault: Exception) -> None:
+    log.error("queue.unreadable", reason=type(fault).__name__, detail=str(fault.__cause__ or "")[:80])

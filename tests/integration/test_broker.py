@@ -1,11 +1,16 @@
-"""Celery's way to Redis, where Redis is not there."""
+"""Celery's way to Redis, where Redis is not there, or holds what nobody should have put into it."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from celery import Celery
+from hypothesis import example, given
+from hypothesis import strategies as st
 from kombu import Consumer, Message
 from redis.exceptions import RedisError
 
@@ -42,3 +47,50 @@ def test_a_message_whose_end_the_broker_did_not_hear_takes_no_place(
                     channel.queue_purge("celery")
         finally:
             app.close()
+
+
+@pytest.fixture(scope="module")
+def app(settings: Settings) -> Iterator[Celery]:
+    """Celery as a worker has it, on a broker that answers."""
+    one = make_celery(settings)
+    yield one
+    one.close()
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+_ENVELOPES = st.fixed_dictionaries(
+    {},
+    optional={
+        "body": st.sampled_from(["W10=", "=", {}]),
+        "headers": st.fixed_dictionaries({}, optional={"task": st.sampled_from(["a", []]), "id": _JSON}) | _JSON,
+        "properties": st.fixed_dictionaries(
+            {}, optional={"delivery_tag": _JSON, "delivery_info": _JSON, "body_encoding": st.just("base64")}
+        ),
+    },
+)
+_JUNK = st.binary(max_size=20) | (_JSON | _ENVELOPES).map(lambda value: json.dumps(value).encode())
+
+
+@given(junk=_JUNK)
+@example(junk=b"not a message")
+@example(junk=b'{"__type__": "datetime", "__value__": "never"}')
+@example(junk=b"[" * 100_000)
+@example(junk=b'{"body": "e30=", "headers": {}, "properties": {}}')
+def test_bytes_that_are_no_message_end_nobody(app: Celery, junk: bytes) -> None:
+    """Whatever somebody put into a queue, it is dropped, and whoever listens is given the message behind it."""
+    taken: list[Message] = []
+    with app.connection_for_read() as connection:
+        channel: Any = connection.channel()
+        channel.queue_purge("celery")
+        channel.client.lpush("celery", junk)
+        sent = app.send_task("nothing", queue="celery")
+        with Consumer(channel, [app.amqp.queues["celery"]], on_message=taken.append):
+            while not taken:
+                connection.drain_events(timeout=5)
+        taken[0].ack()
+
+        assert [sent.id] == [message.headers["id"] for message in taken]
