@@ -71,7 +71,8 @@ def make_celery(settings: Settings, name: str = "reelhook") -> Celery:
 class EndInTime(bootsteps.StartStopStep):
     """A worker that ends has ended soon, whatever hangs: one that lives on without work would never be replaced.
 
-    Celery stops itself when the broker hands it bytes that are no message, and can then wait for its pool for ever.
+    Celery stops itself after an error in its loop that it can't tell from its own end, and can then wait for its pool
+    for ever.
     Work that is cut off is found by the sweep.
     """
 

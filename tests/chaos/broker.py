@@ -189,7 +189,11 @@ def poison(world: World, jobs: int, _rounds: int) -> None:
 
 
 def poison_bytes(world: World, jobs: int, rounds: int) -> None:
-    """Bytes that are no message at all: each may end the worker that takes it, none may keep it from coming back."""
+    """Bytes that are no message at all: whoever takes them drops them, and goes on."""
+    worker = world.deployment.pids["worker"]
     with world.load(jobs, every=0.2), world.redis() as broker:
         for queue in messages.QUEUES[:rounds]:
             broker.lpush(queue, b"not a message", b"{}", b'{"body": "e30=", "headers": {}, "properties": {}}')
+    world.settle(60)
+    if world.deployment.pids.get("worker") != worker:
+        world.run.faults.append("bytes that are no message ended the worker")
