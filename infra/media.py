@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from infra import frames, sound
 from infra.boxes import NotMedia
+from infra.fragments import seconds_said
 
 #: What Pillow raises of bytes that are no picture, or one too large to be honest.
 _NO_PICTURE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
@@ -116,6 +117,15 @@ def _reaches(seconds: float, said: float | None) -> None:
         raise NotMedia(f"ends after {seconds:.2f} s, and says that it lasts {said:.2f} s: it was cut")
 
 
+def _has_all_fragments(file: IO[bytes] | Any, container: Any) -> None:
+    """The library takes a film whose last fragments are missing for a shorter one. Leaves `file` where it was."""
+    if not container.duration or "mp4" not in container.format.name:
+        return
+    at = file.tell()
+    _reaches(container.duration / av.time_base, seconds_said(file))
+    file.seek(at)
+
+
 @contextmanager
 def _opened(file: IO[bytes] | Any) -> Iterator[tuple[Any, Any, MediaFacts]]:
     """The container, the stream that matters, and the facts."""
@@ -125,6 +135,7 @@ def _opened(file: IO[bytes] | Any) -> Iterator[tuple[Any, Any, MediaFacts]]:
             stream = video or audio
             if stream is None:
                 raise NotMedia("holds neither picture nor sound")
+            _has_all_fragments(file, container)
             yield container, stream, _facts(container, video, audio)
     except FFmpegError as fault:
         raise NotMedia(f"does not decode ({fault.strerror})") from fault

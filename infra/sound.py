@@ -16,6 +16,8 @@ _GUESSED = frozenset({"mp3", "aac"})
 _SAID = (b"Xing", b"Info", b"VBRI")
 #: Bytes at its beginning where they are looked for.
 _HEAD = 2**16
+#: Bytes of an Ogg page at most. Source: RFC 3533, 6.
+_LONGEST_PAGE = 65_307
 #: Who writes a WAV without knowing its length writes about the most that there is room for, or nothing.
 _UNKNOWN = 0x7FFF0000
 
@@ -40,6 +42,8 @@ def says_its_length(file: IO[bytes] | Any, container: Any) -> bool:
     file.seek(0)
     if container.format.name == "wav":
         _whole_riff(file)
+    if container.format.name == "ogg":
+        _whole_ogg(file)
     if container.format.name not in _GUESSED:
         return True
     head = file.read(_HEAD)
@@ -52,3 +56,14 @@ def _whole_riff(file: IO[bytes] | Any) -> None:
     said = int.from_bytes(head[4:], "little")
     if head[:4] == b"RIFF" and said < _UNKNOWN and file.seek(0, SEEK_END) < said + len(head) - 1:  # a last byte may pad
         raise NotMedia("is shorter than it says: it was cut")
+
+
+def _whole_ogg(file: IO[bytes] | Any) -> None:
+    """Pages are whole in themselves; the last one says that it is the last. Source: RFC 3533, 6 (header type, 0x04)."""
+    file.seek(max(file.seek(0, SEEK_END) - 2 * _LONGEST_PAGE, 0))
+    tail = file.read()
+    at = tail.rfind(b"OggS\0")
+    page = tail[at:] if at >= 0 else b""
+    table = page[27 : 27 + page[26]] if len(page) > 27 else b""
+    if not table or len(page) < 27 + len(table) + sum(table) or not page[5] & 4:
+        raise NotMedia("has no last page: it was cut")

@@ -184,6 +184,51 @@ def test_a_film_in_pieces_of_which_the_last_are_missing_is_no_media() -> None:
         probe(BytesIO(body[: pieces[2]]))
 
 
+def saying(body: bytes, name: bytes, content: bytes) -> bytes:
+    """The film with a box more in its `mvex`, or with other bytes at the beginning of its `mvhd`."""
+    moov = body.index(b"moov") - 4
+    if name == b"mvhd":
+        at = body.index(name) + 4
+        return body[:at] + content + body[at + len(content) :]
+    mvex = body.index(b"mvex") - 4
+    added = (8 + len(content)).to_bytes(4, "big") + name + content
+    grown = bytearray(body[: mvex + 8] + added + body[mvex + 8 :])
+    for at in (moov, mvex):
+        size = int.from_bytes(body[at : at + 4], "big") + len(added)
+        grown[at : at + 4] = size.to_bytes(4, "big")
+    return bytes(grown)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (b"mehd", bytes(4) + (2000).to_bytes(4, "big")),
+        (b"mehd", b"\1" + bytes(3) + (2000).to_bytes(8, "big")),
+        (b"mvhd", bytes(12) + (1000).to_bytes(4, "big") + (2000).to_bytes(4, "big")),
+    ],
+)
+def test_a_film_says_at_its_head_how_long_all_fragments_are(name: bytes, content: bytes) -> None:
+    """Cut exactly between two of them, with no index of them anywhere, it is no media; whole, it is."""
+    body = saying(film(seconds=2, movflags="frag_keyframe+empty_moov+default_base_moof", g="12"), name, content)
+    pieces = [at for at, kind in boxes_of(body) if kind == b"moof"]
+    assert 2.0 == probe(BytesIO(body)).duration == probe_film(BytesIO(body), moments=2).facts.duration
+    walk(body[: pieces[2]])
+    for look in (probe, probe_film):
+        with pytest.raises(NotMedia, match=r"ends after 1.00 s, and says that it lasts 2.00 s: it was cut"):
+            look(BytesIO(body[: pieces[2]]))
+
+
+def test_an_ogg_of_which_the_last_pages_are_missing_is_no_media() -> None:
+    """Each page is whole in itself: cut between two of them, or in one, it has none that says that it is the last."""
+    body = song("ogg", 6)
+    pages = [at for at in range(len(body)) if body[at : at + 4] == b"OggS"]
+    assert 3 < len(pages)
+    probe(BytesIO(body))
+    for cut in (*pages[3:], pages[-1] + 30, len(body) - 1):
+        with pytest.raises(NotMedia, match="it was cut"):
+            probe(BytesIO(body[:cut]))
+
+
 @pytest.mark.parametrize("after", [bytes(4) + b"\x93\x01 z" * 99, bytes(999), b"\xff" * 999, bytes(4) + b"free" * 9])
 def test_what_follows_a_film_has_to_be_a_box(after: bytes) -> None:
     """A length of nothing means "to the end" for frames only; a box's name can be read."""
