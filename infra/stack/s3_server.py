@@ -3,8 +3,8 @@
     python -m infra.stack.s3_server OPTIONS.json
 
 The options: `home` (folder of data and configuration), `port`, `access_key` (of the form account:user), `secret_key`,
-`fast` (no fsync). Started as a process of its own and never imported: eventlet changes the standard library.
-Configuration as documented at https://docs.openstack.org/swift/latest/config/.
+`fast` (nothing is driven to the disk). Started as a process of its own and never imported: eventlet changes the
+standard library. Configuration as documented at https://docs.openstack.org/swift/latest/config/.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ import eventlet
 
 _BACKENDS = ("account", "container", "object")
 _DEVICE = "disk"
+#: Bytes that are read, passed on, hashed and written at a time. Swift's own 64 KiB cost many turns; a slow client has a
+#: minute for each, so a MiB would be too much.
+_CHUNK = 256 * 1024
 _SWIFT = """\
 [swift-hash]
 swift_hash_path_suffix = reelhook
@@ -41,6 +44,8 @@ disable_fallocate = true
 [app:main]
 use = egg:swift#{name}
 log_requests = false
+network_chunk_size = {chunk}
+disk_chunk_size = {chunk}
 node_timeout = 30
 conn_timeout = 5
 """
@@ -52,6 +57,8 @@ log_level = WARNING
 pipeline = catch_errors listing_formats bulk s3api tempauth slo versioned_writes symlink proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
+client_chunk_size = {chunk}
+object_chunk_size = {chunk}
 account_autocreate = true
 allow_account_management = true
 node_timeout = 30
@@ -97,11 +104,12 @@ def _configure(home: Path, options: dict[str, Any]) -> None:
     (home / "devices" / _DEVICE).mkdir(parents=True, exist_ok=True)
     (home / "swift.conf").write_text(_SWIFT)
     for name in _BACKENDS:
-        (home / f"{name}-server.conf").write_text(_BACKEND.format(home=home, name=name))
+        (home / f"{name}-server.conf").write_text(_BACKEND.format(home=home, name=name, chunk=_CHUNK))
     account, _, user = options["access_key"].partition(":")
     proxy = home / "proxy-server.conf"
     proxy.touch(mode=0o600)
-    proxy.write_text(_PROXY.format(home=home, account=account, user=user, secret_key=options["secret_key"]))
+    secret = options["secret_key"]
+    proxy.write_text(_PROXY.format(home=home, account=account, user=user, secret_key=secret, chunk=_CHUNK))
 
 
 def _load_swift(home: Path, *, fast: bool) -> None:
@@ -118,7 +126,8 @@ def _load_swift(home: Path, *, fast: bool) -> None:
     if fast:
         from swift.obj import diskfile  # noqa: PLC0415
 
-        diskfile.fsync = diskfile.fsync_dir = lambda _: None
+        utils.fsync_dir = diskfile.fsync = diskfile.fsync_dir = lambda _: None
+        diskfile.drop_buffer_cache = lambda *_: None  # it has the kernel write at once what may wait
 
 
 def _write_ring(home: Path, name: str, port: int) -> None:
