@@ -19,6 +19,7 @@ from infra.object_store import ObjectStore
 from infra.settings import Settings
 from tests.fakes import MORNING
 from tests.integration.archive_kit import Yard, copying_job, film, video, yard
+from tests.integration.stores_kit import other_store
 from tests.origin import File, origin
 from tests.s3_gate import Gate
 from webhook.cli import main
@@ -125,17 +126,33 @@ def test_verify_reads_the_manifest_that_was_written(
     assert [(1, "holds other bytes than were written"), (1, "is not there")] == said
 
 
+@pytest.fixture(scope="module")
+def moto(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings on a store that knows lifecycle rules, which the embedded one does not."""
+    with other_store("moto", settings, tmp_path_factory.mktemp("moto")) as other:
+        yield other
+
+
 @pytest.mark.parametrize(
     ("days", "code", "said"), [(30, 0, "1 hold, 0 do not, 1 expired by rule"), (400, 1, "1 hold, 1 do not")]
 )
 def test_what_a_rule_has_deleted_is_no_fault(
-    made: Yard, settings: Settings, monkeypatch: pytest.MonkeyPatch, days: int, code: int, said: str
+    moto: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch, days: int, code: int, said: str
 ) -> None:
-    """A file that is gone and as old as the bucket's rule lets objects be is told apart; a younger one is missing."""
-    rule = {"Status": "Enabled", "Filter": {"Prefix": "kling/"}, "Expiration": {"Days": days}}
-    monkeypatch.setattr(sys.modules["webhook.verify"], "load", lambda: settings)
-    monkeypatch.setattr(ObjectStore, "lifecycle", lambda _: [rule])  # the embedded store has no rules
-    with made.store._engine.begin() as connection:
+    """A file that is gone and as old as the bucket's own rule lets objects be is told apart; a younger one is
+    missing. The rule is the one that `reelhook doctor --set-lifecycle --expire-days` sets.
+    """
+    monkeypatch.setattr(sys.modules["webhook.verify"], "load", lambda: moto)
+    monkeypatch.setattr(sys.modules["webhook.doctor"], "load", lambda: moto)
+    with (
+        origin(film=File.of(FILM)) as served,
+        yard(moto, engine, [video(served.link("film.mp4"))]) as made,
+    ):
+        assert State.ARCHIVED is made.work()
+    told = CliRunner().invoke(main, ["doctor", "--set-lifecycle", "--expire-days", str(days)])
+    assert 0 == told.exit_code, told.output
+    assert {days} == {rule["Expiration"]["Days"] for rule in made.bucket.lifecycle() if "Expiration" in rule}
+    with engine.begin() as connection:
         connection.execute(update(jobs).values(updated_at=datetime.now(UTC) - timedelta(days=31)))
     made.bucket.delete(made.files[0].key)
     told = CliRunner().invoke(main, ["verify"])
