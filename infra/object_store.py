@@ -225,7 +225,7 @@ class ObjectStore:
         except StoreError as fault:
             if not fault.forbids:
                 raise
-            log.warning("uploads.not_ended", key=key, reason=str(fault))
+            log.info("uploads.not_ended", key=key, reason=str(fault))
 
     def pending(self, prefix: str = "") -> list[Pending]:
         """Uploads that were begun and not ended, of keys that begin with `prefix`."""

@@ -36,7 +36,7 @@ from worker.tasks.record import catch_up
 from worker.tasks.request import Came, TooOften, give_up, request
 from worker.tasks.submit import submit
 from worker.tasks.sweep import sweep
-from worker.tasks.tidy import tidy
+from worker.tasks.tidy import Complaints, tidy
 
 try:
     settings = load()
@@ -235,7 +235,8 @@ def _expire() -> None:
     )
     if done:
         catch_up(store=s.store, copier=s.copier, clock=now)
-        tidy(transfers=s.store.transfers, copier=s.copier, clock=now, places=s.places())
+        complaints = Complaints(s.runs, s.attention, s.queue, now)
+        tidy(transfers=s.store.transfers, copier=s.copier, complaints=complaints, clock=now, places=s.places())
 
 
 @setup_logging.connect

@@ -28,10 +28,13 @@ from worker.jobs.machine import Event
 from worker.jobs.model import State
 from worker.jobs.retry import DEATHS
 from worker.jobs.transfer import Transfer
+from worker.ports import Clock
+from worker.store.attention import Attention
+from worker.store.runs import Runs
 from worker.store.tables import jobs
 from worker.store.transfers import Transfers
 from worker.tasks.record import catch_up
-from worker.tasks.tidy import tidy
+from worker.tasks.tidy import Complaints, tidy
 
 FILM = film()
 
@@ -124,6 +127,60 @@ def test_verify_reads_the_manifest_that_was_written(
         told = CliRunner().invoke(main, ["verify"])
         said.append((told.exit_code, told.stdout.splitlines()[0].removeprefix(f"01job {job.manifest_key}: ")))
     assert [(1, "holds other bytes than were written"), (1, "is not there")] == said
+
+
+def tidied(
+    made: Yard, engine: Engine, *, clock: Clock | None = None, places: list[tuple[str, str]] | None = None
+) -> None:
+    """What is done each hour."""
+    complaints = Complaints(Runs(engine), Attention(engine), made.queue, clock or made.clock)
+    tidy(
+        transfers=made.store.transfers,
+        copier=made.copier,
+        complaints=complaints,
+        clock=clock or made.clock,
+        places=places or [],
+    )
+
+
+def left_over(made: Yard, number: int) -> str:
+    """A job that ended while a file of it was under way; its id."""
+    made.job_id = f"01given-up-{number}"
+    copying_job(made)
+    job = made.store.lease(made.job_id, "worker", MORNING, timedelta(days=9))
+    assert job is not None
+    at = Transfer("video", "original", 1, made.bucket.bucket, f"kling/{made.job_id}/video-1.mp4")
+    at = replace(at, upload_id=made.bucket.begin(at.key, content_type="a/b", filename="f", metadata={}))
+    assert made.store.transfers.save(job.id, "worker", at, made.clock(), timedelta(days=9))
+    assert made.store.move(job, Event.FILES_UNPROVABLE, made.clock())
+    made.clock.advance(1)
+    return made.job_id
+
+
+def test_who_may_not_delete_is_told_once(
+    made: Yard, settings: Settings, engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """P7: not each hour, and of one job for all; the uploads are ended all the same, and nothing keeps its turn."""
+    names = [left_over(made, number) for number in range(3)]
+    with (
+        Gate(settings.s3_endpoint_url or "") as gate,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr("worker.store.transfers._LEFT_OVER", 1)
+        for operation in ("delete", "list uploads"):
+            gate.refuse(operation, 403, "AccessDenied")
+        worker = made.restarted(bucket=ObjectStore(settings.model_copy(update={"s3_endpoint_url": gate.url})))
+        for _ in range(4):
+            tidied(worker, engine, places=[("", "kling/")])
+            made.clock.advance(3600)
+    warned = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
+    assert [True, True] == ["tidy.not_now" in line for line in warned if "job.begun" not in line]
+    said = [one["data"]["reason"] for name in names for one in made.store.timeline(name) if "reason" in one["data"]]
+    assert ["not_cleared"] == [one for one in said if one]
+    assert [] == made.bucket.pending()
+    for _ in names:
+        tidied(made, engine)
+    assert [] == made.store.transfers.left_over()
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +325,7 @@ def test_old_uploads_that_no_row_knows_are_ended(made: Yard, engine: Engine) -> 
     left = []
     for hours in (0, 25):
         later = partial(datetime.now(UTC).__add__, timedelta(hours=hours))
-        tidy(transfers=Transfers(engine), copier=made.copier, clock=later, places=[("", "")])
+        tidied(made, engine, clock=later, places=[("", "")])
         left.append({pending.key for pending in made.bucket.pending()})
 
     for pending in made.bucket.pending():
@@ -294,5 +351,5 @@ def test_what_a_job_that_has_ended_left_under_way_is_cleared(made: Yard, setting
     stranger = ObjectStore(settings.model_copy(update={"s3_secret_access_key": SecretStr("wrong")}))
     for bucket in (stranger, store):
         assert [at] == [one for _, one in transfers.left_over()]
-        tidy(transfers=transfers, copier=replace(made.copier, bucket=bucket), clock=made.clock, places=[])
+        tidied(made.restarted(bucket=bucket), engine)
     assert ([], None, []) == (transfers.left_over(), store.head(at.key), store.pending(at.key))

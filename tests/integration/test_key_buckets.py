@@ -20,7 +20,7 @@ from infra.emulator import Emulator
 from infra.settings import Settings
 from infra.stack.s3 import client
 from infra.stack.servers import Servers
-from tests.fakes import MORNING
+from tests.fakes import MORNING, FakeQueue
 from tests.house import OMNI, TEXT, House, house
 from tests.integration.archive_kit import film, video, yard
 from tests.origin import File, origin
@@ -33,7 +33,7 @@ from worker.jobs.model import State
 from worker.jobs.transfer import Transfer
 from worker.services import now
 from worker.store.keys import Terms
-from worker.tasks.tidy import tidy
+from worker.tasks.tidy import Complaints, tidy
 
 FILMS, RAW = "films.of-keys", "raw-of-keys"
 IMAGE, I2V, ELEMENTS = "/v1/images/generations", "/v1/videos/image2video", "/v1/general/advanced-custom-elements"
@@ -225,7 +225,9 @@ def test_old_uploads_are_ended_in_every_bucket(home: House) -> None:
     for bucket in (FILMS, RAW):
         lost = f"kling/2026/11/20/{str(ULID()).lower()}/video-0.mp4"
         s.bucket.of(bucket).begin(lost, **label)  # type: ignore[arg-type]  # ** of mixed values
-    tidy(transfers=s.store.transfers, copier=s.copier, clock=lambda: now() + timedelta(hours=25), places=s.places())
+    later = lambda: now() + timedelta(hours=25)  # noqa: E731 - a clock
+    complaints = Complaints(s.runs, s.attention, FakeQueue(), later)
+    tidy(transfers=s.store.transfers, copier=s.copier, complaints=complaints, clock=later, places=s.places())
 
     assert ["all-gone", FILMS, RAW, home.settings.s3_bucket] == [bucket for bucket, _ in s.places()]
     assert [[], []] == [s.bucket.of(bucket).pending() for bucket in (FILMS, RAW)]

@@ -51,6 +51,7 @@ REASONS = MappingProxyType(
         "unknown": "Kling may have made and billed a task, and nobody can say",
         "slow": "it takes far longer than others of its kind",
         "not_copied": "its files could not be had or proven so far; it is tried on",
+        "not_cleared": "something of it may lie in the bucket that the store does not let us remove",
         "bucket_away": "the bucket can't be reached, or takes no files; it is tried on",
         "result_at_risk": "its result is not safe yet and Kling deletes it soon",
         "not_submitted": "Kling was asked for it again and again, and took it not once; it is still tried",

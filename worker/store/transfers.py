@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 
-from sqlalchemy import Engine, and_, delete, select
+from sqlalchemy import ColumnElement, Engine, and_, delete, select, update
 
 from infra.db import single
 from worker.jobs.model import ENDS
@@ -39,9 +39,7 @@ class Transfers:
 
     def forget(self, job_id: str, transfer: Transfer | None = None) -> None:
         """Forget a file of a job that has ended, or all of them; uploads that no row knows are cleared away in time."""
-        which = transfers.c.job_id == job_id
-        if transfer:
-            which = and_(which, *(transfers.c[name] == getattr(transfer, name) for name in _PLACE))
+        which = _is(job_id, transfer) if transfer else transfers.c.job_id == job_id
         with self._engine.begin() as connection:
             connection.execute(delete(transfers).where(which))
 
@@ -51,20 +49,31 @@ class Transfers:
             held = select(jobs.c.id).where(jobs.c.id == job_id, jobs.c.lease_owner == owner).with_for_update()
             if connection.execute(held).one_or_none() is None:
                 return False
-            place = [transfers.c[name] == getattr(transfer, name) for name in _PLACE]
-            connection.execute(delete(transfers).where(transfers.c.job_id == job_id, *place))
+            connection.execute(delete(transfers).where(_is(job_id, transfer)))
         return True
 
     def left_over(self) -> list[tuple[str, Transfer]]:
-        """Files under way of jobs that have ended: what could not be cleared away then."""
+        """Files under way of jobs that have ended: what could not be cleared away then. Some of them, those first that
+        have waited longest since they were begun or `put_back`.
+        """
         named = [transfers.c[field.name] for field in fields(Transfer)]
         query = select(transfers.c.job_id, *named).join(jobs).where(jobs.c.state.in_(ENDS))
+        query = query.order_by(transfers.c.begun_at, transfers.c.job_id)
         with self._single.begin() as connection:
             rows = [dict(row) for row in connection.execute(query.limit(_LEFT_OVER)).mappings()]
         return [(row.pop("job_id"), Transfer(**{**row, "etags": tuple(row["etags"])})) for row in rows]
+
+    def put_back(self, job_id: str, transfer: Transfer, now: datetime) -> None:
+        """Let all others that are left over go before this one."""
+        with self._single.begin() as connection:
+            connection.execute(update(transfers).where(_is(job_id, transfer)).values(begun_at=now))
 
     def known_uploads(self) -> set[str]:
         """Ids of the multipart uploads that somebody will go on with."""
         query = select(transfers.c.upload_id).join(jobs).where(jobs.c.state.not_in(ENDS))
         with self._single.begin() as connection:
             return set(connection.execute(query.where(transfers.c.upload_id.is_not(None))).scalars())
+
+
+def _is(job_id: str, transfer: Transfer) -> ColumnElement[bool]:
+    return and_(transfers.c.job_id == job_id, *(transfers.c[name] == getattr(transfer, name) for name in _PLACE))

@@ -5,41 +5,78 @@ was killed before it could write their id down.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from infra.log import logger
 from infra.store_errors import StoreError
+from worker import messages
 from worker.copier import Copier
 from worker.jobs import keys
-from worker.ports import Clock
+from worker.ports import Clock, Queue
+from worker.store.attention import Attention
+from worker.store.runs import Runs
 from worker.store.transfers import Transfers
 
 log = logger(__name__)
 
 #: An upload that no row knows may belong to a worker that is about to write its row: it gets this long.
 OLD = timedelta(days=1)
+#: So often is a person told of a refusal that lasts.
+AGAIN = timedelta(days=30)
 
 
-def tidy(*, transfers: Transfers, copier: Copier, clock: Clock, places: Iterable[tuple[str, str]]) -> None:
+@dataclass(frozen=True)
+class Complaints:
+    """Who hears of what a store refuses: once in a long while, where it is refused until a person changes something."""
+
+    runs: Runs
+    attention: Attention
+    queue: Queue
+    clock: Clock
+
+    def hear(self, bucket: str, fault: StoreError, job_id: str | None = None) -> None:
+        """`job_id`: of a job that it is about, which wants a person then."""
+        lasting, operation = fault.lasts, str(fault).partition(":")[0]  # a store may name the key in what follows
+        if lasting and not self.runs.begin(f"tidy: {operation} in {bucket}", self.clock(), AGAIN):
+            return
+        log.warning("tidy.not_now", job=job_id, bucket=bucket, reason=str(fault))
+        if lasting and job_id:
+            told = self.attention.attend(job_id, "not_cleared", f"bucket {bucket}: {fault}", self.clock())
+            messages.send(self.queue, map(messages.for_delivery, told))
+
+
+def tidy(
+    *, transfers: Transfers, copier: Copier, complaints: Complaints, clock: Clock, places: Iterable[tuple[str, str]]
+) -> None:
     """End old uploads that no row knows in `places`: buckets, and what our keys begin with there. A bucket may hold
     others' uploads beside ours, and one that can't be reached keeps nobody from the next.
     """
-    _clear_left_over(transfers, copier)
+    _clear_left_over(transfers, copier, complaints, clock)
     before = clock() - OLD
     for name, prefix in places:
         try:
             _end_unknown(copier.into(name), prefix, before, transfers)
         except StoreError as fault:
-            log.warning("tidy.not_now", bucket=name, reason=str(fault))
+            complaints.hear(name, fault)
 
 
-def _clear_left_over(transfers: Transfers, copier: Copier) -> None:
-    """The store may have been away when their job was given up, or Kling named fewer files the last time."""
+def _clear_left_over(transfers: Transfers, copier: Copier, complaints: Complaints, clock: Clock) -> None:
+    """The store may have been away when their job was given up, or Kling named fewer files the last time. What can't be
+    cleared goes behind all others, so that it keeps none of them from their turn.
+    """
+    away: set[str] = set()
     for job_id, transfer in transfers.left_over():
+        if transfer.bucket in away:
+            transfers.put_back(job_id, transfer, clock())
+            continue
         try:
             copier.into(transfer.bucket).clear(transfer)
         except StoreError as fault:
-            log.warning("tidy.not_now", job=job_id, bucket=transfer.bucket, reason=str(fault))
+            complaints.hear(transfer.bucket, fault, job_id)
+            transfers.put_back(job_id, transfer, clock())
+            if fault.is_of_bucket and not fault.forbids:  # who may not delete may end the others' uploads
+                away.add(transfer.bucket)
         else:
             transfers.forget(job_id, transfer)
             log.info("transfer.cleared", job=job_id, key=transfer.key)
