@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import certifi
 from urllib3.util import Url
 from urllib3.util.ssl_ import create_urllib3_context
+
+from infra.elapsed import elapsed
 
 #: So long may a body be silent whose speed matters, so long may it keep us waiting, and over so long that is measured.
 _SILENCE_SECONDS = 30.0
@@ -27,7 +28,7 @@ Judge = Callable[[str, int], None]
 class Pace:
     """A deadline for a whole exchange, and bytes a second that a body must bring; 0 where its speed does not matter."""
 
-    def __init__(self, seconds: float, slowest: float = 0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, seconds: float, slowest: float = 0, clock: Callable[[], float] = elapsed) -> None:
         self._clock = clock
         now = clock()
         self._end = now + seconds

@@ -86,12 +86,14 @@ class Http:
         seconds: float,
         limit: int = 2**22,
         cut: bool = False,
+        may: Callable[[], bool] | None = None,
     ) -> Answer:
         """One call, no redirect followed. `seconds` bounds all of it, `limit` the answer's body in bytes.
 
-        `cut`: only the status matters, so a body that is longer, breaks off or takes too long is cut there.
+        `cut`: only the status matters, so a body that is longer, breaks off or takes too long is cut there. `may` is
+        asked last before the first byte leaves; where it says no none does, and that is `NotSent`.
         """
-        with self._open(method, url, headers, body, seconds=seconds, redirects=0) as stream:
+        with self._open(method, url, headers, body, seconds=seconds, redirects=0, may=may) as stream:
             collect = _beginning if cut else _collect
             return Answer(stream.status, stream.headers, collect(stream.chunks, limit))
 
@@ -117,12 +119,13 @@ class Http:
         seconds: float,
         redirects: int = _REDIRECTS,
         slowest: float = 0,
+        may: Callable[[], bool] | None = None,
     ) -> Iterator[Stream]:
         pace = Pace(seconds, slowest)
         for _ in range(redirects + 1):
             target = _parsed(url)
             with closing(self._dialled(target, pace)) as sock:
-                answer = _asked(sock, method, target, headers, body, pace)
+                answer = _asked(sock, method, target, headers, body, pace, may)
                 onward = _onward(url, answer) if redirects else None
                 if onward is None:
                     pace.body()
@@ -161,15 +164,23 @@ def _parsed(url: str) -> Url:
 
 
 def _asked(
-    sock: socket.socket, method: str, target: Url, headers: Mapping[str, str], body: bytes | None, pace: Pace
+    sock: socket.socket,
+    method: str,
+    target: Url,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    pace: Pace,
+    may: Callable[[], bool] | None,
 ) -> Reply:
-    """The answer to a request, once its headers have come. Raises `NoAnswer`."""
+    """The answer to a request, once its headers have come. Raises `NoAnswer`, or `NotSent` where it may not leave."""
     given = {name.lower() for name in headers}
     sent = {**{name: value for name, value in _ASKING.items() if name.lower() not in given}, **headers}
     try:
         head = written(method, target.request_uri, _named(target), sent, body)
     except ValueError as fault:  # its text may hold a secret
         raise NotSent(f"{target.hostname}: a header or the method can't be sent") from fault
+    if may and not may():
+        raise NotSent(f"it took too long until {target.hostname} could be asked")
     try:
         sock.settimeout(pace.left())
         send(sock, head, body)

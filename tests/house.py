@@ -65,9 +65,9 @@ class TestClock:
 class RealTimeProvider(Provider):
     """However far ahead a test's clock is, the emulator's is not: tokens are signed for now."""
 
-    def create(self, job: Job, body: Mapping[str, Any], now: datetime) -> Task:  # noqa: ARG002 - the point of it
+    def create(self, job: Job, body: Mapping[str, Any], now: datetime, may: Callable[[], bool]) -> Task:  # noqa: ARG002 - the point of it
         """As `Provider` does."""
-        return super().create(job, body, datetime.now(UTC))
+        return super().create(job, body, datetime.now(UTC), may)
 
     def query(self, job: Job, now: datetime) -> tuple[Task, bytes]:  # noqa: ARG002 - as above
         """As `Provider` does."""

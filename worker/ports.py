@@ -89,8 +89,12 @@ class Http(Protocol):
         seconds: float,
         limit: int = ...,
         cut: bool = ...,
+        may: Callable[[], bool] | None = ...,
     ) -> Answer:
-        """One call, no redirect followed. `cut`: a body that is too long or breaks off is no fault."""
+        """One call, no redirect followed. `cut`: a body that is too long or breaks off is no fault.
+
+        `may` is asked before the first byte leaves, and where it says no that is `NotSent`.
+        """
 
     def stream(
         self, url: str, headers: Mapping[str, str], *, seconds: float, slowest: float = ...

@@ -30,8 +30,11 @@ class Provider:
     pace: float  #: 1 at Kling's own speed
     link: Callable[[str], str]  #: makes an s3:// reference into a link that Kling can fetch
 
-    def create(self, job: Job, body: Mapping[str, Any], now: datetime) -> wire.Task:
-        """Ask for the task of a job. Our id goes as its external id, so that it can be looked up by it."""
+    def create(self, job: Job, body: Mapping[str, Any], now: datetime, may: Callable[[], bool]) -> wire.Task:
+        """Ask for the task of a job, if it `may` still leave when everything stands ready for it.
+
+        Our id goes as its external id, so that it can be looked up by it.
+        """
         callback_url = f"{self.callback_base}/callbacks/kling/{job.id}/{callback_token(self.secret, job.id)}"
         call = wire.create(
             self._account(job),
@@ -41,7 +44,7 @@ class Provider:
             external_task_id=job.id,
             now=now.timestamp(),
         )
-        return _read(self._send(call))
+        return _read(self._send(call, may))
 
     def query(self, job: Job, now: datetime) -> tuple[wire.Task, bytes]:
         """What is true of the task of a job, and the bytes that say so."""
@@ -76,8 +79,8 @@ class Provider:
             raise CredentialsRefused(f"account {job.account!r} is not configured")
         return self.accounts[job.account]
 
-    def _send(self, call: wire.Call) -> Answer:
-        return self.http.send(call.method, call.url, call.headers, call.body, seconds=self.seconds)
+    def _send(self, call: wire.Call, may: Callable[[], bool] | None = None) -> Answer:
+        return self.http.send(call.method, call.url, call.headers, call.body, seconds=self.seconds, may=may)
 
 
 def _read(answer: Answer) -> wire.Task:

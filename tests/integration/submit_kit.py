@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from sqlalchemy import Engine
 
-from infra.http import Answer, Http
+from infra.http import Answer, Http, NotSent
 from tests.fakes import MORNING, FakeClock, FakeQueue
 from worker.copier import Copier
 from worker.inputs import Inputs
@@ -54,8 +54,10 @@ class Wire:
         self.says: Callable[[str], Said] = lambda _method: task()
         self.calls: list[tuple[str, timedelta]] = []
 
-    def send(self, method: str, *_: object, **__: object) -> Answer:
+    def send(self, method: str, *_: object, may: Callable[[], bool] | None = None, **__: object) -> Answer:
         """As `Http` does."""
+        if may and not may():
+            raise NotSent("it took too long")
         self.calls.append((method, self._clock() - MORNING))
         what = self.says(method)
         if isinstance(what, Exception):

@@ -1,13 +1,12 @@
-"""Whatever happens, in whatever order: one job's life as a state machine, on real rows and a clock that is told to go.
+"""Whatever happens, in whatever order: jobs' lives as a state machine, on real rows and a clock that is told to go.
 
-The provider is a stand-in whose every answer Hypothesis may spoil; messages are lost, doubled and late; workers die
-between any two steps. P1 to P4 hold at every moment, and once the world is whole again every job ends.
+Kling answers what it likes and shows a task late; messages are lost, doubled and late; three processes whose clocks
+differ by ten minutes stand still, wake up late or die between any two words that they have with the rows or with
+Kling. P1 to P4 hold at every moment, and once nothing goes wrong any more every job ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -21,104 +20,42 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, func, select
 
-from infra.http import NoAnswer, NotSent
-from tests.fakes import FakeClock, FakeQueue
+from tests.conftest import emptied
+from tests.integration.order_kit import LONGEST_UNSEEN, SPOILT, Process, World
 from tests.unit.test_machine import RANK
 from worker import messages
-from worker.inputs import Inputs
+from worker.jobs.events import inner
 from worker.jobs.machine import Event
-from worker.jobs.model import ENDS, Job, State
-from worker.kling.answers import Task, TaskStatus
-from worker.kling.errors import ConcurrencyExceeded, InvalidParameter, ResourceMissing, ServerError
-from worker.pipelines import Pipelines
-from worker.store.accounts import Accounts
-from worker.store.aside import Aside
+from worker.jobs.model import ENDS, State
 from worker.store.chains import After
-from worker.store.inbox import Arrival, Inbox
-from worker.store.outbox import Outbox
-from worker.store.repository import NewJob, Repository
-from worker.store.tables import jobs, metadata
-from worker.tasks.begin import Begin
-from worker.tasks.follow_up import follow_up
-from worker.tasks.submit import submit
-from worker.tasks.sweep import sweep
+from worker.store.inbox import Arrival
+from worker.store.repository import NewJob
+from worker.store.tables import deliveries, events, jobs
 
 NAMES = "abcde"
 #: Which stand on which.
 EDGES = (("a", "d"), ("b", "d"), ("d", "e"))
-SPOILT = ("refused", "full", "unsent", "dropped", "lost", "error", "died before", "died after", None)
+#: By so many seconds the clocks of the processes are wrong.
+SKEWS = (0, -300, 300)
+#: So many sweeps take every job to its end once nothing goes wrong any more.
+ROUNDS = 150
+#: How far a step goes before it stands still; most go to their end.
+PASSES = st.sampled_from([None, None, 0, 1, 2, 3, 4])
+PROCESSES = st.sampled_from(range(len(SKEWS)))
+#: Where Kling works on a task, its job holds a slot, or nobody can know of it any more.
+AWARE = {State.SUBMITTING, State.RUNNING, State.UNKNOWN, State.EXPIRED}
 
-
-class Died(BaseException):
-    """A worker was killed here. No handler may catch it."""
-
-
-class FakeProvider:
-    """A provider that keeps its own truth, and may be told how to spoil its next answers."""
-
-    seconds = 10.0
-    absent_after = timedelta(seconds=20)
-
-    def __init__(self) -> None:
-        self.tasks: dict[str, TaskStatus] = {}
-        self.creates: list[str] = []
-        self.duplicates = 0
-        self.spoilt: str | None = None
-
-    def concurrency(self, _account: str) -> int:
-        """Slots."""
-        return 2
-
-    def kind(self, job: Job, _body: object) -> str:
-        """As the real one has it."""
-        return job.family
-
-    def expected_at(self, _job: Job, _body: object, now: datetime) -> datetime:
-        """At once."""
-        return now
-
-    def create(self, job: Job, _body: object, _now: datetime) -> Task:
-        """Make a task, or not, and say so, or not."""
-        spoilt, self.spoilt = self.spoilt, None
-        match spoilt:
-            case "refused":
-                raise InvalidParameter("no", http_status=400, code=1201)
-            case "full":
-                raise ConcurrencyExceeded("full", http_status=429, code=1303)
-            case "unsent":
-                raise NotSent("no connection")
-            case "dropped":
-                raise NoAnswer("gone")
-            case "died before":
-                raise Died
-        self.duplicates += job.id in self.tasks
-        self.creates.append(job.id)
-        self.tasks[job.id] = TaskStatus.PROCESSING
-        match spoilt:
-            case "lost":
-                raise NoAnswer("gone")
-            case "error":
-                raise ServerError("oops", http_status=500, code=5000)
-            case "died after":
-                raise Died
-        return self._task(job)
-
-    def query(self, job: Job, _now: datetime) -> tuple[Task, bytes]:
-        """What is true, or no answer."""
-        spoilt, self.spoilt = self.spoilt, None
-        if spoilt in {"dropped", "unsent", "error"}:
-            raise NoAnswer("gone")
-        if spoilt in {"died before", "died after"}:
-            raise Died
-        if job.id not in self.tasks:
-            raise ResourceMissing("no such task", http_status=404, code=1203)
-        return self._task(job), b"{}"
-
-    def _task(self, job: Job) -> Task:
-        status = self.tasks[job.id]
-        return Task(f"k-{job.id}", status, status.value, "", job.id, (), None, None, None, {})
+_STANDING = select(
+    jobs.c.id,
+    jobs.c.state,
+    select(func.count())
+    .where(events.c.job_id == jobs.c.id, events.c.type.in_([inner(state) for state in ENDS]))
+    .scalar_subquery()
+    .label("ends"),
+    select(func.count()).where(deliveries.c.job_id == jobs.c.id).scalar_subquery().label("told"),
+)
 
 
 class Life(RuleBasedStateMachine):
@@ -128,17 +65,16 @@ class Life(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        names = ", ".join(table.name for table in metadata.sorted_tables)
-        with self.engine.begin() as connection:
-            connection.execute(text(f"truncate {names} restart identity"))
-        self.store, self.accounts, self.outbox = Repository(self.engine), Accounts(self.engine), Outbox(self.engine)
-        self.inbox = Inbox(self.engine)
-        self.provider, self.queue, self.clock = FakeProvider(), FakeQueue(), FakeClock()
+        self.world = World(emptied(self.engine))
+        self.kling, self.queue, self.clock = self.world.kling, self.world.queue, self.world.clock
+        self.processes = [Process(self.world, skew) for skew in SKEWS]
+        self.store = self.processes[0].store
         self.seen: dict[str, list[State]] = {}
 
-    @initialize()
-    def accept(self) -> None:
+    @initialize(unique=st.booleans(), slots=st.sampled_from([1, 2]))
+    def accept(self, *, unique: bool, slots: int) -> None:
         """Three jobs for two slots, one that waits for two of them, and one that waits for that one."""
+        self.kling.unique, self.kling.slots = unique, slots
         stands = {"a": (), "b": (), "c": (), "d": ("a", "b"), "e": ("d",)}
         for depth, (name, earlier) in zip((0, 0, 0, 1, 2), stands.items(), strict=True):
             after = After({one: one for one in earlier}, depth) if earlier else None
@@ -148,48 +84,65 @@ class Life(RuleBasedStateMachine):
             self.store.accept(new, self.clock())
             self.seen[name] = [State.WAITING if earlier else State.ACCEPTED]
 
-    @rule(
-        how=st.sampled_from(
-            ["refused", "full", "unsent", "dropped", "lost", "error", "died before", "died after", None]
-        )
-    )
-    def spoil(self, how: str | None) -> None:
-        """The provider's next answer goes wrong in this way."""
-        self.provider.spoilt = how
+    # --- Kling --------------------------------------------------------------------------------------------------
+    @rule(how=st.sampled_from(SPOILT))
+    def spoilt(self, how: str) -> None:
+        """The next call goes wrong in this way."""
+        self.kling.spoilt = how
 
-    @rule()
-    def swept(self) -> None:
-        """Beat ticks."""
-        rows: Any = {"store": self.store, "inbox": self.inbox, "outbox": self.outbox, "accounts": self.accounts}
-        sweep(**rows, concurrency=self.provider.concurrency, queue=self.queue, clock=self.clock)
+    @rule(seconds=st.sampled_from([0, 20, 60, LONGEST_UNSEEN]))
+    def hidden(self, seconds: int) -> None:
+        """From now on Kling shows tasks only so long after it made them."""
+        self.kling.unseen = seconds
+
+    @rule(name=st.sampled_from(NAMES), status=st.sampled_from(["succeed", "failed"]))
+    def ended_there(self, name: str, status: str) -> None:
+        """Kling ends a task that it has."""
+        if name in self.kling.open():
+            self.kling.tasks[name].status = status
+
+    @rule(name=st.sampled_from(NAMES), word=st.sampled_from(["processing", "succeed", "failed"]), skew=PROCESSES)
+    def called_back(self, name: str, word: str, skew: int) -> None:
+        """A callback comes: true or forged, before the create was answered, late or again."""
+        at = self.processes[skew].time()
+        self.world.inbox.put([Arrival(name, word.encode(), "understood", word, at, word != "processing")])
+        messages.send(self.queue, [messages.Message(messages.FOLLOW_UP, "follow_up", (name,))])
+
+    # --- processes ----------------------------------------------------------------------------------------------
+    @rule(seconds=st.sampled_from([1, 5, 30, 120, 4000]))
+    def waited(self, seconds: int) -> None:
+        """Time passes, also for those who stand still."""
+        self.clock.advance(seconds)
+
+    @rule(who=PROCESSES)
+    def swept(self, who: int) -> None:
+        """Beat ticks, and a process that has nothing to do looks what is due."""
+        if not self.processes[who].busy:
+            self.processes[who].sweep()
 
     @precondition(lambda self: self.queue.sent)
-    @rule(data=st.data(), fate=st.sampled_from(["once", "twice", "lost", "kept"]))
-    def delivered(self, data: st.DataObject, fate: str) -> None:
-        """Any waiting message is worked on: once, twice, never, or now and again later."""
+    @rule(data=st.data(), fate=st.sampled_from(["once", "once", "lost", "kept"]), who=PROCESSES, passes=PASSES)
+    def delivered(self, data: st.DataObject, fate: str, who: int, passes: int | None) -> None:
+        """Any waiting message is worked on, or lost; one that is kept comes again, perhaps to another at once."""
         message = data.draw(st.sampled_from(self.queue.sent))
         if fate != "kept":
             self.queue.sent.remove(message)
-        for _ in range({"once": 1, "twice": 2, "lost": 0, "kept": 1}[fate]):
-            self.work(message)
+        if fate != "lost" and not self.processes[who].busy:
+            self.processes[who].work(message, passes)
 
-    @rule(seconds=st.sampled_from([1, 5, 30, 120, 4000]))
-    def waited(self, seconds: int) -> None:
-        """Time passes."""
-        self.clock.advance(seconds)
+    @precondition(lambda self: any(process.busy for process in self.processes))
+    @rule(data=st.data(), passes=PASSES)
+    def woken(self, data: st.DataObject, passes: int | None) -> None:
+        """A process that stood still goes on, however late it is."""
+        data.draw(st.sampled_from(self.standing)).go_on(passes)
 
-    @rule(name=st.sampled_from(NAMES), status=st.sampled_from([TaskStatus.SUCCEEDED, TaskStatus.FAILED]))
-    def ended_there(self, name: str, status: TaskStatus) -> None:
-        """The provider ends a task that it has."""
-        if self.provider.tasks.get(name) is TaskStatus.PROCESSING:
-            self.provider.tasks[name] = status
+    @precondition(lambda self: any(process.busy for process in self.processes))
+    @rule(data=st.data())
+    def killed(self, data: st.DataObject) -> None:
+        """A process dies where it stands."""
+        data.draw(st.sampled_from(self.standing)).kill()
 
-    @rule(name=st.sampled_from(NAMES), word=st.sampled_from(["processing", "succeed", "failed"]))
-    def called_back(self, name: str, word: str) -> None:
-        """A callback comes: true or forged, early, late or again."""
-        self.inbox.put([Arrival(name, word.encode(), "understood", word, self.clock())])
-        messages.send(self.queue, [messages.Message(messages.FOLLOW_UP, "follow_up", (name,))])
-
+    # --- people -------------------------------------------------------------------------------------------------
     @rule(name=st.sampled_from(NAMES))
     def cancelled(self, name: str) -> None:
         """Somebody asks for the end of a job that was not submitted."""
@@ -198,86 +151,72 @@ class Life(RuleBasedStateMachine):
         if not job.submissions:
             self.store.move(job, Event.CANCEL_ASKED, self.clock())
 
-    def work(self, message: tuple[str, str, tuple[Any, ...]]) -> None:
-        """What a worker does with a message; archiving is taken as done."""
-        task, _, args = message
-        begin = Begin(self.store, Aside(self.engine), self.queue, self.clock)
-        rows: Any = {"begin": begin, "store": self.store, "queue": self.queue, "clock": self.clock}
-        asked: Any = {"accounts": self.accounts, "provider": self.provider}
-        pipelines = Pipelines(self.store, Inputs(None, None), {}, None)
-        verbs: dict[str, Callable[[str], None]] = {
-            messages.SUBMIT: lambda job: submit(job, pipelines=pipelines, **rows, **asked),
-            messages.FOLLOW_UP: lambda job: follow_up(job, **rows, **asked),
-            messages.ARCHIVE: self.archived,
-            messages.ANNOUNCE: lambda _: None,
-        }
-        try:
-            verbs[task](*args)
-        except Died:
-            return
+    @rule()
+    def resumed(self) -> None:
+        """Somebody says that the account is in order again."""
+        self.world.accounts.resume("default", self.clock())
 
-    def archived(self, name: str) -> None:
-        """The files are safe."""
-        job = self.store.get(name)
-        assert job is not None
-        self.store.move(job, Event.FILES_PROVEN, self.clock())
+    # --- what always holds --------------------------------------------------------------------------------------
+    @property
+    def standing(self) -> list[Process]:
+        """Those who stand still in the middle of a step."""
+        return [process for process in self.processes if process.busy]
 
-    @invariant()
-    def no_task_is_made_twice(self) -> None:
-        """P4: the provider is never asked for a task that it has."""
-        assert 0 == self.provider.duplicates
-
-    def states(self) -> dict[str, State]:
-        """Where each job stands."""
+    def rows(self) -> dict[str, Any]:
+        """Where each job stands, and how often its end was written down and told."""
         with self.engine.connect() as connection:
-            return {row.id: State(row.state) for row in connection.execute(select(jobs.c.id, jobs.c.state))}
+            return {row.id: row for row in connection.execute(_STANDING)}
 
     @invariant()
-    def no_state_goes_back(self) -> None:
-        """P3: a job goes forward only, but for a create that was surely absent; an end is never left."""
-        for name, state in self.states().items():
+    def all_holds(self) -> None:
+        """P3 and P4, and slots."""
+        rows = self.rows()
+        states = {name: State(row.state) for name, row in rows.items()}
+        assert [] == self.kling.repeated, "P4: Kling is never asked for a task that it has"
+        for name, row in rows.items():
+            assert (states[name] in ENDS) == row.ends == row.told, "P3: an end is told once, and nothing before it"
+        self._nothing_goes_back(states)
+        for first, later in EDGES:
+            if rows and states[first] is not State.ARCHIVED:
+                assert states[later] in {State.WAITING, State.FAILED, State.CANCELLED}
+                assert later not in self.kling.tasks, "nobody asks for what stands on a job that is not archived"
+        held = [name for name, state in states.items() if state in {State.SUBMITTING, State.RUNNING}]
+        assert len(held) <= 2
+        for name in self.kling.open():
+            assert states[name] in AWARE, "no slot is given away while Kling works on its task"
+
+    def _nothing_goes_back(self, states: dict[str, State]) -> None:
+        """A job goes forward only, but for a create that was surely absent; an end is never left."""
+        for name, state in states.items():
             seen = self.seen[name]
             if state is not seen[-1]:
                 assert seen[-1] not in ENDS
                 assert RANK[state] > RANK[seen[-1]] or state is State.ACCEPTED
                 seen.append(state)
 
-    @invariant()
-    def nothing_begins_before_what_it_stands_on(self) -> None:
-        """A job that stands on others is never asked for before they are archived, and never after one went wrong."""
-        states = self.states()
-        for first, later in EDGES:
-            if states and states[first] is not State.ARCHIVED:
-                assert states[later] in {State.WAITING, State.FAILED, State.CANCELLED}
-                assert later not in self.provider.creates
-
-    @invariant()
-    def ends_are_told_once(self) -> None:
-        """P3: one delivery for each end, none before."""
-        with self.engine.connect() as connection:
-            told = connection.execute(text("select count(*) from deliveries")).scalar_one()
-        assert sum(state in ENDS for state in self.states().values()) == told
-
     def teardown(self) -> None:
-        """P1: once nothing goes wrong any more, every job ends."""
-        self.provider.spoilt = None
-        for _ in range(400):
-            if set(self.states().values()) <= ENDS:
+        """P1: once nothing goes wrong any more, who stands still wakes up, and every job ends."""
+        self.kling.spoilt = None
+        for process in self.standing:
+            process.go_on()
+        for number in range(ROUNDS):
+            self.all_holds()
+            if {row.state for row in self.rows().values()} <= ENDS:
                 return
-            for name, status in self.provider.tasks.items():
-                if status is TaskStatus.PROCESSING:
-                    self.provider.tasks[name] = TaskStatus.SUCCEEDED
-            self.swept()
+            for name in self.kling.open():
+                self.kling.tasks[name].status = "succeed"
+            process = self.processes[number % len(SKEWS)]
+            process.sweep()
             while self.queue.sent:
-                self.work(self.queue.sent.pop(0))
-            self.clock.advance(20)
+                process.work(self.queue.sent.pop(0))
+            self.clock.advance(20 + 2 * number)
         raise AssertionError([self.store.get(name) for name in self.seen])
 
 
 @pytest.mark.timeout(180)
-def test_whatever_happens_in_whatever_order(engine: Engine) -> None:
-    """P1, P3, P4 over arbitrary orders, repetitions, losses, delays and deaths."""
-    machine = type("LifeOnRows", (Life,), {"engine": engine})
+def test_whatever_happens_in_whatever_order(migrated: Engine) -> None:
+    """P1, P3, P4 over arbitrary orders, repetitions, losses, delays, deaths, clocks and processes that stand still."""
+    machine = type("LifeOnRows", (Life,), {"engine": migrated})
     run_state_machine_as_test(
         machine, settings=hypothesis_settings(max_examples=40, stateful_step_count=30, deadline=None)
     )

@@ -7,6 +7,7 @@ from ipaddress import ip_network
 import pytest
 
 from infra import dial
+from infra.elapsed import elapsed
 from infra.guard import Guard
 from infra.http import Blocked, Http, NoAnswer, NotSent
 from tests.listener import reply, server
@@ -238,3 +239,35 @@ def test_all_addresses_of_a_name_share_the_deadline(monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(dial, "_CONNECT_SECONDS", 0.15)
         with pytest.raises(NotSent):
             Http().send("POST", "http://many.example/", {}, b"x", seconds=0.4)
+
+
+def test_what_may_not_leave_any_more_does_not() -> None:
+    """The last word is had when the connection stands, before the first byte: no byte comes, and it is not sent."""
+    heard: list[bytes] = []
+    connected, over = threading.Event(), threading.Event()
+
+    def listen(connection: socket.socket) -> None:
+        connected.set()
+        heard.append(connection.recv(65536))
+        over.set()
+
+    with server(listen) as port:
+        with pytest.raises(NotSent):
+            Http().send("POST", f"http://127.0.0.1:{port}/", {}, b"{}", seconds=60, may=lambda: not connected.wait(60))
+        assert over.wait(60)
+
+    assert [b""] == heard
+
+
+def test_nobody_is_asked_whether_it_may_leave_who_can_not_be_reached() -> None:
+    """First the connection, TLS and all: what was asked before would be old by then."""
+    with server(lambda _: None) as port, pytest.raises(NotSent):
+        Http().send("POST", f"https://127.0.0.1:{port}/", {}, b"{}", seconds=5, may=lambda: 1 / 0 > 0)
+
+
+def test_time_goes_on_while_the_machine_sleeps() -> None:
+    """Where there is a clock that counts its sleep it is that one, and calls end by it."""
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    before = time.clock_gettime(clock)
+
+    assert before <= elapsed() <= time.clock_gettime(clock)

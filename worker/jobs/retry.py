@@ -17,9 +17,9 @@ LOOK_UP = (1, 2, 4, 8, 15, 30, 60, 60, 120)
 #: at the provider's own pace, and never before its call would have timed out.
 ABSENT_LOOKUPS = 4
 ABSENT_SECONDS = 120
-#: A create leaves within so many seconds after its row says that it may: who was held up for longer does not send it,
-#: since others may be about to prove its absence.
-FRESH_SECONDS = 5
+#: The first byte of a create leaves within so many seconds after its row says that it may, of which connecting takes
+#: its part: who was held up for longer does not send it, since others may be about to prove its absence.
+FRESH_SECONDS = 15
 #: Seconds until what was begun in a bucket of ours, or is read there, is tried again.
 BUCKET_AGAIN = (15,)
 #: A bucket that takes no files is tried again after a part of the time for which it has taken none, in seconds at

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+
+from infra.elapsed import elapsed
 
 
 def _local() -> datetime:
@@ -14,13 +15,14 @@ def _local() -> datetime:
 class DatabaseClock:
     """Says what the time is at the database, from what that last said of it and how long ago that was.
 
-    Hosts differ by minutes; whether a create is old enough to be absent must not depend on who asks. Each step begins
-    with a statement that brings the time along, so it costs no question of its own. Before the first: the host's time.
+    Hosts differ by minutes; whether a create is old enough to be absent must not depend on who asks. The statements
+    that begin a step and that move a job bring the time along, so it costs no question of its own. Before the first:
+    the host's time.
     """
 
-    def __init__(self, local: Callable[[], datetime] = _local, elapsed: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, local: Callable[[], datetime] = _local, passed: Callable[[], float] = elapsed) -> None:
         self._local = local
-        self._elapsed = elapsed
+        self._passed = passed
         self._heard: tuple[datetime, float] | None = None
 
     def __call__(self) -> datetime:
@@ -28,8 +30,8 @@ class DatabaseClock:
         if self._heard is None:
             return self._local()
         at, when = self._heard
-        return at + timedelta(seconds=self._elapsed() - when)
+        return at + timedelta(seconds=self._passed() - when)
 
     def hear(self, at: datetime) -> None:
         """The database just said that it is `at`."""
-        self._heard = at, self._elapsed()
+        self._heard = at, self._passed()

@@ -81,6 +81,7 @@ class Moved:
     deliveries: tuple[str, ...] = ()
     woken: tuple[str, ...] = ()  #: jobs that waited for the slots it gave back, or for its end
     request: bytes | None = None  #: where it was wanted
+    told_at: datetime | None = None  #: what the time was at the database
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class Taking:
         return replace(moved, woken=moved.woken + self._woken(engine, row)) if moved else None
 
     def _moved(self, row: Any, woken: tuple[str, ...] = ()) -> Moved | None:
-        return Moved(job_of(row), self.led.step, tuple(row.told), woken, row.request) if row else None
+        return Moved(job_of(row), self.led.step, tuple(row.told), woken, row.request, row.told_at) if row else None
 
     def _woken(self, engine: Engine, row: Any) -> tuple[str, ...]:
         """Who may have the slots that it gave back; asked once it is sure that it did."""
@@ -211,7 +212,7 @@ class _Parts(NamedTuple):
 
 @lru_cache
 def _statement(names: tuple[str, ...], parts: _Parts) -> Statement:
-    """The statement that sets these columns. Its row: the job, `told`, `waited`, `request`."""
+    """The statement that sets these columns. Its row: the job, `told`, `waited`, `request`, `told_at`."""
     sets = ", ".join(f"{name} = :new_{name}" for name in names)
     columns = ", ".join(column.name for column in JOB_COLUMNS)
     written_too = {
@@ -226,7 +227,8 @@ def _statement(names: tuple[str, ...], parts: _Parts) -> Statement:
     told = "select id from delivered where state = 'pending'" if parts.told else "select id from moved where false"
     waited = WAITED if parts.freed else "false"
     request = _REQUEST if parts.request else "cast(null as bytea)"
-    result = f"select moved.*, array({told}) as told, {waited} as waited, {request} as request from moved"  # noqa: S608 - words of ours
+    also = f"array({told}) as told, {waited} as waited, {request} as request, clock_timestamp() as told_at"
+    result = f"select moved.*, {also} from moved"  # noqa: S608 - words of ours
     return Statement(
         of_parts(parts_of_it, result).bindparams(
             bindparam("data", type_=JSONB), bindparam("at", type_=DateTime(timezone=True))

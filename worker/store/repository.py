@@ -74,7 +74,7 @@ class Repository:
     """The rows of jobs, through one engine."""
 
     def __init__(self, engine: Engine, hear: Callable[[datetime], None] = lambda _: None) -> None:
-        """`hear` is told what the time is at the database whenever a step is begun."""
+        """`hear` is told what the time is at the database whenever a step is begun or a job is moved."""
         self._engine = engine
         self._hear = hear
         self._single = single(engine)
@@ -223,7 +223,10 @@ class Repository:
         entry = note_of(led.state, {"event": event, **about, **(note or {})})
         due_at = now + also.lease.length if also.lease else due_at or now
         taking = Taking(job, led, now, None if led.state in ENDS else due_at, values, entry, also)
-        return taking.by(self._engine, gate)
+        moved = taking.by(self._engine, gate)
+        if moved and moved.told_at:
+            self._hear(moved.told_at)
+        return moved
 
     def postpone(self, job: Job, due_at: datetime, **changes: Any) -> bool:
         """Say when `job` wants attention next, without moving it; sooner, if a callback or a freed slot said so.

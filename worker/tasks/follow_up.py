@@ -53,12 +53,12 @@ def follow_up(
     job = begin(job_id, Step.FOLLOW_UP)
     if job is None:
         return
-    lease = None
+    lease, asked = None, clock()
     try:
-        task, answer = provider.query(job, clock())
+        task, answer = provider.query(job, asked)
     except (KlingError, HttpError) as fault:
         if _is_missing(job, fault):
-            moved = _missing(job, store=store, provider=provider, now=clock())
+            moved = _missing(job, asked, store=store, provider=provider, now=clock())
         else:
             log.warning("follow_up.unanswered", job=job.id, reason=str(fault))
             moved = _unanswered(job, store=store, now=clock())
@@ -134,23 +134,23 @@ def _was_refused(job: Job) -> bool:
     return job.state is State.SUBMITTING and job.error_code is not None
 
 
-def _missing(job: Job, *, store: Repository, provider: Provider, now: datetime) -> Moved | None:
-    """The provider says definitely that it has no such task."""
+def _missing(job: Job, asked: datetime, *, store: Repository, provider: Provider, now: datetime) -> Moved | None:
+    """The provider says definitely that it had no such task when it was `asked`; whoever heard that may be late."""
     lookups = job.lookups + 1
     if job.state is State.RUNNING:
-        if retry.is_lost(lookups, store.missing_since(job, now), now):
+        if retry.is_lost(lookups, store.missing_since(job, asked), asked):
             return _lost(job, "the provider no longer knows the task", store=store, now=now)
         store.postpone(job, retry.after(retry.LOST_AGAIN, lookups, now, endless=True) or now, lookups=lookups)
         return None
-    if job.state is State.SUBMITTING and _is_absent(job, lookups, provider=provider, now=now):
+    if job.state is State.SUBMITTING and _is_absent(job, lookups, asked, provider=provider):
         return _absent(job, store=store, now=now)
     store.postpone(job, retry.after(retry.LOOK_UP, lookups, now, endless=True) or now, lookups=lookups)
     return None
 
 
-def _is_absent(job: Job, lookups: int, *, provider: Provider, now: datetime) -> bool:
+def _is_absent(job: Job, lookups: int, asked: datetime, *, provider: Provider) -> bool:
     # `updated_at` of a job that is being submitted is the moment its create could leave.
-    return lookups >= retry.ABSENT_LOOKUPS and now - job.updated_at >= provider.absent_after
+    return lookups >= retry.ABSENT_LOOKUPS and asked - job.updated_at >= provider.absent_after
 
 
 def _absent(job: Job, *, store: Repository, now: datetime) -> Moved | None:

@@ -63,10 +63,7 @@ def submit(
         return
     assert begun.request is not None, "payloads of open jobs do not expire"
     body = pipelines.bound(begun.job, decode(begun.request))
-    if clock() - begun.job.updated_at < timedelta(seconds=retry.FRESH_SECONDS):
-        moved = _create(begun.job, body, store=store, accounts=accounts, provider=provider, clock=clock)
-    else:
-        moved = _deferred(begun.job, "this process was held up before it could ask", store=store, now=clock())
+    moved = _create(begun.job, body, store=store, accounts=accounts, provider=provider, clock=clock)
     messages.send(queue, _next(moved))
 
 
@@ -103,7 +100,7 @@ def _create(
     clock: Clock,
 ) -> Moved | None:
     try:
-        task = provider.create(job, body, clock())
+        task = provider.create(job, body, clock(), lambda: _is_fresh(job, clock()))
     except NotSent as fault:
         return _deferred(job, str(fault), store=store, now=clock())
     except HttpError as fault:
@@ -117,6 +114,11 @@ def _create(
     for name in accounts.resume(slots.pack(job.account, job.family), clock()) if stopped else ():
         log.warning("account.resumed", account=name)
     return _taken(job, task, body, seconds, store=store, provider=provider, now=clock())
+
+
+def _is_fresh(job: Job, now: datetime) -> bool:
+    """Whether nobody can hold a create for absent yet that leaves now. `updated_at` is when its row let it go."""
+    return now - job.updated_at < timedelta(seconds=retry.FRESH_SECONDS)
 
 
 def taken(
