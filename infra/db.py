@@ -33,24 +33,22 @@ _AWAY = ("08", "53", "57P", _READ_ONLY)
 #: Seconds after which the server takes the locks back of a client that stopped in mid-transaction, or whose host is
 #: gone: it would wait two hours to notice.
 IDLE_SECONDS = 30
-_OPTIONS = " ".join(
-    f"-c {name}={value}"
-    for name, value in {
-        "statement_timeout": f"{STATEMENT_SECONDS}s",
-        "lock_timeout": f"{LOCK_SECONDS}s",
-        "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
-        "tcp_keepalives_idle": IDLE_SECONDS,
-        "tcp_keepalives_interval": 10,
-        "tcp_keepalives_count": 3,
-        "timezone": "UTC",
-    }.items()
-)
+_OPTIONS = {
+    "statement_timeout": f"{STATEMENT_SECONDS}s",
+    "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
+    "tcp_keepalives_idle": IDLE_SECONDS,
+    "tcp_keepalives_interval": 10,
+    "tcp_keepalives_count": 3,
+    "timezone": "UTC",
+}
 
 _Answer = TypeVar("_Answer")
 _LOCAL_HOSTS = {None, "", "127.0.0.1", "localhost", "::1"}
 
 
-def make_engine(settings: Settings, *, application: str, connections: int | None = None) -> Engine:
+def make_engine(
+    settings: Settings, *, application: str, connections: int | None = None, lock_seconds: float = LOCK_SECONDS
+) -> Engine:
     """An engine of at most so many connections, DATABASE_POOL_SIZE unless said, which bound what a statement may take.
 
     `application` shows in pg_stat_activity. To be made after fork: two processes on one socket corrupt both.
@@ -58,6 +56,7 @@ def make_engine(settings: Settings, *, application: str, connections: int | None
     url = make_url(settings.database_url)
     if url.host not in _LOCAL_HOSTS and "sslmode" not in url.query:
         url = url.update_query_dict({"sslmode": "require"})
+    options = {**_OPTIONS, "lock_timeout": f"{lock_seconds * 1000:.0f}ms"}
     engine = create_engine(
         url,
         pool_size=connections or settings.database_pool_size,
@@ -72,7 +71,7 @@ def make_engine(settings: Settings, *, application: str, connections: int | None
         connect_args={
             "application_name": application,
             "connect_timeout": 5,
-            "options": _OPTIONS,
+            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
         },
     )
     event.listen(engine, "do_connect", _connect)

@@ -55,8 +55,8 @@ class Door:
 
     @cached_property
     def arrivals_engine(self) -> Engine:
-        """A connection for callbacks that nothing else may hold; a statement is one round trip."""
-        return single(make_engine(self.settings, application="reelhook-web", connections=1))
+        """A connection for callbacks that nothing else may hold; a statement is one round trip, and soon gives way."""
+        return single(make_engine(self.settings, application="reelhook-web", connections=1, lock_seconds=1))
 
     @cached_property
     def arrivals(self) -> Inbox:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, insert, select, text
 from sqlalchemy.exc import OperationalError
 
-from infra import db
+from infra.db import make_engine
 from infra.object_store import ObjectStore
 from infra.settings import Settings
 from tests.fakes import MORNING, FakeClock, FakeQueue
@@ -119,12 +119,9 @@ def test_a_word_of_the_step_is_not_a_death(engine: Engine) -> None:
     assert (State.ACCEPTED, 1) == (ground.job.state, ground.job.begun)
 
 
-def test_a_lock_that_somebody_holds_is_no_death(
-    engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_that_somebody_holds_is_no_death(engine: Engine, settings: Settings) -> None:
     """P1: while an account's row is locked no job of it goes on, however often it is begun, and none is set aside."""
-    monkeypatch.setattr(db, "_OPTIONS", db._OPTIONS.replace(f"lock_timeout={db.LOCK_SECONDS}s", "lock_timeout=20ms"))
-    impatient = db.make_engine(settings, application="reelhook-worker")
+    impatient = make_engine(settings, application="reelhook-worker", lock_seconds=0.02)
     desk = Desk(impatient)
     with engine.begin() as connection:
         connection.execute(insert(accounts).values(name="default:videos"))

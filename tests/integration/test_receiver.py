@@ -246,6 +246,28 @@ def test_who_holds_a_job_s_row_holds_up_no_callback(home: House, engine: Engine)
     assert {("held",), ("free",)} == {args for _, _, args in home.queue.sent}
 
 
+def test_who_has_the_whole_table_of_jobs_holds_up_no_callback(home: House, engine: Engine) -> None:
+    """P5: somebody changes the table: callbacks are in the database all the same; and P1: a later sweep hears them."""
+    paths = [made(engine, name) for name in ("one", "two")]
+    with engine.begin() as connection:
+        connection.execute(text("update jobs set due_at = due_at + interval '99 years'"))
+    with engine.begin() as holder:
+        holder.execute(text("lock table jobs in access exclusive mode"))
+        with ThreadPoolExecutor(20) as pool:
+            answers = pool.map(lambda n: call(home.url, paths[n % 2], BODY + b" " * (n // 4)).status_code, range(40))
+            assert [204] * 40 == list(answers)
+        nobody = f"/callbacks/kling/nobody/{callback_token(SECRET.encode(), 'nobody')}"
+        assert 204 == call(home.url, nobody).status_code, "nobody can say now that there is no such job"
+        with engine.connect() as other:
+            repeats = other.execute(select(callbacks.c.repeats)).scalars()
+            assert [0] + [1] * 20 == sorted(repeats)
+    home.queue.sent.clear()
+    home.sweep()
+
+    assert {("one",), ("two",)} == {args for _, _, args in home.queue.sent}
+    assert 20 == kept(engine), "what was kept for no job is gone"
+
+
 @contextmanager
 def read_only(engine: Engine) -> Iterator[None]:
     """The database takes no writes of sessions that begin now: as the old one after a fail-over."""

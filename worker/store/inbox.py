@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -11,20 +11,38 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, select, text
+from sqlalchemy.exc import OperationalError
 
-from infra.statement import Statement
+from infra.db import LOCK_SECONDS, sqlstate
+from infra.elapsed import elapsed
+from infra.log import logger
+from infra.statement import Rows, Statement
 from worker.store.tables import callbacks
 
+log = logger(__name__)
+
+_GIVEN = """select * from unnest(
+        cast(:jobs as text[]), cast(:digests as bytea[]), cast(:bodies as bytea[]), cast(:verdicts as text[]),
+        cast(:words as text[]), cast(:times as timestamptz[]), cast(:counts as integer[])
+    ) as given (job_id, sha256, body, verdict, status, received_at, count)"""
+_ONCE = """on conflict (job_id, sha256) do update set
+        verdict = case when excluded.verdict = 'understood' and kept.verdict <> 'understood'
+            then excluded.verdict else kept.verdict end,
+        status = case when excluded.verdict = 'understood' and kept.verdict <> 'understood'
+            then excluded.status else kept.status end,
+        received_at = case when excluded.verdict = 'understood' and kept.verdict <> 'understood'
+            then excluded.received_at else kept.received_at end,
+        repeats = case when excluded.verdict = 'understood' and kept.verdict <> 'understood'
+            then excluded.repeats else kept.repeats + excluded.repeats + 1 end,
+        unheard = kept.unheard or excluded.unheard
+    returning job_id, sha256, repeats"""
 #: One row each, all in one statement and one commit, which waits for nobody who works on their jobs: a job whose row is
 #: held just then is made due by a later sweep, for the callback says so. A body that was refused and is understood now
 #: is as new.
 _PUT = Statement(
-    text("""
+    text(f"""
 with given as (
-    select * from unnest(
-        cast(:jobs as text[]), cast(:digests as bytea[]), cast(:bodies as bytea[]), cast(:verdicts as text[]),
-        cast(:words as text[]), cast(:times as timestamptz[]), cast(:counts as integer[])
-    ) as given (job_id, sha256, body, verdict, status, received_at, count)
+    {_GIVEN}
 ), due as (
     select id from jobs
     where id = any(cast(:jobs as text[])) and due_at > :now and lease_owner is null
@@ -39,20 +57,21 @@ with given as (
             and (jobs.state <> 'running' or jobs.id = any(cast(:ending as text[])))
     from given join jobs on jobs.id = given.job_id left join due on due.id = given.job_id
     order by job_id, sha256
-    on conflict (job_id, sha256) do update set
-        verdict = case when excluded.verdict = 'understood' and kept.verdict <> 'understood'
-            then excluded.verdict else kept.verdict end,
-        status = case when excluded.verdict = 'understood' and kept.verdict <> 'understood'
-            then excluded.status else kept.status end,
-        received_at = case when excluded.verdict = 'understood' and kept.verdict <> 'understood'
-            then excluded.received_at else kept.received_at end,
-        repeats = case when excluded.verdict = 'understood' and kept.verdict <> 'understood'
-            then excluded.repeats else kept.repeats + excluded.repeats + 1 end,
-        unheard = kept.unheard or excluded.unheard
-    returning job_id, sha256, repeats
+    {_ONCE}
 )
 select job_id, sha256, repeats from stored
-""")
+""")  # noqa: S608 - parts of ours
+)
+#: The same where nobody may look at jobs just now, all of which a sweep has to make due.
+_KEEP = Statement(
+    text(f"""
+with given as (
+    {_GIVEN}
+)
+insert into callbacks as kept (job_id, sha256, body, verdict, status, received_at, repeats, unheard)
+select job_id, sha256, body, verdict, status, received_at, count - 1, true from given order by job_id, sha256
+{_ONCE}
+""")  # noqa: S608 - parts of ours
 )
 #: How providers call the end of a task in a callback, as a condition on its row.
 ENDED = "callbacks.status in ('succeed', 'succeeded', 'failed')"
@@ -76,7 +95,7 @@ select count(*) filter (where found_by = 'callback') as on_time,
 from delayed
 """)  # noqa: S608 - a condition of ours
 )
-#: Make the jobs due whose rows were held when their callbacks came.
+#: Make the jobs due whose rows were held when their callbacks came. What was kept for a job that there is not goes.
 _REMIND = Statement(
     text("""
 with free as (
@@ -84,12 +103,18 @@ with free as (
     order by id limit :limit for no key update skip locked
 ), nudged as (
     update jobs set due_at = :now from free where jobs.id = free.id and due_at > :now and lease_owner is null
+), gone as (
+    delete from callbacks where unheard and not exists (select 1 from jobs where jobs.id = callbacks.job_id)
 )
 update callbacks set unheard = false from free where job_id = free.id and unheard
 """)
 )
 
 
+#: Seconds for which nobody waits for `jobs` again once a whole statement waited in vain for all of it: whoever changes
+#: the table takes his time.
+_APART_SECONDS = 5.0
+_LOCKED = "55P03"
 #: Jobs that one sweep makes due so.
 _REMINDED = 500
 #: The verdict on a callback that says what it should; others say what is wrong.
@@ -128,12 +153,15 @@ class Inbox:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._patient = engine.execution_options(isolation_level="READ COMMITTED")
+        self._apart_until = 0.0
 
     def put(self, arrivals: Sequence[Arrival]) -> list[bool | None]:
         """Store each once, and make their jobs due in the same statement. A repetition is only counted.
 
         That a running task goes on running is no reason to ask for it: its job stays due when it was.
-        For each: True when it is new, False when it is known, None when there is no such job.
+        For each: True when it is new, False when it is known, None when there is no such job. While somebody has the
+        whole table of jobs to himself all that comes is stored, and a later sweep makes the jobs due.
         """
         counts = Counter(one.key for one in arrivals)
         # Of equal bodies the one that was understood is kept: a signature is no part of them.
@@ -150,12 +178,26 @@ class Inbox:
             "ending": [one.job_id for one in single if one.ends],
             "now": max(one.at for one in single),
         }
-        rows = _PUT.alone(self._engine, **values)
+        rows = self._put(values)
         repeats = {(row.job_id, bytes(row.sha256)): row.repeats for row in rows}
         new = {key for key, times in repeats.items() if times == counts[key] - 1}
         return [
             one.key in new and best[one.key] == at if one.key in repeats else None for at, one in enumerate(arrivals)
         ]
+
+    def _put(self, values: Mapping[str, Any]) -> Rows:
+        if elapsed() >= self._apart_until:
+            try:
+                return _PUT.alone(self._engine, **values)
+            except OperationalError as fault:
+                if sqlstate(fault) != _LOCKED:
+                    raise
+                self._apart_until = elapsed() + _APART_SECONDS
+                log.warning("inbox.apart", reason="the table of jobs is locked")
+        with self._patient.begin() as connection:
+            # The same callback may be on its way to the disk in another process: that is worth waiting for.
+            connection.execute(text(f"set local lock_timeout = '{LOCK_SECONDS}s'"))
+            return _KEEP(connection, **values)
 
     def remind(self, now: datetime) -> None:
         """Make jobs due whose rows were held when a callback came for them. Those that still are wait on."""
