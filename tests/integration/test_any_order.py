@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -213,10 +212,9 @@ class Life(RuleBasedStateMachine):
         raise AssertionError([self.store.get(name) for name in self.seen])
 
 
-@pytest.mark.timeout(180)
 def test_whatever_happens_in_whatever_order(migrated: Engine) -> None:
     """P1, P3, P4 over arbitrary orders, repetitions, losses, delays, deaths, clocks and processes that stand still."""
     machine = type("LifeOnRows", (Life,), {"engine": migrated})
     run_state_machine_as_test(
-        machine, settings=hypothesis_settings(max_examples=40, stateful_step_count=30, deadline=None)
+        machine, settings=hypothesis_settings(max_examples=25, stateful_step_count=30, deadline=None)
     )
