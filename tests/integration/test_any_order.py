@@ -216,5 +216,5 @@ def test_whatever_happens_in_whatever_order(migrated: Engine) -> None:
     """P1, P3, P4 over arbitrary orders, repetitions, losses, delays, deaths, clocks and processes that stand still."""
     machine = type("LifeOnRows", (Life,), {"engine": migrated})
     run_state_machine_as_test(
-        machine, settings=hypothesis_settings(max_examples=25, stateful_step_count=30, deadline=None)
+        machine, settings=hypothesis_settings(max_examples=20, stateful_step_count=30, deadline=None)
     )
