@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from infra.db import make_engine
 from infra.guard import Guard
 from infra.hands import Hands
+from infra.heap import keep_freed
 from infra.http import Http
 from infra.object_store import ObjectStore
 from infra.queue import Queue
@@ -189,6 +190,7 @@ class Services:
     @cached_property
     def copier(self) -> Copier:
         """What carries files into the bucket."""
+        keep_freed()
         return Copier(
             http=self.guarded,
             bucket=self.bucket,
