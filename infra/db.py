@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+from functools import cached_property
 from typing import Any, TypeVar
 
 import psycopg
@@ -106,11 +107,16 @@ def take_time(connection: Connection, seconds: int) -> None:
     driver.patience = seconds + ANSWER_SECONDS - STATEMENT_SECONDS
 
 
-class _Bounded(psycopg.Connection[Any]):
+class Bounded(psycopg.Connection[Any]):
     """A connection on which nobody waits for ever: a server that takes bytes and is silent counts as gone."""
 
     #: Seconds for a statement that is known to be long, see `take_time`.
     patience: float | None = None
+
+    @cached_property
+    def cursors(self) -> dict[object, Any]:
+        """Those that are used again, by whose they are."""
+        return {}
 
     def wait(self, gen: PQGen[_Answer], interval: float = 0.1, timeout: float | None = None) -> _Answer:
         """Wait as the base class does, but never without a limit. Raises `psycopg.OperationalError`."""
@@ -123,8 +129,8 @@ class _Bounded(psycopg.Connection[Any]):
             raise
 
 
-def _connect(_dialect: Any, _record: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> _Bounded:
-    return _Bounded.connect(*arguments, **options)
+def _connect(_dialect: Any, _record: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Bounded:
+    return Bounded.connect(*arguments, **options)
 
 
 def is_left_behind(fault: BaseException) -> bool:
