@@ -34,6 +34,7 @@ from tests.house import TEXT, House, house
 from tests.proxy import FaultProxy
 from webhook import callbacks as receiving
 from webhook import patience
+from worker import messages
 from worker.jobs.tokens import callback_token
 from worker.store.repository import NewJob, Repository
 from worker.store.tables import callbacks
@@ -243,7 +244,8 @@ def test_who_holds_a_job_s_row_holds_up_no_callback(home: House, engine: Engine)
     home.queue.sent.clear()
     home.sweep()
 
-    assert {("held",), ("free",)} == {args for _, _, args in home.queue.sent}
+    # So many callbacks at once have a sweep sent for them, too, a quarter of a second later: perhaps only now.
+    assert {("held",), ("free",)} == {args for task, _, args in home.queue.sent if task != messages.SWEEP}
 
 
 def test_who_has_the_whole_table_of_jobs_holds_up_no_callback(home: House, engine: Engine) -> None:
