@@ -7,7 +7,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from types import MappingProxyType
 from typing import Any
@@ -23,6 +23,7 @@ from infra.object_store import ObjectStore
 from infra.settings import BadSettings, Settings, load
 from infra.store_errors import StoreError
 from webhook import budget, lifecycle
+from worker.sender import PART_BYTES
 from worker.services import now
 from worker.store.buckets import Buckets
 from worker.store.keys import ApiKeys
@@ -54,11 +55,32 @@ _NEEDS = MappingProxyType(
         "write": "s3:PutObject",
         "read": "s3:GetObject",
         "copy onto itself": "s3:GetObject, s3:PutObject",
-        "write in parts": "s3:PutObject, s3:AbortMultipartUpload",
+        "write in parts": "s3:PutObject",
         "presigned link": "s3:GetObject",
-        "list": "s3:ListBucket, s3:ListBucketMultipartUploads",
+        "end an upload": "s3:AbortMultipartUpload",
+        "list": "s3:ListBucket",
+        "list uploads": "s3:ListBucketMultipartUploads",
         "delete": "s3:DeleteObject",
         "lifecycle rule": "s3:GetLifecycleConfiguration",
+    }
+)
+#: What does not work while one of these does not.
+_BREAKS = MappingProxyType(
+    {
+        "write": "nothing can be stored",
+        "read": "nothing can be proven, so no job ends as archived",
+        "write in parts": f"files above {PART_BYTES // 2**20} MiB can't be stored, nor those whose length nobody says",
+        "presigned link": "files are archived, but links to them don't open",
+    }
+)
+#: Without one of these files are archived, proven and linked to all the same; what is missing then.
+_SPARED = MappingProxyType(
+    {
+        "copy onto itself": "archiving works; files above 8 MiB won't name their SHA-256 themselves",
+        "end an upload": "archiving works; parts of files that are given up stay until a lifecycle rule ends them",
+        "list": "archiving works; the store can't say of an object that it is not there, so that counts as not known",
+        "list uploads": "archiving works; uploads that a killed worker began stay until a lifecycle rule ends them",
+        "delete": "archiving works; what came and did not hold stays in the bucket",
     }
 )
 _CHECKSUM_CODES = frozenset({"XAmzContentSHA256Mismatch", "MalformedTrailerError", "InvalidDigest", "BadDigest"})
@@ -83,7 +105,7 @@ class _Examination:
     def __init__(self, settings: Settings, store: ObjectStore, http: Http) -> None:
         self.store = store
         self._http = http
-        self._key = f"{lifecycle.prefix_of(settings)}reelhook-doctor-{uuid.uuid4().hex}"
+        self.key = f"{lifecycle.prefix_of(settings)}reelhook-doctor-{uuid.uuid4().hex}"
         self._label: dict[str, Any] = {
             "content_type": "text/plain",
             "filename": "doctor.txt",
@@ -91,42 +113,42 @@ class _Examination:
         }
 
     def write(self) -> str | None:
-        self.store.put(self._key, _BODY, **self._label)
+        self.store.put(self.key, _BODY, **self._label)
         return None
 
     def read(self) -> str | None:
-        stored = self.store.head(self._key)
+        stored = self.store.head(self.key)
         if stored is None or stored.size != len(_BODY):
             return "what was written is not there"
         if stored.metadata.get("reelhook") != "doctor":
             return "the store loses metadata: an object that was stored before a crash can't be recognised"
-        ranged = self.store.read(self._key, 9, 6)
+        ranged = self.store.read(self.key, 9, 6)
         return None if ranged == b"doctor" else "the store ignores Range, so files can't be proven"
 
     def relabel(self) -> str | None:
-        stored = self.store.head(self._key)
+        stored = self.store.head(self.key)
         if stored is None:
             return "what was written is not there"
         named = {**self._label, "metadata": {"reelhook": "doctor", "reelhook-again": "yes"}}
-        self.store.relabel(self._key, stored.etag, **named)
-        anew = self.store.head(self._key)
+        self.store.relabel(self.key, stored.etag, **named)
+        anew = self.store.head(self.key)
         return None if anew and "reelhook-again" in anew.metadata else "a copy keeps its old metadata"
 
     def parts(self) -> str | None:
-        upload = self.store.begin(self._key, **self._label)
+        upload = self.store.begin(self.key, **self._label)
         sizes = enumerate((_PART, 1), start=1)
         try:
-            etags = [self.store.put_part(self._key, upload, n, BytesIO(bytes(size)), size) for n, size in sizes]
-            self.store.complete(self._key, upload, etags)
+            etags = [self.store.put_part(self.key, upload, n, BytesIO(bytes(size)), size) for n, size in sizes]
+            self.store.complete(self.key, upload, etags)
         except StoreError:
             with suppress(StoreError):  # the first refusal is the one to tell
-                self.store.abort(self._key, upload)
+                self.store.abort(self.key, upload)
             raise
-        stored = self.store.head(self._key)
+        stored = self.store.head(self.key)
         return None if stored and stored.size == _PART + 1 else "an object that came in parts is not whole"
 
     def presign(self) -> str | None:
-        link = self.store.presign(self._key, seconds=60)
+        link = self.store.presign(self.key, seconds=60)
         answer = self._http.send("GET", link, {"Range": "bytes=0-0"}, None, seconds=20)
         if answer.status in {200, 206}:
             return None
@@ -135,13 +157,21 @@ class _Examination:
             refusal.code = said[1].decode()
         raise refusal
 
+    def end_upload(self) -> str | None:
+        upload = self.store.begin(self.key, **self._label)
+        self.store.abort(self.key, upload)
+        return None
+
+    def list_uploads(self) -> str | None:
+        self.store.pending(self.key)
+        return None
+
     def listing(self) -> str | None:
-        self.store.pending(self._key)
-        return None if self.store.keys(self._key) == [self._key] else "the list does not show what is there"
+        return None if self.store.keys(self.key) == [self.key] else "the list does not show what is there"
 
     def delete(self) -> str | None:
-        self.store.delete(self._key)
-        return None if self.store.seen(self._key) is None else "what was deleted is still there"
+        self.store.delete(self.key)
+        return None if self.store.seen(self.key) is None else "what was deleted is still there"
 
 
 def examine(settings: Settings, http: Http, bucket: str = "", prefixes: Sequence[str] = ()) -> Iterator[Finding]:
@@ -155,11 +185,15 @@ def examine(settings: Settings, http: Http, bucket: str = "", prefixes: Sequence
     if not first.good:
         return
     yield _try("read", on.read)
-    yield _only_worth_knowing(_try("copy onto itself", on.relabel))
+    yield _try("copy onto itself", on.relabel)
     yield _try("write in parts", on.parts)
     yield _try("presigned link", on.presign)
+    yield _try("end an upload", on.end_upload)
     yield _try("list", on.listing)
-    yield _try("delete", on.delete)
+    yield _try("list uploads", on.list_uploads)
+    yield (deleted := _try("delete", on.delete))
+    if not deleted.good:
+        yield Finding("left behind", good=None, words=f"this examination's object {on.key}: remove it by hand")
     yield _lifecycle(on.store, prefixes or [lifecycle.prefix_of(settings)])
 
 
@@ -167,16 +201,13 @@ def _try(name: str, step: Callable[[], str | None]) -> Finding:
     try:
         fault = step()
     except StoreError as refused:
-        return Finding(name, good=False, words=words_for(refused, _NEEDS[name]))
+        fault = words_for(refused, _NEEDS[name])
     except HttpError as refused:
-        return Finding(name, good=False, words=f"the link's host can't be reached: {refused}")
-    return Finding(name, good=fault is None, words=fault or "")
-
-
-def _only_worth_knowing(copied: Finding) -> Finding:
-    if copied.good:
-        return copied
-    return replace(copied, good=None, words=f"files above 8 MiB won't name their SHA-256 themselves: {copied.words}")
+        fault = f"the link's host can't be reached: {refused}"
+    if not fault:
+        return Finding(name, good=True, words="")
+    missing = _BREAKS.get(name) or _SPARED[name]
+    return Finding(name, good=False if name in _BREAKS else None, words=f"{missing}: {fault}")
 
 
 def words_for(fault: StoreError, needs: str) -> str:

@@ -55,11 +55,13 @@ def test_a_healthy_bucket_passes(settings: Settings, bucket: ObjectStore) -> Non
         "copy onto itself",
         "write in parts",
         "presigned link",
+        "end an upload",
         "list",
+        "list uploads",
         "delete",
         "lifecycle rule",
     ]
-    assert dict(zip(tried, [True] * 7 + [None], strict=True)) == {name: one.good for name, one in findings.items()}
+    assert dict(zip(tried, [True] * 9 + [None], strict=True)) == {name: one.good for name, one in findings.items()}
     assert before == bucket.keys("")
     assert [] == bucket.pending()
 
@@ -79,7 +81,8 @@ def test_the_real_store_s_refusals_are_told_in_words(settings: Settings, changes
             changes = {"s3_endpoint_url": f"http://127.0.0.1:{listener.getsockname()[1]}"}
     (finding,) = examined(settings, **changes).values()
 
-    assert (False, words) == (finding.good, finding.words[: len(words)])
+    assert finding.good is False
+    assert f"nothing can be stored: {words}" == finding.words[: 23 + len(words)]
 
 
 def test_a_wrong_region_is_told(settings: Settings) -> None:
@@ -87,7 +90,8 @@ def test_a_wrong_region_is_told(settings: Settings) -> None:
     found = examined(settings, s3_region="eu-west-9")
 
     assert ["presigned link"] == [name for name, one in found.items() if one.good is False]
-    assert found["presigned link"].words.startswith("the region is wrong: set S3_REGION")
+    said = "files are archived, but links to them don't open: the region is wrong: set S3_REGION"
+    assert found["presigned link"].words.startswith(said)
 
 
 def test_a_clock_that_is_off_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,6 +101,13 @@ def test_a_clock_that_is_off_is_told(settings: Settings, monkeypatch: pytest.Mon
     (finding,) = examined(settings).values()
 
     assert (False, True) == (finding.good, "this machine's clock is more than 15 minutes off" in finding.words)
+
+
+BREAKS = {
+    "write": "nothing can be stored",
+    "read": "nothing can be proven, so no job ends as archived",
+    "write in parts": "files above 16 MiB can't be stored, nor those whose length nobody says",
+}
 
 
 @pytest.mark.parametrize(
@@ -111,35 +122,8 @@ def test_a_clock_that_is_off_is_told(settings: Settings, monkeypatch: pytest.Mon
         ("head", 403, "", "read", "the key is not permitted to do this: it needs s3:GetObject ("),
         ("get", 403, "AccessDenied", "read", "the key is not permitted to do this: it needs s3:GetObject ("),
         ("begin", 501, "NotImplemented", "write in parts", "the store cannot do this"),
-        (
-            "part",
-            403,
-            "AccessDenied",
-            "write in parts",
-            "the key is not permitted to do this: it needs s3:PutObject, s3:AbortMultipartUpload (",
-        ),
-        (
-            "complete",
-            403,
-            "AccessDenied",
-            "write in parts",
-            "the key is not permitted to do this: it needs s3:PutObject, s3:AbortMultipartUpload (",
-        ),
-        (
-            "list",
-            403,
-            "AccessDenied",
-            "list",
-            "the key is not permitted to do this: it needs s3:ListBucket, s3:ListBucketMultipartUploads (",
-        ),
-        (
-            "list uploads",
-            403,
-            "AccessDenied",
-            "list",
-            "the key is not permitted to do this: it needs s3:ListBucket, s3:ListBucketMultipartUploads (",
-        ),
-        ("delete", 403, "AccessDenied", "delete", "the key is not permitted to do this: it needs s3:DeleteObject ("),
+        ("part", 403, "AccessDenied", "write in parts", "the key is not permitted to do this: it needs s3:PutObject ("),
+        ("complete", 403, "AccessDenied", "write in parts", "the key is not permitted to do this: it needs s3:PutObj"),
         ("put", 400, "SomethingNew", "write", "S3 put: SomethingNew"),
     ],
 )
@@ -150,11 +134,40 @@ def test_each_refusal_is_told_in_words(
     gate.refuse(operation, status, code)
     found = examined(settings, s3_endpoint_url=gate.url)
 
-    assert (False, words) == (found[tried].good, found[tried].words[: len(words)])
-    if operation == "delete":
-        for key in bucket.keys("kling/reelhook-doctor-"):
-            bucket.delete(key)
+    assert found[tried].good is False
+    assert f"{BREAKS[tried]}: {words}" == found[tried].words[: len(BREAKS[tried]) + 2 + len(words)]
     assert ([], []) == (bucket.keys("kling/reelhook-doctor-"), bucket.pending())
+
+
+@pytest.mark.parametrize(
+    ("operation", "tried", "needs", "missing"),
+    [
+        ("abort", "end an upload", "s3:AbortMultipartUpload", "parts of files that are given up stay until a"),
+        ("list", "list", "s3:ListBucket", "the store can't say of an object that it is not there"),
+        ("list uploads", "list uploads", "s3:ListBucketMultipartUploads", "uploads that a killed worker began stay"),
+        ("delete", "delete", "s3:DeleteObject", "what came and did not hold stays in the bucket"),
+    ],
+)
+def test_what_archiving_does_without_is_no_fault(
+    settings: Settings, gate: Gate, bucket: ObjectStore, operation: str, tried: str, needs: str, missing: str
+) -> None:
+    """The doctor says that archiving works, what does not, which permission that takes, and what it leaves."""
+    gate.refuse(operation, 403, "AccessDenied")
+    found = examined(settings, s3_endpoint_url=gate.url)
+
+    assert [] == [name for name, one in found.items() if one.good is False]
+    assert found[tried].good is None
+    assert found[tried].words.startswith(f"archiving works; {missing}")
+    assert f": the key is not permitted to do this: it needs {needs} (" in found[tried].words
+    left = bucket.keys("kling/reelhook-doctor-")
+    assert [f"this examination's object {key}: remove it by hand" for key in left] == [
+        one.words for name, one in found.items() if name == "left behind"
+    ]
+    assert (operation == "delete") == bool(left)
+    for key in left:
+        bucket.delete(key)
+    for one in bucket.pending("kling/reelhook-doctor-"):
+        bucket.abort(one.key, one.upload_id)
 
 
 def test_a_store_that_refuses_newer_checksums_is_told_apart(settings: Settings, gate: Gate) -> None:
