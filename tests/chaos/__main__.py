@@ -29,7 +29,7 @@ _INTERRUPTED = 130
 @click.option("--jobs", default=2000, show_default=True, help="of the headline")
 @click.option("--kills", default=100, show_default=True, help="of the headline")
 @click.option("--wipes", default=10, show_default=True, help="of the headline")
-@click.option("--seconds", default=200.0, show_default=True, help="of the headline: that jobs come in and blows fall")
+@click.option("--seconds", default=200.0, show_default=True, help="of the headline: that jobs come in, at least")
 @click.option("--keep", type=click.Path(path_type=Path), help="keep the logs of worlds with broken promises there")
 def main(names: tuple[str, ...], *, quick: bool, lanes: int, keep: Path | None, **size: Any) -> None:
     """Play fault scenarios against the Procfile's processes and check every promise after each.

@@ -80,7 +80,7 @@ class Outcome:
 
 def run(size: Size, console: Console) -> bool:
     """Play both sides, show them side by side, write them down; whether Reelhook's is whole."""
-    blows = plan(size.kills, size.wipes, size.seconds)
+    blows = plan(size.kills, size.wipes, size.jobs)
     sides = [_reelhook(size, blows, console), _plain(size, blows, console)]
     console.print(_table(sides))
     for fault in sides[0].broken:
@@ -103,7 +103,7 @@ def _reelhook(size: Size, blows: list[Blow], console: Console) -> Outcome:
                 _shown(console, outcome, size, lambda: len(run_.jobs), told.jobs),
             ):
                 with _stream(size, lambda: _submit(world)):
-                    strike(world, blows, outcome.struck, jobs=size.jobs, taken=lambda: len(run_.jobs))
+                    strike(world, blows, outcome.struck, lambda: len(run_.jobs))
                 world.is_healed()
                 _settle(world, told)
             facts, outcome.broken = judge(world, frozenset({State.ARCHIVED}))
@@ -144,7 +144,7 @@ def _plain(size: Size, blows: list[Blow], console: Console) -> Outcome:
         told = _Told(world)
         with _shown(console, outcome, size, lambda: len(accepted), told.jobs):
             with _stream(size, lambda: _post(world, accepted)):
-                strike(world, blows, outcome.struck, jobs=size.jobs, taken=lambda: len(accepted))
+                strike(world, blows, outcome.struck, lambda: len(accepted))
             healed = time.time()
             told.wait_for(accepted, lambda: _held(world))
         _count(outcome, world, accepted, healed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,54 +11,52 @@ from tests.chaos.world import World
 
 WIPE = "broker"
 _CHILD = " child"
-#: Seconds in which a door takes a job.
-_WORK_SECONDS = 30
 #: Who dies, in turn.
 _TARGETS = ("worker", "web", "worker.2 child", "beat", "worker.2", "web", "worker child", "beat", "worker", "web")
+#: Seconds without a job after which none will come.
+_PATIENCE_SECONDS = 120
 
 
 @dataclass(frozen=True)
 class Blow:
     """One fault."""
 
-    at: float  #: seconds from the beginning
+    after: int  #: jobs that were taken before
     target: str  #: a process, ` child` after it for one of its pool, or `WIPE`
 
 
-def plan(kills: int, wipes: int, seconds: float, *, seed: int = 0) -> list[Blow]:
-    """So many deaths and wipes, spread over so many seconds."""
-    chance = random.Random(seed)  # noqa: S311 - it spreads faults over time, and guards nothing
+def plan(kills: int, wipes: int, jobs: int, *, seed: int = 0) -> list[Blow]:
+    """So many deaths and wipes, spread over so many jobs."""
+    chance = random.Random(seed)  # noqa: S311 - it spreads faults over the jobs, and guards nothing
     deaths = [
-        Blow((number + chance.random()) * seconds / kills, _TARGETS[number % len(_TARGETS)]) for number in range(kills)
+        Blow(int((number + chance.random()) * jobs / kills), _TARGETS[number % len(_TARGETS)])
+        for number in range(kills)
     ]
-    wiped = [Blow((number + chance.random()) * seconds / wipes, WIPE) for number in range(wipes)]
-    return sorted(deaths + wiped, key=lambda blow: blow.at)
+    wiped = [Blow(int((number + chance.random()) * jobs / wipes), WIPE) for number in range(wipes)]
+    return sorted(deaths + wiped, key=lambda blow: blow.after)
 
 
-def strike(
-    world: World, blows: list[Blow], told: Callable[[Blow], object], *, jobs: int, taken: Callable[[], int]
-) -> None:
-    """Let each blow fall when its time has come. What should die and is not there yet is waited for, and all that
-    follows comes so much later: where starts are slow, the storm lasts longer and is no fiercer.
-
-    A door that has taken no job since it died is not there yet, until it has `taken` all `jobs`.
+def strike(world: World, blows: list[Blow], told: Callable[[Blow], object], taken: Callable[[], int]) -> None:
+    """Let each blow fall when the door has `taken` so many jobs: where all is slow the storm lasts longer, so that no
+    job comes when it is over. What should die and is not there yet, or not open, is waited for.
     """
-    began, at_last_death = time.monotonic(), -1
-
-    def has_worked() -> bool:
-        return taken() > min(at_last_death, jobs - 1) and world.is_open()
-
     for blow in blows:
-        time.sleep(max(began + blow.at - time.monotonic(), 0))
-        due = time.monotonic()
-        if blow.target == WIPE:
-            with world.redis() as broker:
-                broker.flushall()
-        else:
-            if blow.target == "web":
-                wait_until(has_worked, _WORK_SECONDS, pause=0.1)
-                at_last_death = taken()
-            name = blow.target.removesuffix(_CHILD)
-            (world.kill if blow.target == name else world.kill_child)(name)
-        began += time.monotonic() - due
+        _await(blow.after, taken)
+        _fall(world, blow.target)
         told(blow)
+
+
+def _await(jobs: int, taken: Callable[[], int]) -> None:
+    while (now := taken()) < jobs:
+        assert wait_until(lambda now=now: taken() > now, _PATIENCE_SECONDS), f"no job came in after {now}"  # type: ignore[misc]  # mypy can't infer a lambda with defaults
+
+
+def _fall(world: World, target: str) -> None:
+    if target == WIPE:
+        with world.redis() as broker:
+            broker.flushall()
+        return
+    if target == "web":
+        wait_until(world.is_open, 30, pause=0.1)
+    name = target.removesuffix(_CHILD)
+    (world.kill if target == name else world.kill_child)(name)
