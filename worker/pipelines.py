@@ -20,7 +20,7 @@ from worker.kling.evaluate import Verdict, evaluate
 from worker.kling.gateways import Account
 from worker.kling.media import ID_KINDS, Place, id_unfit, kind_at
 from worker.kling.strings import mapped
-from worker.provider import decode
+from worker.provider import BadRow, decode
 from worker.store.chains import BAD_ENDS, After
 from worker.store.moves import Moved
 from worker.store.repository import Repository
@@ -117,7 +117,11 @@ class Pipelines:
             return None
         request = self.store.request(job.id)
         assert request is not None, "payloads of open jobs do not expire"
-        body, jobs = decode(request), {one.name: one.job for one in earlier}
+        try:
+            body = decode(request)
+        except BadRow as fault:
+            return self._lost(job, "unreadable", str(fault), now)
+        jobs = {one.name: one.job for one in earlier}
         what = named(job.family, body) or Named(job.family, (), {})
         try:
             values, faults = self._results(what, jobs, self._verdict(job, body) if earlier[0].judged else None, now)

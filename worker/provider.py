@@ -92,7 +92,24 @@ def with_links(body: Mapping[str, Any], link: Callable[[str], str]) -> dict[str,
     return mapped(body, lambda value: link(value) if value.startswith("s3://") else value)
 
 
+class BadRow(ValueError):
+    """A row holds a request that nobody can read: bytes that were damaged, or written by something else."""
+
+
 def decode(request: bytes) -> dict[str, Any]:
-    """The body that a caller sent, from its row."""
-    body: dict[str, Any] = json.loads(request)
+    """The body that a caller sent, from its row. Raises `BadRow`."""
+    try:
+        body = json.loads(request)
+    except ValueError:
+        raise BadRow("its stored request is not JSON") from None
+    if not isinstance(body, dict):
+        raise BadRow("its stored request is not an object")
     return body
+
+
+def known(request: bytes | None) -> dict[str, Any]:
+    """The same where it is only told or counted by: empty where it has expired or can't be read."""
+    try:
+        return decode(request or b"{}")
+    except BadRow:
+        return {}

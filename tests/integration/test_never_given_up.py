@@ -6,9 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
-from infra.http import NoAnswer
+from infra.http import Answer, NoAnswer
 from tests.fakes import FakeQueue
 from tests.integration.submit_kit import MISSING, PAGE, Desk, Said, said, task
 from worker.jobs import retry
@@ -16,6 +16,7 @@ from worker.jobs.model import State
 from worker.store.attention import Attention
 from worker.store.retention import Retention
 from worker.store.runs import Runs
+from worker.store.tables import payloads
 from worker.tasks.attend import attend
 from worker.tasks.expire import expire
 
@@ -116,3 +117,43 @@ def test_files_are_asked_for_until_kling_deletes_them(engine: Engine, silence: S
     assert State.EXPIRED is desk.until()
     assert timedelta(days=30) <= timedelta(seconds=desk.seconds) < timedelta(days=31)
     assert 29 * 3 <= len(desk.wire.calls) - asked < 29 * 6
+
+
+def test_an_outage_that_proves_absence_ends_no_job(engine: Engine) -> None:
+    """Creates fail for an hour while look-ups work: nothing was made, a person hears of it, and then it is made."""
+    desk = Desk(engine)
+    desk.wire.says = lambda method: Answer(504, {}, b"gateway timeout") if method == "POST" else MISSING
+    while desk.seconds < HOUR:
+        desk.clock.at = max(desk.clock.at, desk.job.due_at or desk.clock.at)
+        assert desk.work() in {State.ACCEPTED, State.SUBMITTING}
+    look(desk)
+    look(desk)
+    assert ["not_submitted"] == reasons(desk)
+    assert 5 <= len(desk.wire.creates) <= 7
+    desk.wire.says = lambda method: task() if method == "POST" else MISSING
+
+    assert State.RUNNING is desk.until(State.RUNNING)
+
+
+def test_what_never_became_a_task_fails_after_three_days(engine: Engine) -> None:
+    """P1: each create of 72 hours was proven to have made nothing, so the end is a failure and no cost is feared."""
+    desk = Desk(engine)
+    desk.wire.says = lambda method: TROUBLE if method == "POST" else MISSING
+    while desk.until(State.ACCEPTED) is State.ACCEPTED:
+        assert desk.seconds < 80 * HOUR
+        desk.work()
+        desk.clock.advance(7 * HOUR)
+
+    assert (State.FAILED, "not_made") == (desk.job.state, desk.job.error_code)
+    assert "billed" not in (desk.job.error_message or "")
+    assert 72 * HOUR < desk.seconds
+
+
+def test_a_request_that_nobody_can_read_fails_at_once(engine: Engine) -> None:
+    """What a damaged row holds can't be sent, and it is said so: there is no doubt about a cost."""
+    desk = Desk(engine)
+    with engine.begin() as connection:
+        connection.execute(update(payloads).values(request=b"not json"))
+
+    assert (State.FAILED, []) == (desk.work(), desk.wire.calls)
+    assert ("unreadable", 0) == (desk.job.error_code, desk.job.submissions)

@@ -28,8 +28,13 @@ BUCKET_PART, BUCKET_SHORTEST, BUCKET_LONGEST = 0.25, 2, 600
 BUCKET_TOLD = 600
 #: Seconds by which the jobs that wait for it are later than the one that tries it.
 BUCKET_SPREAD = 30
-#: How often a create may leave in all, each time only after its predecessor was proven absent.
-SUBMISSIONS = 3
+#: Seconds until another create leaves after so many were proven absent: one may have been lost on its way, more mean
+#: that the provider has trouble. The last one repeats.
+ABSENT_AGAIN = (0, 60, 300, 900)
+#: After so many of them a person is told: some ten minutes.
+ABSENCES_UNTIL_TOLD = 3
+#: After so many of them, over `RUNNING_HOURS`, it is not asked for again.
+ABSENCES = 10
 #: Seconds until files that could not be copied or proven are tried again, with fresh links; in all more than a day.
 #: What nobody hands out is asked for on and on at the last pace, until `DELETED_DAYS`.
 ARCHIVE_AGAIN = (2, 5, 15, 60, 300, 900, 3600, 10800, 21600, 21600, 21600, 21600)
@@ -58,7 +63,8 @@ MESSAGE_LONGEST_PAUSE = 60
 LOST_LOOKUPS = 6
 LOST_HOURS = 3
 LOST_AGAIN = (10, 60, 300, 1800, 3600)
-#: Hours after which a task is given up of which the provider still says that it works on it.
+#: Hours after which a task is given up of which the provider still says that it works on it, a create of which nobody
+#: says anything, and a job of whose creates never one became a task.
 RUNNING_HOURS = 72
 #: Days after which the provider deletes a result. Whatever nobody could ask or fetch until then is lost. Source: spec
 #: section 9.
@@ -100,6 +106,11 @@ def ask_again(since: datetime, now: datetime, wait: float) -> float | None:
     if waited > timedelta(hours=MESSAGE_HOURS).total_seconds():
         return None
     return vary(min(max(wait, waited * 0.15), MESSAGE_LONGEST_PAUSE))
+
+
+def is_never_made(absences: int, since: datetime, now: datetime) -> bool:
+    """Whether to ask no more for a task: so many creates, the first then, were proven to have made none."""
+    return absences >= ABSENCES and now - since > timedelta(hours=RUNNING_HOURS)
 
 
 def is_lost(lookups: int, since: datetime, now: datetime) -> bool:

@@ -33,7 +33,9 @@ _UNSUBMITTED = text(
     """
     with putoff as (
         select id, caller, account, deferrals, created_at from jobs j
-        where state in ('accepted', 'submitting') and deferrals >= :most and not exists (
+        where state in ('accepted', 'submitting') and (deferrals >= :most or submissions >= :absences and exists (
+            select 1 from events e where e.job_id = j.id and cast(e.data ->> 'absent' as integer) >= :absences
+        )) and not exists (
             select 1 from accounts a
             where a.name = j.account || ':' || split_part(j.family, '/', 1) and a.stopped_at is not null
         )
@@ -135,7 +137,10 @@ class Attention:
         with self._engine.begin() as connection:
             return [(row.id, row.message or "") for row in connection.execute(_STOPPED)]
 
-    def unsubmitted(self, most: int) -> list[tuple[str, str]]:
-        """One job of each caller and account that was put off at least `most` times, with the last reason."""
+    def unsubmitted(self, most: int, absences: int) -> list[tuple[str, str]]:
+        """One job of each caller and account that was put off at least `most` times, or of which `absences` creates
+        made no task; with the last reason.
+        """
         with self._engine.begin() as connection:
-            return [(row.id, row.message) for row in connection.execute(_UNSUBMITTED, {"most": most})]
+            rows = connection.execute(_UNSUBMITTED, {"most": most, "absences": absences})
+            return [(row.id, row.message) for row in rows]

@@ -1,4 +1,6 @@
-"""Since when the provider says of a job's task that it has no such task: written where it first does."""
+"""What the timeline remembers of a task that the provider doesn't have: since when it says so, and which creates made
+none.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,20 @@ from worker.jobs.model import Job
 from worker.store.tables import events, jobs
 from worker.store.telling import Note, noted, written
 
+#: What the timeline says of a create that was proven absent: the how manieth.
+ABSENT = "absent"
 _NOTED = Statement(
     of_parts(
         {"job": "select cast(:job as text) as id", **written("job", told=False)}, "select id from event"
     ).bindparams(bindparam("data", type_=JSONB), bindparam("at", type_=DateTime(timezone=True)))
 )
+
+
+def absences(connection: Connection, job: Job) -> tuple[int, datetime | None]:
+    """How many creates of a job were proven absent, and when the first one was: as its moves have noted."""
+    proven = select(func.count(), func.min(events.c.at)).where(events.c.job_id == job.id, events.c.data.has_key(ABSENT))
+    number, first = connection.execute(proven).one()
+    return number, first
 
 
 def since(connection: Connection, job: Job, now: datetime) -> datetime:

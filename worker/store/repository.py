@@ -265,6 +265,11 @@ class Repository:
         with self._engine.begin() as connection:
             return missing.since(connection, job, now)
 
+    def absences(self, job: Job) -> tuple[int, datetime | None]:
+        """How many creates of `job` were proven to have made no task, and when the first one was."""
+        with self._engine.begin() as connection:
+            return missing.absences(connection, job)
+
     # --- copying ------------------------------------------------------------------------------------------------
     def lease(self, job_id: str, owner: str, now: datetime, length: timedelta) -> Job | None:
         """The job, if it is being copied and nobody else holds it; it is `owner`'s for `length`."""

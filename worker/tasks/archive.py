@@ -21,7 +21,7 @@ from worker.jobs.transfer import Transfer
 from worker.kling.errors import KlingError, ResourceMissing
 from worker.kling.wire import Output, Task, TaskStatus, read_task
 from worker.ports import Clock, Queue
-from worker.provider import Provider, decode
+from worker.provider import Provider, known
 from worker.sender import SliceOver
 from worker.source import LeaseLost, NotHad, Unproven
 from worker.store.attention import UNSTORABLE
@@ -215,7 +215,7 @@ def _finish(
     clock: Clock,
 ) -> Moved | None:
     written: dict[str, Any] = {**record(job, task, files, store=store, copier=copier, now=clock())}
-    request = decode(store.request(job.id) or b"{}")
+    request = known(store.request(job.id))
     learned = _learned(provider.kind(job, request), task) if request else None
     if job.error_code:  # the store had refused it for a while
         written |= {"error_code": None, "error_message": None}

@@ -26,7 +26,8 @@ def attend(*, attention: Attention, queue: Queue, clock: Clock) -> None:
     told_from = now - timedelta(seconds=retry.BUCKET_TOLD)
     found += [(job, "bucket_away", message) for job, message in attention.away(told_from)]
     found += [(job, "account_stopped", message) for job, message in attention.stopped()]
-    found += [(job, "not_submitted", message) for job, message in attention.unsubmitted(retry.DEFERRALS_UNTIL_TOLD)]
+    unsubmitted = attention.unsubmitted(retry.DEFERRALS_UNTIL_TOLD, retry.ABSENCES_UNTIL_TOLD)
+    found += [(job, "not_submitted", message) for job, message in unsubmitted]
     for job, reason, message in found:
         log.warning("job.attention", job=job, reason=reason, message=message)
         told = attention.attend(job, reason, message, now)

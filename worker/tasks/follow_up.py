@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
@@ -22,6 +23,7 @@ from worker.kling.wire import Task, TaskStatus
 from worker.ports import Clock, Queue
 from worker.provider import Provider
 from worker.store.accounts import Accounts
+from worker.store.missing import ABSENT
 from worker.store.moves import Also, Lease, Moved
 from worker.store.repository import Repository
 from worker.tasks.archive import LEASE, Fresh
@@ -156,12 +158,18 @@ def _is_absent(job: Job, lookups: int, asked: datetime, *, provider: Provider) -
 def _absent(job: Job, *, store: Repository, now: datetime) -> Moved | None:
     if _was_refused(job):
         return store.move(job, Event.SUBMIT_REFUSED, now)
-    if job.submissions >= retry.SUBMISSIONS:
-        message = f"submitted {job.submissions} times, and the provider shows no task; it may have been billed"
-        changes = {"error_code": "unsettled", "error_message": message}
-        return store.move(job, Event.SUBMIT_UNSETTLED, now, changes=changes)
-    log.warning("submit.absent", job=job.id, submissions=job.submissions)
-    return store.move(job, Event.SUBMIT_DEFERRED, now, changes={"lookups": 0})
+    before, first = store.absences(job)
+    absences = before + 1
+    log.warning("submit.absent", job=job.id, submissions=job.submissions, absences=absences)
+    if retry.is_never_made(absences, first or now, now):
+        message = f"for {retry.RUNNING_HOURS} hours no request made a task: {absences} were sent, and none left a trace"
+        changes = {"error_code": "not_made", "error_message": message}
+        return store.move(job, Event.SUBMIT_REFUSED, now, changes=changes)
+    due = retry.after(retry.ABSENT_AGAIN, absences, now, endless=True) or now
+    note = {ABSENT: absences, "reason": "a request to create it was not answered, and made no task"}
+    again = {"lookups": 0, "deferrals": job.deferrals + 1}
+    moved = store.move(job, Event.SUBMIT_DEFERRED, now, due_at=due, changes=again, note=note)
+    return replace(moved, step=None) if moved and due > now else moved
 
 
 def _unanswered(job: Job, *, store: Repository, now: datetime) -> Moved | None:

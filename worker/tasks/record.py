@@ -16,7 +16,7 @@ from worker.jobs.model import ENDS, Job, ResultFile, State
 from worker.kling.wire import Task, read_task
 from worker.label import manifest_label
 from worker.ports import Clock
-from worker.provider import decode
+from worker.provider import known
 from worker.store.repository import Repository
 
 log = logger(__name__)
@@ -50,7 +50,7 @@ def record(
     after = {one.name: one.job.id for one in store.chains.earlier(job.id)} if job.depth else {}
     body = manifest(
         job,
-        decode(store.request(job.id) or b"{}"),
+        known(store.request(job.id)),
         task.raw if task else {},
         files,
         now,

@@ -22,7 +22,7 @@ from worker.kling.errors import ConcurrencyExceeded, KlingError, RequestRefused,
 from worker.kling.wire import Task
 from worker.pipelines import Pipelines
 from worker.ports import Clock, Queue
-from worker.provider import Provider, decode
+from worker.provider import BadRow, Provider, decode, known
 from worker.store.accounts import Accounts
 from worker.store.moves import Moved
 from worker.store.repository import Repository
@@ -62,9 +62,24 @@ def submit(
     if begun is None:
         return
     assert begun.request is not None, "payloads of open jobs do not expire"
-    body = pipelines.bound(begun.job, decode(begun.request))
-    moved = _create(begun.job, body, store=store, accounts=accounts, provider=provider, clock=clock)
+    try:
+        body = pipelines.bound(begun.job, decode(begun.request))
+    except BadRow as fault:
+        moved = _unreadable(begun.job, fault, store=store, now=clock())
+    else:
+        moved = _create(begun.job, body, store=store, accounts=accounts, provider=provider, clock=clock)
     messages.send(queue, _next(moved))
+
+
+def _unreadable(job: Job, fault: BadRow, *, store: Repository, now: datetime) -> Moved | None:
+    """Nothing can be sent, now or ever: what a row holds does not heal."""
+    log.error("submit.unreadable", job=job.id, reason=str(fault))
+    changes = {
+        "error_code": "unreadable",
+        "error_message": f"{fault}; it was not sent",
+        "submissions": job.submissions - 1,
+    }
+    return store.move(job, Event.SUBMIT_REFUSED, now, changes=changes)
 
 
 def _settled(job: Job, *, pipelines: Pipelines, queue: Queue, now: datetime) -> Job | None:
@@ -131,7 +146,7 @@ def taken(
     now: datetime,
 ) -> Moved | None:
     """A look-up found a task for `job`: running, with the time it is expected to end."""
-    body = decode(store.request(job.id) or b"{}")
+    body = known(store.request(job.id))
     learned = accounts.expected(provider.kind(job, body))
     return _taken(job, task, body, learned, store=store, provider=provider, now=now)
 
