@@ -14,15 +14,16 @@ from datetime import datetime, timedelta
 from threading import Lock, Semaphore, Thread
 from typing import Any, cast
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 
 from infra.http import Answer, Http, NoAnswer, NotSent
 from tests.fakes import MORNING, FakeClock, FakeQueue
 from tests.integration.submit_kit import MISSING, PAGE, said
 from worker import messages
 from worker.inputs import Inputs
+from worker.jobs.events import inner
 from worker.jobs.machine import Event, Step
-from worker.jobs.model import Job
+from worker.jobs.model import ENDS, Job, State
 from worker.kling.gateways import parse_account
 from worker.pipelines import Pipelines
 from worker.ports import Clock
@@ -34,6 +35,8 @@ from worker.store.moment import DatabaseClock
 from worker.store.moves import Moved
 from worker.store.outbox import Outbox
 from worker.store.repository import Repository
+from worker.store.tables import deliveries, events, jobs
+from worker.store.turns import HOLDING
 from worker.tasks.begin import Begin
 from worker.tasks.follow_up import follow_up
 from worker.tasks.submit import submit
@@ -41,6 +44,8 @@ from worker.tasks.sweep import sweep
 
 #: So long after it was made Kling may take to show a task.
 LONGEST_UNSEEN = 110
+#: Slots that the account is said to have.
+SLOTS = 2
 #: So long one call may take.
 _CALL_SECONDS = 30.0
 #: How a call may go wrong, before Kling has it or after.
@@ -71,7 +76,7 @@ class Kling:
 
     clock: FakeClock
     unique: bool = True
-    slots: int = 2
+    slots: int = SLOTS  #: that it has
     unseen: float = 0  #: seconds until a task shows that is made now
     spoilt: str | None = None  #: what becomes of the next call
     tasks: dict[str, Made] = field(default_factory=dict)
@@ -110,11 +115,24 @@ class Kling:
         return said(data={"task_id": f"k-{name}", "task_status": self.tasks[name].status})
 
 
+#: Where Kling works on a task, its job holds a slot, or nobody can know of it any more.
+_AWARE = {State.SUBMITTING, State.RUNNING, State.UNKNOWN, State.EXPIRED}
+_STANDING = select(
+    jobs.c.id,
+    jobs.c.state,
+    select(func.count())
+    .where(events.c.job_id == jobs.c.id, events.c.type.in_([inner(state) for state in ENDS]))
+    .scalar_subquery()
+    .label("ends"),
+    select(func.count()).where(deliveries.c.job_id == jobs.c.id).scalar_subquery().label("told"),
+)
+
+
 class World:
     """The rows, the one true time, Kling, and a broker that the test runs through."""
 
-    def __init__(self, engine: Engine, *, pauses: bool = True) -> None:
-        self.engine, self.clock, self.queue, self.pauses = engine, FakeClock(), FakeQueue(), pauses
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.clock, self.queue = engine, FakeClock(), FakeQueue()
         self.kling = Kling(self.clock)
         self.accounts, self.inbox, self.outbox = Accounts(engine), Inbox(engine), Outbox(engine)
 
@@ -123,6 +141,19 @@ class World:
         """Since the morning."""
         return (self.clock() - MORNING).total_seconds()
 
+    def states(self) -> dict[str, State]:
+        """Where each job stands. P3, P4 and the slots' law hold just now, or it raises."""
+        with self.engine.connect() as connection:
+            rows = connection.execute(_STANDING).all()
+        states = {row.id: State(row.state) for row in rows}
+        assert [] == self.kling.repeated, "P4: Kling is never asked for a task that it has"
+        for row in rows:
+            assert (states[row.id] in ENDS) == row.ends == row.told, "P3: an end is told once, and nothing before it"
+        assert len([state for state in states.values() if state in HOLDING]) <= SLOTS
+        for name in self.kling.open():
+            assert states[name] in _AWARE, "no slot is given away while Kling works on its task"
+        return states
+
 
 class Process:
     """A worker: its clock, its way to the rows and to Kling, and the step that it does."""
@@ -130,7 +161,7 @@ class Process:
     def __init__(self, world: World, skew: float) -> None:
         self.world = world
         self._skew = timedelta(seconds=skew)
-        account = parse_account("kling://ACCESS:SECRETSECRETSECRETSECRETSECRETSE@kling.example?concurrency=2")
+        account = parse_account(f"kling://ACCESS:SECRETSECRETSECRETSECRETSECRETSE@kling.example?concurrency={SLOTS}")
         wire = cast("Http", _Wire(world, self.pause))
         self.provider = Provider({"default": account}, wire, "http://us", b"s" * 40, _CALL_SECONDS, 1.0, str)
         self.start()
@@ -150,7 +181,7 @@ class Process:
 
     def work(self, message: tuple[str, str, tuple[Any, ...]], passes: int | None = None) -> None:
         """Take a message, and stand still after `passes` words with the rows or Kling; None: do all of it."""
-        self.step = _Step(lambda: self._do(message))
+        self.step = _Step(lambda: self.do(message))
         self.go_on(passes)
 
     def go_on(self, passes: int | None = None) -> None:
@@ -178,7 +209,7 @@ class Process:
         rows: Any = {"store": self.store, "inbox": world.inbox, "outbox": world.outbox, "accounts": world.accounts}
         sweep(**rows, concurrency=self.provider.concurrency, queue=world.queue, clock=self.time)
 
-    def _do(self, message: tuple[str, str, tuple[Any, ...]]) -> None:
+    def do(self, message: tuple[str, str, tuple[Any, ...]]) -> None:
         """What a worker does with a message; archiving is taken as done."""
         task, _, args = message
         world = self.world
