@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from infra.log import logger
 from infra.s3_client import credentials, make_client
 from infra.s3_wire import Links, Request, Wire
 from infra.settings import Settings
-from infra.store_errors import StoreError, UploadGone, named
+from infra.store_errors import StoreError, Taken, UploadGone, named
 from infra.stores import dialect
 
 log = logger(__name__)
@@ -29,6 +29,12 @@ _HEADERS = {
     "ServerSideEncryption": "x-amz-server-side-encryption",
     "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id",
 }
+#: Stored only where nothing is: who was held up while another took his work over must not write over what that one has.
+_CREATE = {"If-None-Match": "*"}
+#: How a store says that something is there.
+_THERE = frozenset({"412", "PreconditionFailed"})
+#: How it may say that it has no such condition; the same without it tells whether that was it.
+_NO_CONDITION = frozenset({"400", "501", "InvalidArgument", "InvalidRequest", "NotImplemented"})
 #: What a store copies within a second or so.
 _RELABEL_BYTES = 64 * 2**20
 
@@ -74,6 +80,7 @@ class ObjectStore:
         signer = make_client(settings, public) if public else self._client
         self._links = Links(signer, credentials(settings))
         self._options = _options(settings)
+        self._create = dict(_CREATE)  #: shared with its other buckets; emptied once the store is known not to have it
         self.relabel_bytes = _relabel_bytes(settings)  #: of the largest object that `relabel` is meant for
 
     def of(self, bucket: str) -> ObjectStore:
@@ -94,10 +101,29 @@ class ObjectStore:
     def put_stream(
         self, key: str, body: Body, length: int, *, content_type: str, filename: str, metadata: Mapping[str, str]
     ) -> str:
-        """Store an object of `length` bytes while they come; its ETag. It appears with the last one, or not at all."""
+        """Store a new object of `length` bytes while they come; its ETag. It appears with the last one, or not at all.
+
+        Raises `Taken` if there is one under that key already, where the store can tell.
+        """
         headers = _headers(self._label(content_type, filename, metadata))
+        request = Request("PutObject", "PUT", key, {**headers, **self._create}, body=body, length=length)
+        try:
+            with named("put"):
+                return self._sent(request)
+        except StoreError as fault:
+            if fault.code in _THERE:
+                raise Taken(str(fault)) from fault
+            if fault.code not in _NO_CONDITION or not self._create:
+                raise
+            if request.once:
+                self._create.clear()  # what passes by is gone: the next attempt will tell
+                again = StoreError(f"{fault}; it is tried again without a condition")
+                again.code = "OperationAborted"
+                raise again from fault
         with named("put"):
-            return self._sent(Request("PutObject", "PUT", key, headers, body=body, length=length))
+            etag = self._sent(replace(request, headers=headers))
+        self._create.clear()
+        return etag
 
     def relabel(self, key: str, etag: str, *, content_type: str, filename: str, metadata: Mapping[str, str]) -> None:
         """Have the store copy an object of at most 5 GiB onto itself with another label, if it still has this ETag.
@@ -169,9 +195,11 @@ class ObjectStore:
         return [item["Key"] for item in answer.get("Contents", [])]
 
     def delete(self, key: str) -> None:
-        """Remove an object; it is no error when there is none."""
+        """Remove an object; it is no error when there is none. Asked once: what was only heard of later, or comes again
+        after an answer that was lost, could remove what has been stored since.
+        """
         with named("delete"):
-            self._client.delete_object(Bucket=self.bucket, Key=key)
+            self._wire.ask(self.bucket, Request("DeleteObject", "DELETE", key, {"Content-Length": "0"}, repeats=False))
 
     def presign(self, key: str, *, seconds: int) -> str:
         """A link that lets anybody read the object for so long. Made here, no call to the store."""

@@ -72,11 +72,12 @@ class Request:
     query: Mapping[str, str] = field(default_factory=dict)
     body: Any = None  #: bytes, or something with `read`; with a `seek` too it can be sent again
     length: int = 0  #: bytes of the body
+    repeats: bool = True  #: whether the same may be asked twice
 
     @property
     def once(self) -> bool:
         """Whether it can be sent only once: its body passes by."""
-        return hasattr(self.body, "read") and not hasattr(self.body, "seek")
+        return not self.repeats or (hasattr(self.body, "read") and not hasattr(self.body, "seek"))
 
 
 class Wire:

@@ -1,4 +1,4 @@
-"""What a store refuses, in one small tree: `StoreError`, and `UploadGone` below it."""
+"""What a store refuses, in one small tree: `StoreError`, with `UploadGone` and `Taken` below it."""
 
 from __future__ import annotations
 
@@ -47,6 +47,10 @@ class StoreError(Exception):
 
 class UploadGone(StoreError):
     """The multipart upload is not there any more: completed, aborted, or ended by a lifecycle rule."""
+
+
+class Taken(StoreError):
+    """There is an object under that key already."""
 
 
 class named:  # noqa: N801 - reads as a word in `with named("put"):`

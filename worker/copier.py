@@ -176,16 +176,20 @@ class Copier:
         transfer = replace(at.afresh(), upload_id=at.upload_id)  # of which nothing counts as sent, or it is adopted
         ledger.save(transfer)  # only the holder of the lease may throw anything away
         try:
-            self.clear(transfer)
+            self.clear(transfer, ledger.alive)
         except StoreError as fault:  # what does not hold is not to be waited for: its row stays, and says to clear it
             log.warning("archive.not_cleared", key=transfer.key, reason=str(fault))
         else:
             ledger.drop(transfer)
 
-    def clear(self, transfer: Transfer) -> None:
-        """Leave nothing of a file that was not proven: no object, no picture of it, and no upload."""
+    def clear(self, transfer: Transfer, alive: Callable[[], None]) -> None:
+        """Leave nothing of a file that was not proven: no object, no picture of it, and no upload. `alive`, called
+        before each call to the bucket, raises what it must where by now another one may have stored it there.
+        """
+        alive()
         self.bucket.end_uploads(transfer.key, known=transfer.upload_id)
         for key in (transfer.key, *(keys.beside(transfer.key, name) for name in NAMES)):
+            alive()
             self.bucket.delete(key)
 
     # --- into the bucket ----------------------------------------------------------------------------------------
@@ -324,6 +328,11 @@ class _Watched:
     def restarted(self, transfer: Transfer) -> None:
         """As the ledger does."""
         self._ledger.restarted(transfer)
+
+    def alive(self) -> None:
+        """As the ledger does."""
+        with self._watching():
+            self._ledger.alive()
 
     def progress(self, copied: int, length: int | None) -> None:
         """Say how far a file is."""

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any, Protocol
 
-from infra.store_errors import StoreError, UploadGone
+from infra.store_errors import StoreError, Taken, UploadGone
 from worker import ports
 from worker.jobs.transfer import Transfer
+from worker.label import SHA256
 from worker.pipe import Mark, Part, Pipe
-from worker.source import Body, Source
+from worker.source import Body, NotStored, Source
 from worker.tape import HELD_BYTES, Held
 
 #: Bytes of the shortest part, and of the largest file that goes in one piece; above S3's least of 5 MiB.
@@ -52,6 +53,9 @@ class Ledger(Protocol):
 
     def restarted(self, transfer: Transfer) -> None:
         """Parts of it are there, and all of it has to be sent again."""
+
+    def alive(self) -> None:
+        """Say that it goes on. Raises `LeaseLost`."""
 
 
 @dataclass(frozen=True)
@@ -121,13 +125,22 @@ class Sender:
             pass
         digest = source.digest.hexdigest()
         held(source.tape.read, source.size)
-        etag = self.bucket.put_stream(at.key, source.tape.body, source.size, **label(digest))
-        return Sent(replace(at, size=source.size, sha256=digest, whole=True), etag, source.tape.read)
+        sent = Sent(replace(at, size=source.size, sha256=digest, whole=True), kept=source.tape.read)
+        try:
+            return replace(sent, etag=self.bucket.put_stream(at.key, source.tape.body, source.size, **label(digest)))
+        except Taken as fault:  # by the same, perhaps, of which the answer was lost
+            stored = self.bucket.head(at.key)
+            if stored is None or stored.metadata.get(SHA256) != digest:
+                raise NotStored("another file lies where it belongs") from fault
+            return replace(sent, etag=stored.etag)
 
     def _as_it_comes(self, source: Source, at: Transfer, label: dict[str, Any]) -> Sent:
         assert source.length is not None
-        with _of(source):
-            etag = self.bucket.put_stream(at.key, Body(source), source.length, **label)
+        try:
+            with _of(source):
+                etag = self.bucket.put_stream(at.key, Body(source), source.length, **label)
+        except Taken as fault:
+            raise NotStored("another file lies where it belongs") from fault
         digest = source.digest.hexdigest()
         return Sent(replace(at, size=source.size, sha256=digest, whole=True), etag, source.tape.read)
 

@@ -59,6 +59,9 @@ class _Ledger:
     def restarted(self, transfer: Transfer) -> None:
         """Nothing."""
 
+    def alive(self) -> None:
+        """Nothing."""
+
 
 def _client(load: Load) -> Any:
     return boto3.client(

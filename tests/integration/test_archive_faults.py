@@ -193,6 +193,43 @@ def mortal(root: Path) -> Iterator[Callable[[dict[str, Any]], int]]:
         stdin.close()
 
 
+class HeldUp:
+    """The bucket to a worker whose call `name` stands still while `meanwhile` happens, and then is made."""
+
+    def __init__(self, bucket: Any, name: str, meanwhile: Callable[[], object]) -> None:
+        self._bucket = bucket
+        self._name = name
+        self._meanwhile = [meanwhile]
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._name and self._meanwhile:
+            self._meanwhile.pop()()
+        return getattr(self._bucket, name)
+
+
+@pytest.mark.parametrize("call", ["put_stream", "delete", "end_uploads", "head"])
+def test_who_was_held_up_changes_nothing_that_another_one_has_stored(
+    settings: Settings, engine: Engine, call: str
+) -> None:
+    """P2: a worker stands still for a minute, before it stores a film that does not hold or clears it away, and
+    another one is given the good film meanwhile: that is what is archived, and what lies there in the end.
+    """
+    good, bad = File.of(FILM), File.of(FILM[:-3000] + bytes(3000))
+    with origin(good=good, bad=bad) as served, yard(settings, engine, [video(served.link("bad"))]) as made:
+
+        def meanwhile() -> None:
+            made.clock.advance(60)
+            made.provider.outputs = [video(served.link("good"))]
+            made.work()
+
+        made.restarted(bucket=HeldUp(made.bucket, call, meanwhile)).work()
+        while made.state is State.COPYING:
+            made.clock.advance(100_000)
+            made.work()
+
+        proven(made, good)
+
+
 @pytest.mark.parametrize("size", [0, PART + 1000])
 def test_a_worker_may_be_killed_at_every_step(
     servers: Servers, settings: Settings, engine: Engine, mortal: Callable[[dict[str, Any]], int], size: int

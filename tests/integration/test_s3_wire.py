@@ -21,7 +21,7 @@ from urllib3.response import HTTPResponse
 from infra import s3_wire
 from infra.object_store import ObjectStore
 from infra.settings import Settings, load
-from infra.store_errors import StoreError
+from infra.store_errors import StoreError, Taken
 from tests.listener import server
 from tests.s3_gate import Gate
 from tests.unit.test_stores import OURS, REST
@@ -98,6 +98,8 @@ def store_of(**variables: str) -> ObjectStore:
     return ObjectStore(load({**REST, **OURS, **variables}))
 
 
+#: What is said of a file: it must not be written over one that is there.
+NEW: Any = {"IfNoneMatch": "*"}
 CALLS: dict[str, tuple[Callable[[ObjectStore, str], Any], Callable[[ObjectStore, str, Any], Any]]] = {
     "put": (
         lambda store, key: store.put(key, b"hello", **LABEL),
@@ -108,13 +110,13 @@ CALLS: dict[str, tuple[Callable[[ObjectStore, str], Any], Callable[[ObjectStore,
     "put what is held": (
         lambda store, key: store.put_stream(key, BytesIO(b"hello"), 5, **LABEL),
         lambda store, key, more: store._client.put_object(
-            Bucket=store.bucket, Key=key, Body=BytesIO(b"hello"), ContentLength=5, **SAID, **more
+            Bucket=store.bucket, Key=key, Body=BytesIO(b"hello"), ContentLength=5, **SAID, **more, **NEW
         ),
     ),
     "put what passes by": (
         lambda store, key: store.put_stream(key, passing(), 5, **LABEL),
         lambda store, key, more: store._client.put_object(
-            Bucket=store.bucket, Key=key, Body=passing(), ContentLength=5, **SAID, **more
+            Bucket=store.bucket, Key=key, Body=passing(), ContentLength=5, **SAID, **more, **NEW
         ),
     ),
     "part": (
@@ -122,6 +124,10 @@ CALLS: dict[str, tuple[Callable[[ObjectStore, str], Any], Callable[[ObjectStore,
         lambda store, key, _: store._client.upload_part(
             Bucket=store.bucket, Key=key, UploadId="u/+=1", PartNumber=3, Body=BytesIO(b"hello"), ContentLength=5
         ),
+    ),
+    "delete": (
+        lambda store, key: store.delete(key),
+        lambda store, key, _: store._client.delete_object(Bucket=store.bucket, Key=key),
     ),
     "head": (
         lambda store, key: store.head(key),
@@ -229,17 +235,18 @@ def test_a_wrong_secret_is_refused(settings: Settings) -> None:
 
 def test_a_bucket_of_another_region_is_found(settings: Settings) -> None:
     """A store that says that the region is another is asked again there; a body that passed by goes there next time."""
+    ObjectStore(settings).delete("region")
     gate = Gate(str(settings.s3_endpoint_url))
     with gate:
         away = settings.model_copy(update={"s3_region": "eu-west-3", "s3_endpoint_url": gate.url})
-        assert ObjectStore(away).put("region", b"x", **LABEL)
         store = ObjectStore(away)
         with pytest.raises(StoreError, match="AuthorizationHeaderMalformed"):
             store.put_stream("region", Passing(b"x"), 1, **LABEL)
         gate.heard.clear()
         assert store.put_stream("region", Passing(b"x"), 1, **LABEL)
+        assert ObjectStore(away).put("region", b"x", **LABEL)
 
-    assert ["put"] == gate.heard
+    assert ["put"] == gate.heard[:1]
 
 
 @pytest.fixture
@@ -254,15 +261,45 @@ def gate(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[
 def test_a_passing_refusal_passes(gate: tuple[Gate, ObjectStore], status: int, code: str) -> None:
     """What can be sent again is, three times; a 200 that holds an error is one. What passes by is sent once."""
     there, store = gate
+    store.delete("again")
     there.refuse("put", status, code, times=3)
     assert store.put_stream("again", held(), 5, **LABEL)
-    assert ["put"] * 4 == there.heard
+    assert ["put"] * 4 == there.heard[-4:]
 
     there.heard.clear()
     there.refuse("put", status, code, times=1)
     with pytest.raises(StoreError, match=code):
         store.put_stream("again", passing(), 5, **LABEL)
     assert ["put"] == there.heard
+
+
+def test_what_lies_there_is_not_written_over(gate: tuple[Gate, ObjectStore]) -> None:
+    """A file is stored where there is none. A store that knows no such condition is asked without it, from then on."""
+    there, store = gate
+    store.put("there", b"first", **LABEL)
+    for body in (held(), passing()):
+        with pytest.raises(Taken, match="PreconditionFailed"):
+            store.put_stream("there", body, 5, **LABEL)
+    assert b"first" == store.read("there", 0, 9)
+
+    there.heard.clear()
+    there.refuse("put", 501, "NotImplemented", times=1)
+    assert store.put_stream("there", held(), 5, **LABEL)
+    assert store.put_stream("there", passing(), 5, **LABEL)
+    assert ["put"] * 3 == there.heard
+    assert b"hello" == store.read("there", 0, 9)
+
+
+def test_a_store_without_conditions_loses_one_attempt_at_most(gate: tuple[Gate, ObjectStore]) -> None:
+    """What passed by can't be sent again at once: that is said as nothing that would hold other files up."""
+    there, store = gate
+    store.put("there", b"first", **LABEL)
+    there.refuse("put", 501, "NotImplemented", times=1)
+    with pytest.raises(StoreError, match="without a condition") as caught:
+        store.put_stream("there", passing(), 5, **LABEL)
+
+    assert (False, False) == (caught.value.lasts, caught.value.is_of_bucket)
+    assert store.put_stream("there", passing(), 5, **LABEL)
 
 
 def test_a_refusal_that_lasts_is_told(gate: tuple[Gate, ObjectStore]) -> None:

@@ -32,7 +32,7 @@ from worker.store.turns import HOLDING, WAITED, of, wake
 
 _MOVED = """
     update jobs set {sets}, due_at = case when due_at < :read_due_at then due_at else :new_due_at end
-    where id = :job and version = :read_version
+    where id = :job and version = :read_version and (cast(:holder as text) is null or lease_owner = :holder)
     returning {columns}
 """
 _ANSWERED = "update payloads set answer = :new_answer from moved where job_id = moved.id"
@@ -67,6 +67,7 @@ class Also(NamedTuple):
     learned: Learned | None = None
     lease: Lease | None = None  #: a step is begun with the move
     request: bool = False  #: whether the request is wanted
+    holder: str | None = None  #: who must have the lease of it still, where one was needed to find out what led on
 
 
 NOTHING = Also()
@@ -185,6 +186,7 @@ class Taking:
             "read_due_at": job.due_at if self.due_at else None,
             "new_due_at": self.due_at,
             "new_answer": also.answer,
+            "holder": also.holder,
             **new(self._columns),
             **noted(self.note, self.now),
             **addressed(job.caller, self.note.type, own),

@@ -35,6 +35,9 @@ log = logger(__name__)
 
 #: How long a copy may be silent before another worker takes it up. Renewed while bytes flow.
 LEASE = timedelta(seconds=20)
+#: The same while something is thrown away: a call that is on its way for longer must not remove what the next worker
+#: has stored by then. The store's client gives a call up after a minute, and the system what it had not sent yet.
+CLEARING = timedelta(minutes=3)
 #: Seconds between two signs of life.
 _SIGN_SECONDS = 1.0
 
@@ -76,7 +79,7 @@ def archive(
         task = fresh.task if fresh else _task(job, store=store, provider=provider, clock=clock)
         stored = [] if fresh else store.files([job.id])[job.id]
         files = _copy_all(job, task, stored, book, copier=copier, until=until)
-        moved = _finish(job, task, files, store=store, provider=provider, copier=copier, clock=clock)
+        moved = _finish(job, owner, task, files, store=store, provider=provider, copier=copier, clock=clock)
     except LeaseLost:
         log.warning("archive.lease_lost", job=job.id)
         return
@@ -142,7 +145,7 @@ def _still_ours(begun: Transfer | None, job: Job, output: Output, *, copier: Cop
     if begun is None or copier.is_place(begun, job, output):
         return begun
     try:
-        copier.into(begun.bucket).clear(begun)
+        copier.into(begun.bucket).clear(begun, book.alive)
     except StoreError as reason:
         if begun.bucket == copier.bucket.bucket and not reason.forbids:
             raise
@@ -178,12 +181,16 @@ class _Book:
         if not self._store.add_file(self._job_id, self.owner, file, self._clock(), LEASE, copied=self.before):
             raise LeaseLost
 
-    def sign(self, copied: int, length: int | None) -> None:
+    def alive(self) -> None:
+        """Have it to oneself for longer, to throw something away, unless another one has it."""
+        self.sign(0, None, CLEARING)
+
+    def sign(self, copied: int, length: int | None, lease: timedelta = LEASE) -> None:
         """Write how many bytes of the current file have come."""
         self._last = monotonic()
         total = None if length is None else self.before + length
         now = self._clock()
-        if not self._store.progress(self._job_id, self.owner, now, LEASE, copied=self.before + copied, total=total):
+        if not self._store.progress(self._job_id, self.owner, now, lease, copied=self.before + copied, total=total):
             raise LeaseLost
 
     def save(self, transfer: Transfer) -> None:
@@ -206,6 +213,7 @@ class _Book:
 
 def _finish(
     job: Job,
+    owner: str,
     task: Task,
     files: list[ResultFile],
     *,
@@ -221,7 +229,7 @@ def _finish(
         written |= {"error_code": None, "error_message": None}
     if job.error_code == AWAY:
         store.buckets.answers(job.bucket, clock())
-    return store.move(job, Event.FILES_PROVEN, clock(), changes=written, also=Also(learned=learned))
+    return store.move(job, Event.FILES_PROVEN, clock(), changes=written, also=Also(learned=learned, holder=owner))
 
 
 def _learned(kind: str, task: Task) -> Learned | None:
@@ -257,7 +265,8 @@ def _failed(
     short = Shortfall(State.FAILED if had else State.EXPIRED, str(fault), book.faults)
     written = of_what_there_is(job, short, store=store, copier=copier, now=clock())
     changes = {"archive_attempts": attempts, "error_code": "unprovable", "error_message": str(fault), **written}
-    return store.move(job, Event.FILES_UNPROVABLE if had else Event.TASK_LOST, clock(), changes=changes)
+    event, also = Event.FILES_UNPROVABLE if had else Event.TASK_LOST, Also(holder=book.owner)
+    return store.move(job, event, clock(), changes=changes, also=also)
 
 
 def _rests(job: Job, owner: str, *, store: Repository, clock: Clock) -> bool:
@@ -279,7 +288,7 @@ def _not_stored(job: Job, owner: str, fault: StoreError, *, store: Repository, c
     said = {"error_code": AWAY if of_bucket else UNSTORABLE, "error_message": str(fault)} if of_bucket or lasts else {}
     if said and _is_late(job, now):
         log.error("archive.given_up", job=job.id, reason=str(fault))
-        return store.move(job, Event.TASK_LOST, now, changes=said)
+        return store.move(job, Event.TASK_LOST, now, changes=said, also=Also(holder=owner))
     log.warning("archive.again", job=job.id, reason=str(fault))
     if of_bucket:
         due = store.buckets.failed(job.bucket, fault, now)
@@ -312,7 +321,7 @@ def _clear(job: Job, book: _Book, *, store: Repository, copier: Copier) -> None:
     """Leave nothing under way of a job that is given up."""
     try:
         for transfer in store.transfers.of(job.id):
-            copier.into(transfer.bucket).clear(transfer)
+            copier.into(transfer.bucket).clear(transfer, book.alive)
             book.drop(transfer)
     except (StoreError, LeaseLost) as reason:
         log.warning("archive.not_cleared", job=job.id, reason=str(reason))

@@ -71,7 +71,7 @@ def _clear_left_over(transfers: Transfers, copier: Copier, complaints: Complaint
             transfers.put_back(job_id, transfer, clock())
             continue
         try:
-            copier.into(transfer.bucket).clear(transfer)
+            copier.into(transfer.bucket).clear(transfer, _nobody_else)
         except StoreError as fault:
             complaints.hear(transfer.bucket, fault, job_id)
             transfers.put_back(job_id, transfer, clock())
@@ -80,6 +80,10 @@ def _clear_left_over(transfers: Transfers, copier: Copier, complaints: Complaint
         else:
             transfers.forget(job_id, transfer)
             log.info("transfer.cleared", job=job_id, key=transfer.key)
+
+
+def _nobody_else() -> None:
+    """Their jobs have ended: nobody stores anything of them any more."""
 
 
 def _end_unknown(copier: Copier, prefix: str, before: datetime, transfers: Transfers) -> None:
