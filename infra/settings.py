@@ -12,6 +12,7 @@ import re
 import string
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
@@ -32,13 +33,18 @@ from infra import stores
 Network = IPv4Network | IPv6Network
 
 #: What a key template may name; `worker.jobs.keys` gives each its value.
-KEY_FIELDS = frozenset({"family", "job", "kind", "name", "ordinal", "extension", "year", "month", "day", "caller"})
-
 #: What a key may hold beside the values of its fields, which `worker.jobs.keys` makes just as plain.
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]*")
 _ACCOUNT_PREFIX = "KLING_URL_"
-#: Characters: a key has 1024 bytes at most, and a prefix, a job, a caller and the ending of a picture go into it.
-_LONGEST_TEMPLATE = 400
+#: The most characters that each may have. Source of a key's: Amazon S3 User Guide, "Naming Amazon S3 objects".
+_LONGEST_VALUES = MappingProxyType(
+    {"family": 40, "job": 26, "kind": 8, "name": 24, "ordinal": 4, "extension": 4, "year": 4, "month": 2, "day": 2}
+    | {"caller": 64}
+)
+KEY_FIELDS = frozenset(_LONGEST_VALUES)
+_LONGEST_KEY = 1024
+#: What a template leaves of a key to the prefix of an API key before it, and the ending of a picture behind.
+_LEFT_TO_OTHERS = 201 + len(".poster.jpg")
 _KEY_TEMPLATE = "kling/{year}/{month}/{day}/{job}/{name}.{extension}"
 
 #: The longest that SigV4 lets a presigned link live, in seconds: 7 days.
@@ -98,8 +104,12 @@ def _key_template(value: str) -> str:
         raise ValueError("must name its fields plainly, without : or !")
     if any(not _PLAIN.fullmatch(text) for text, _, _, _ in parsed):
         raise ValueError("must hold letters, digits, dot, underscore, hyphen and / only, beside its fields")
-    if len(value) > _LONGEST_TEMPLATE:
-        raise ValueError(f"must be at most {_LONGEST_TEMPLATE} characters: a key may have 1024 bytes, with its fields")
+    longest = sum(len(text) + (_LONGEST_VALUES[name] if name else 0) for text, name, _, _ in parsed)
+    if longest > (most := _LONGEST_KEY - _LEFT_TO_OTHERS):
+        raise ValueError(
+            f"makes keys of up to {longest} characters; at most {most} leave room for a prefix in S3's {_LONGEST_KEY}: "
+            "shorten it, or name {caller} and {family} less often"
+        )
     if {"", ".", ".."} & set(value.split("/")):
         raise ValueError("must not begin or end with /, nor hold an empty step, a . or a ..")
     return value

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from infra.settings import KEY_FIELDS, _key_template
 from tests.fakes import a_job
 from worker.jobs import keys
+from worker.kling.catalog import FAMILIES
 from worker.previews import NAMES
 
 DEFAULT = "kling/{year}/{month}/{day}/{job}/{name}.{extension}"
@@ -34,6 +35,7 @@ def templates(draw: st.DrawFn) -> str:
     wanted = [
         *draw(st.permutations(["job", "name", "extension"])),
         *draw(st.lists(st.sampled_from(sorted(KEY_FIELDS)))),
+        *["caller"] * draw(st.integers(0, 14)),
     ]
     pieces = [f"{draw(literal)}{{{field}}}{draw(literal)}{draw(separator)}" for field in draw(st.permutations(wanted))]
     template = "".join(pieces)[:-1]
@@ -65,6 +67,16 @@ def test_no_two_things_share_a_key(template: str, made: list[tuple[str, str, int
     for key in there:
         assert not {"", ".", ".."} & set(key.split("/"))
         assert set(key) <= PLAIN
+
+
+@given(templates())
+def test_no_key_is_longer_than_s3_allows(template: str) -> None:
+    """Whatever template settings accept: 1024 bytes with the longest values, for pictures and manifests, too."""
+    family = max(FAMILIES, key=len)
+    job = a_job(id="01hzzzzzzzzzzzzzzzzzzzzzzz", caller="c" * 64, prefix="p" * 200, family=family)
+    key = keys.file_key(template, job, kind="image", variant="watermarked", ordinal=9999, content_type="audio/webm")
+
+    assert max(len(one) for one in (keys.beside(key, "poster"), keys.manifest_key(template, job))) <= 1024
 
 
 def test_the_documented_fields_are_the_ones_that_render() -> None:

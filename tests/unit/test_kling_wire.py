@@ -125,6 +125,27 @@ def test_images_series_and_sounds_are_read() -> None:
     assert expected == [(one.kind, one.variant, one.ordinal) for one in task.outputs]
 
 
+@given(st.permutations(range(4)), st.permutations(range(2)))
+def test_images_have_their_places_in_whatever_order_they_come(images: list[int], series: list[int]) -> None:
+    """P2: asked anew, the provider may name them in another order: each keeps its ordinal, so none is stored twice."""
+    result = {
+        "images": [{"index": index, "url": f"https://{index}.png"} for index in images],
+        "series_images": [{"index": index, "url": f"https://{4 + index}.png"} for index in series],
+    }
+    task = read_task(200, {}, answer({"task_id": "1", "task_status": "succeed", "task_result": result}))
+
+    assert [(place, f"https://{place}.png") for place in range(6)] == [(one.ordinal, one.url) for one in task.outputs]
+
+
+@pytest.mark.parametrize("named", [[0, 0], [1, 2], [True, False], ["0", "1"], [None, 0], [10**30, 0]])
+def test_an_index_that_tells_nothing_apart_is_none(named: list[object]) -> None:
+    """Then images count in the order in which they come."""
+    result = {"images": [{"index": index, "url": f"https://{at}.png"} for at, index in enumerate(named)]}
+    task = read_task(200, {}, answer({"task_id": "1", "task_status": "succeed", "task_result": result}))
+
+    assert [(0, "https://0.png"), (1, "https://1.png")] == [(one.ordinal, one.url) for one in task.outputs]
+
+
 def test_the_new_design_standard_is_read() -> None:
     """`id`, `status`, `outputs` and `billing`, in a list of one."""
     entry = {

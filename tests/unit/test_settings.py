@@ -86,7 +86,8 @@ def test_tls_to_redis_is_verified_unless_told_otherwise() -> None:
         "{job:>40}/{name}.{extension}",
         "é/{job}/{name}.{extension}",
         "{{{job}}}/{name}.{extension}",
-        "a" * 400 + "/{job}/{name}.{extension}",
+        "a" * 800 + "/{job}/{name}.{extension}",
+        "{caller}/" * 14 + "{job}/{name}.{extension}",
     ],
 )
 def test_a_key_template_that_could_mix_jobs_is_refused(template: str) -> None:

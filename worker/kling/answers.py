@@ -139,10 +139,21 @@ def _of_lists(result: Mapping[str, Any]) -> Iterator[Output]:
     """Legacy: `videos`, `images` (and a series of them), `audios`."""
     for ordinal, item in enumerate(_items(result, "videos")):
         yield from _files("video", ordinal, item, {"url": "original", "watermark_url": "watermarked"})
-    for ordinal, item in enumerate([*_items(result, "images"), *_items(result, "series_images")]):
+    images, series = _items(result, "images"), _items(result, "series_images")
+    for ordinal, item in [*_numbered(images), *_numbered(series, len(images))]:
         yield from _files("image", ordinal, item, {"url": "original", "watermark_url": "watermarked"})
     for ordinal, item in enumerate(_items(result, "audios")):
         yield from _files("audio", ordinal, item, {"url": "original", "url_mp3": "mp3", "url_wav": "wav"})
+
+
+def _numbered(items: list[Mapping[str, Any]], start: int = 0) -> list[tuple[int, Mapping[str, Any]]]:
+    """Items by their place: the provider's `index`, where that tells them apart, or else their order, which another
+    answer need not keep.
+    """
+    named = {item["index"]: item for item in items if type(item.get("index")) is int}
+    if set(named) == set(range(len(items))):
+        return [(start + index, named[index]) for index in range(len(items))]
+    return list(enumerate(items, start))
 
 
 def _of_typed(outputs: list[Any]) -> Iterator[Output]:
