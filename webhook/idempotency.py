@@ -8,8 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sqlalchemy.exc import SQLAlchemyError
+
+from infra.log import logger
 from webhook.problems import KlingProblem
 from webhook.wiring import Door
+
+log = logger(__name__)
 
 #: Before the keys of subscriptions, where those of jobs have nothing: no header can hold it.
 SUBSCRIPTIONS = "\x1f"
@@ -37,7 +42,10 @@ def claimed(here: Door, who: str, key: str | None, fingerprint: bytes) -> Iterat
     try:
         yield
     finally:
-        here.claims.release(who, key, now)
+        try:
+            here.claims.release(who, key, now)
+        except SQLAlchemyError as fault:  # it lapses by itself; what was done under it is done, or says why not
+            log.warning("claim.kept", reason=type(fault).__name__)
 
 
 def other_request() -> KlingProblem:

@@ -19,6 +19,7 @@ from infra.db import is_away
 from infra.log import logger
 from webhook.bodies import BadBody
 from worker.accept import Refused
+from worker.store.repository import MaybeStored
 
 log = logger(__name__)
 
@@ -79,6 +80,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(BadBody, _bad_body)
     app.register_error_handler(DBAPIError, _database)
     app.register_error_handler(PoolTimeout, _no_database)
+    app.register_error_handler(MaybeStored, _maybe_stored)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _unforeseen)
 
@@ -130,6 +132,17 @@ def _database(fault: DBAPIError) -> tuple[Response, int]:
 def _no_database(fault: Exception) -> tuple[Response, int]:
     log.error("door.no_database", reason=type(fault).__name__)
     answer, status = _say(503, 5001, NO_DATABASE)
+    answer.headers["Retry-After"] = AGAIN_SECONDS
+    return answer, status
+
+
+def _maybe_stored(fault: MaybeStored) -> tuple[Response, int]:
+    log.error("door.maybe_stored", job=fault.job_id)
+    message = (
+        f"the database was lost as it stored the job, and whether it did is not known: ask for task {fault.job_id}. "
+        "With the same Idempotency-Key or external_task_id as before the request can be repeated as it is"
+    )
+    answer, status = _say(503, 5001, message)
     answer.headers["Retry-After"] = AGAIN_SECONDS
     return answer, status
 

@@ -24,6 +24,7 @@ from infra.settings import BadSettings, load
 from worker import messages
 from worker.services import PerProcess, Services, accounts, now
 from worker.store.aside import Aside
+from worker.store.repository import MaybeStored
 from worker.tasks.announce import Announcer, Ways
 from worker.tasks.archive import Fresh, archive
 from worker.tasks.attend import attend
@@ -103,7 +104,7 @@ def _request(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
         raise self.retry(countdown=wait.seconds, headers={_SINCE: wait.since.isoformat()}) from None
     # Whatever it is: no row knows of this message yet, so nobody else would bring it back.
     except Exception as fault:  # noqa: BLE001 - as said
-        if tried >= _TRIES and not (isinstance(fault, OperationalError) or is_away(fault)):
+        if tried >= _TRIES and not (isinstance(fault, OperationalError | MaybeStored) or is_away(fault)):
             give_up(args, kwargs, f"{type(fault).__name__} after {tried} tries", aside=s.aside, clock=now)
             return
         pause = min(2**tried, _LONGEST_TRY_SECONDS)

@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, Select, and_, or_, select, update
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from infra.db import single
 from worker.jobs.machine import DUE_STEP, Event, Step, move
@@ -62,6 +64,14 @@ class Accepted(NamedTuple):
     deliveries: tuple[str, ...] = ()  #: what can be told at once
 
 
+class MaybeStored(Exception):
+    """The database was lost as it stored a job, and nobody can say whether it did."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"whether job {job_id} was stored is not known")
+        self.job_id = job_id
+
+
 @dataclass(frozen=True)
 class Due:
     """A job that wants attention, and the step that gives it."""
@@ -91,8 +101,21 @@ class Repository:
     def accept(self, new: NewJob, now: datetime) -> Accepted:
         """Store a job, due at once. With an external id that the caller used before: the job that has it.
 
-        Raises `EarlierEnded`.
+        A connection that is lost leaves open what became of the statement. The id is ours, so it can be sent once more:
+        it waits for the first one, should that be under way still, and finds its row. Raises `EarlierEnded` and, where
+        that is lost too, `MaybeStored`.
         """
+        try:
+            return self._accept(new, now)
+        except DBAPIError as fault:
+            if not fault.connection_invalidated:
+                raise
+        try:
+            return self._accept(new, now)
+        except (DBAPIError, PoolTimeout) as fault:
+            raise MaybeStored(new.id) from fault
+
+    def _accept(self, new: NewJob, now: datetime) -> Accepted:
         state = State.WAITING if new.after else State.ACCEPTED
         after = dict(new.after.ids) if new.after else None
         note = note_of(state, {"family": new.family, "after": after})
@@ -112,6 +135,8 @@ class Repository:
             row = statements.ACCEPT.alone(self._engine, **values).fetchone()
         if row is not None:
             return Accepted(job_of(row), new.fingerprint, True, tuple(row.told))
+        if own := self.get(new.id):
+            return Accepted(own, new.fingerprint, True)
         older = self.known(new.caller, new.external_task_id, new.idempotency_key)
         assert older is not None, "the conflict was with a job of the same caller"
         return Accepted(*older, False)
