@@ -76,7 +76,7 @@ _BREAKS = MappingProxyType(
 #: Without one of these files are archived, proven and linked to all the same; what is missing then.
 _SPARED = MappingProxyType(
     {
-        "copy onto itself": "archiving works; files above 8 MiB won't name their SHA-256 themselves",
+        "copy onto itself": "archiving works; files above 16 MiB won't name their SHA-256 themselves",
         "end an upload": "archiving works; parts of files that are given up stay until a lifecycle rule ends them",
         "list": "archiving works; the store can't say of an object that it is not there, so that counts as not known",
         "list uploads": "archiving works; uploads that a killed worker began stay until a lifecycle rule ends them",

@@ -53,7 +53,7 @@ class Arrived:
     key: str
     size: int
     sha256: str
-    kept: Kept  #: reads what is still in memory of it
+    kept: Kept  #: reads what is still here of it
     etag: str  #: of the object
     content_type: str
     labelled: bool  #: whether its metadata name its SHA-256

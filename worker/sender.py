@@ -1,4 +1,4 @@
-"""Send a source into the bucket: a small file held and whole, a larger one as it comes, a large one in parts.
+"""Send a source into the bucket: a small file whole, held in memory or laid down on the disk, a large one in parts.
 
 Parts overlap: while the bucket thinks about one, the next is on its way. They are written down in their order.
 """
@@ -34,7 +34,7 @@ _LOOK = 0.5
 
 #: What an object is stored with, by the SHA-256 of its bytes where that is known before they leave.
 Label = Callable[[str | None], dict[str, Any]]
-#: Reads what is in memory of a file: at most so many bytes (second) from a byte (first), none if it is not there.
+#: Reads what is still here of a file: at most so many bytes (second) from a byte (first), none if it is not there.
 Kept = Callable[[int, int], bytes]
 
 
@@ -64,7 +64,7 @@ class Sent:
 
     at: Transfer
     etag: str | None = None  #: as the bucket said it when it took the object; None where that answer was not heard
-    kept: Kept = lambda _at, _count: b""  #: reads what is still in memory of it
+    kept: Kept = lambda _at, _count: b""  #: reads what is still here of it
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Sender:
     ) -> Sent:
         """Send what is left of `source`. Raises `SliceOver` after the part that is under way at `until`.
 
-        `held` is called once all of a small file is in memory, before it leaves.
+        `held` is called once all of a small file is there, before it leaves.
         """
         if source.length is None or source.length > PART_BYTES:
             if not at.upload_id:
@@ -135,6 +135,7 @@ class Sender:
             return replace(sent, etag=stored.etag)
 
     def _as_it_comes(self, source: Source, at: Transfer, label: dict[str, Any]) -> Sent:
+        """Where nothing could be laid down."""
         assert source.length is not None
         try:
             with _of(source):

@@ -13,6 +13,7 @@ from infra.sniff import HEAD_BYTES
 from worker.jobs import retry
 from worker.jobs.transfer import Transfer
 from worker.ports import Stream
+from worker.spool import SPOOLED_BYTES, Spool, spool
 from worker.tape import HELD_BYTES, Tape
 
 #: Called with the bytes that have come of this file, and its length where it is known. Raises `LeaseLost`.
@@ -66,14 +67,21 @@ class Source:
             BoxWalk(transfer.walk if self.resumed else None) if walked and (transfer.walk or not self.resumed) else None
         )
         self.digest = digest if self.resumed else sha256()
-        held = self.length if self.length is not None and self.length <= HELD_BYTES and not self.resumed else None
-        self.tape = Tape(self.size, held=held)
+        self.tape = self._tape()
         self.stop = stream.stop  #: makes a `next()` that waits in another thread fail
         self.fault: Exception | None = None  #: why the last part ended early; a client library may have hidden it
         self._limit = largest if self.length is None else self.length
         self._chunks = stream.chunks
         self._rest = memoryview(b"")
         self._progress = progress
+
+    def _tape(self) -> Tape | Spool:
+        """What is kept: all of a file that is short enough, in memory or on disk."""
+        if self.length is None or self.resumed:
+            return Tape(self.size)
+        if self.length <= HELD_BYTES:
+            return Tape(held=self.length)
+        return (spool(self.length) if self.length <= SPOOLED_BYTES else None) or Tape()
 
     @property
     def ended(self) -> bool:
@@ -117,7 +125,7 @@ class Source:
             raise Unproven("the file is longer than it said, or than MAX_RESULT_BYTES allows")
         if not piece and self.length is not None and self.size < self.length:
             raise NotHad(f"{self.size} bytes came of {self.length}")
-        if not self.tape.whole:  # only what goes in parts may need it
+        if self.length is None or self.length > HELD_BYTES:  # only what goes in parts may need it
             self.crc32 = zlib.crc32(piece, self.crc32)
         if self.digest:
             self.digest.update(piece)

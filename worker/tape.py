@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Sequence
 from io import SEEK_END, SEEK_SET
 
-#: Bytes of the largest file that is kept whole: it is held before it leaves, so that its metadata can carry its
-#: SHA-256. A part of a file whose length nobody said is held, too, because a part must say its own.
+#: Bytes of the largest file that is kept whole in memory: it is held before it leaves, so that its metadata can carry
+#: its SHA-256. A part of a file whose length nobody said is held, too, because a part must say its own.
 HELD_BYTES = 8 * 2**20
 #: Bytes kept of a larger file's beginning, where a film that streams well has its index and its first frame.
 HEAD_BYTES = 2**20

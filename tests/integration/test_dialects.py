@@ -20,6 +20,7 @@ from tests.tls import make_certificate, tls_front
 from webhook.doctor import examine
 from webhook.verify import verify_files
 from worker import sender as sending
+from worker import source
 from worker.jobs.model import State
 
 FILM = film()
@@ -83,10 +84,21 @@ def over_tls(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.mark.parametrize(
-    ("size", "says_length"), [(0, True), (9 * 2**20, True), (17 * 2**20, True), (10 * 2**20, False)]
+    ("size", "says_length", "on_disk"),
+    [
+        (0, True, True),
+        (9 * 2**20, True, True),
+        (9 * 2**20, True, False),
+        (17 * 2**20, True, True),
+        (10 * 2**20, False, True),
+    ],
 )
-def test_a_film_is_archived_over_tls(over_tls: Settings, engine: Engine, size: int, *, says_length: bool) -> None:
-    """P2, P7: what is held, what passes by, and parts of both kinds are taken, their checksum behind them."""
+def test_a_film_is_archived_over_tls(
+    over_tls: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch, size: int, *, says_length: bool, on_disk: bool
+) -> None:
+    """P2, P7: what is held, laid down, passes by, and parts of both kinds are taken, their checksum behind them."""
+    if not on_disk:
+        monkeypatch.setattr(source, "SPOOLED_BYTES", 0)
     file = film_of(FILM, size) if size else File.of(FILM)
     file.says_length = says_length
     with origin(film=file) as served, yard(over_tls, engine, [video(served.link("film.mp4"))]) as made:
@@ -95,9 +107,13 @@ def test_a_film_is_archived_over_tls(over_tls: Settings, engine: Engine, size: i
         proven(made, file)
 
 
-@pytest.mark.parametrize("size", [0, 9 * 2**20])
-def test_newer_checksums_do_without_tls(settings: Settings, engine: Engine, size: int) -> None:
+@pytest.mark.parametrize(("size", "on_disk"), [(0, True), (9 * 2**20, True), (9 * 2**20, False)])
+def test_newer_checksums_do_without_tls(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch, size: int, *, on_disk: bool
+) -> None:
     """P2, P7: over plain HTTP a checksum stands before the body: it is left out where the body passes by once."""
+    if not on_disk:
+        monkeypatch.setattr(source, "SPOOLED_BYTES", 0)
     file = film_of(FILM, size) if size else File.of(FILM)
     plain = settings.model_copy(update={"s3_checksums": "when_supported"})
     with origin(film=file) as served, yard(plain, engine, [video(served.link("film.mp4"))]) as made:

@@ -1,9 +1,11 @@
-"""A file too large to be held names its SHA-256 all the same: the store copies it onto itself."""
+"""A file too large to be held or laid down names its SHA-256 all the same: the store copies it onto itself."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +17,16 @@ from infra.settings import Settings
 from tests.integration.archive_kit import Yard, copying_job, film, proven, sha256_of, video, yard
 from tests.origin import film_of, origin
 from tests.s3_gate import Gate
+from worker import source
 from worker.jobs.model import State
 
 FILE = film_of(film(), 10 * 2**20)
+
+
+@pytest.fixture(autouse=True)
+def nothing_laid_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A larger file would take longer."""
+    monkeypatch.setattr(source, "SPOOLED_BYTES", 0)
 
 
 @contextmanager
@@ -97,3 +106,30 @@ def test_a_file_larger_than_allowed_is_not_copied(settings: Settings, engine: En
         assert State.ARCHIVED is worker.work()
         assert "copy" not in gate.heard
         assert sha256_of(FILE) == made.files[0].sha256
+
+
+def test_a_film_of_usual_size_names_its_hash_without_a_copy(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """P2: it is laid down on the disk first, so it leaves in one piece that is labelled; nothing stays on the disk."""
+    monkeypatch.setattr(source, "SPOOLED_BYTES", FILE.size)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with through_a_gate(settings, engine) as (made, worker, gate):
+        assert State.ARCHIVED is worker.work()
+
+        proven(made, FILE)
+        assert {"put", "head"} == set(gate.heard)
+        assert [] == list(tmp_path.iterdir())
+
+
+def test_without_a_disk_it_is_labelled_later(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """P2: where nothing can be laid down, the file is sent as it comes, and the store copies it."""
+    monkeypatch.setattr(source, "SPOOLED_BYTES", FILE.size)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not-there"))
+    with through_a_gate(settings, engine) as (made, worker, gate):
+        assert State.ARCHIVED is worker.work()
+
+        proven(made, FILE)
+        assert 1 == gate.heard.count("copy")

@@ -1,0 +1,87 @@
+"""A file of some size on its way, laid down whole on this machine's disk: its SHA-256 is known before its first byte
+leaves, and none of it is in memory.
+
+It has no name, so nothing is left of it when its worker dies.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+from io import SEEK_CUR, SEEK_END, SEEK_SET
+from tempfile import TemporaryFile
+
+from infra.log import logger
+
+log = logger(__name__)
+
+#: Bytes of the largest file that is laid down, which is the largest that leaves in one piece.
+SPOOLED_BYTES = 16 * 2**20
+#: Bytes handed to a connection at a time.
+_HANDED_BYTES = 2**18
+
+
+class Spool:
+    """All pieces that passed, as `Tape` has those of a smaller file."""
+
+    whole = True
+
+    def __init__(self, size: int) -> None:
+        """Room for `size` bytes. Raises `OSError` where there is none."""
+        file = TemporaryFile(buffering=0)  # noqa: SIM115 - closed when nobody holds this any more
+        weakref.finalize(self, file.close)
+        self._file = file.fileno()
+        self._at = 0
+        if sys.platform != "darwin":
+            os.posix_fallocate(self._file, 0, size)
+
+    @property
+    def body(self) -> Spooled:
+        """All of it, as it is sent."""
+        return Spooled(self, self._at)
+
+    def add(self, piece: bytes) -> None:
+        """Take what comes next."""
+        left = memoryview(piece)
+        while left:
+            count = os.pwrite(self._file, left, self._at)
+            self._at += count
+            left = left[count:]
+
+    def read(self, at: int, count: int) -> bytes:
+        """At most `count` bytes from byte `at`; none at its end."""
+        return os.pread(self._file, max(min(count, self._at - at), 0), at)
+
+
+class Spooled:
+    """What was laid down, as a body that can be sent again from its beginning."""
+
+    def __init__(self, spool: Spool, size: int) -> None:
+        self._spool = spool
+        self._size = size
+        self._at = 0
+
+    def read(self, _size: int = -1, /) -> bytes:
+        """The next piece, however much was asked for: see `tape.Held`."""
+        piece = self._spool.read(self._at, _HANDED_BYTES)
+        self._at += len(piece)
+        return piece
+
+    def seek(self, at: int, whence: int = SEEK_SET, /) -> int:
+        """Move, as a file does."""
+        self._at = {SEEK_SET: 0, SEEK_CUR: self._at, SEEK_END: self._size}[whence] + at
+        return self._at
+
+    def tell(self) -> int:
+        """Where the next read begins, in bytes."""
+        return self._at
+
+
+def spool(size: int) -> Spool | None:
+    """Room for so many bytes; None where the disk has none, or where there is no disk."""
+    try:
+        return Spool(size)
+    except OSError as fault:
+        log.warning("spool.none", reason=fault.strerror)
+        return None
