@@ -6,14 +6,14 @@ and 50 µs so. Rows are named tuples; transactions, pool and errors stay SQLAlch
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
 import psycopg
 from psycopg.rows import RowMaker, namedtuple_row
 from psycopg.types.json import Jsonb
-from sqlalchemy import JSON, Connection, Engine, Executable, TextClause, text
+from sqlalchemy import JSON, Connection, Engine, Executable, PoolProxiedConnection, TextClause, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError
 
@@ -58,13 +58,7 @@ class Statement:
 
     def __call__(self, connection: Connection, **values: Any) -> Rows:
         """Run it in the connection's transaction. Raises what SQLAlchemy raises."""
-        driver: Bounded = connection.connection.driver_connection  # type: ignore[assignment]
-        try:
-            return self._run(driver, values)
-        except psycopg.Error as fault:
-            if driver.closed or is_left_behind(fault):
-                connection.invalidate(fault)
-            raise _as_ever(fault, lost=driver.closed) from fault
+        return self._on(connection.connection, connection.invalidate, values)
 
     def alone(self, engine: Engine, **values: Any) -> Rows:
         """Run it as a transaction of its own, with no BEGIN and no COMMIT to wait for. As a call otherwise."""
@@ -72,15 +66,22 @@ class Statement:
             held = engine.raw_connection()
         except psycopg.Error as fault:
             raise _as_ever(fault, lost=True) from fault
+        try:
+            return self._on(held, held.invalidate, values)
+        finally:
+            held.close()
+
+    def _on(
+        self, held: PoolProxiedConnection, invalidate: Callable[[BaseException], None], values: dict[str, Any]
+    ) -> Rows:
+        """`invalidate`: tells whoever has the connection that it is of no more use."""
         driver: Bounded = held.driver_connection  # type: ignore[assignment]
         try:
             return self._run(driver, values)
         except psycopg.Error as fault:
             if driver.closed or is_left_behind(fault):
-                held.invalidate(fault)
+                invalidate(fault)
             raise _as_ever(fault, lost=driver.closed) from fault
-        finally:
-            held.close()
 
     def _run(self, driver: Bounded, values: dict[str, Any]) -> Rows:
         words, fixed, documents = self._compiled
