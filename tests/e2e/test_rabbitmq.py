@@ -7,9 +7,12 @@ import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from infra.queue import Queue, make_celery
+from infra.settings import Settings
 from infra.stack.kept import free_port
 from infra.stack.process import Child, wait_until
 from tests.e2e.test_processes import running
@@ -58,6 +61,27 @@ def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         # The port mapper has a session of its own, and outlives the server.
         names = {"ERL_EPMD_PORT": str(mapper), "PATH": os.environ["PATH"]}
         Child("epmd", ["epmd", "-kill"], state=home, log=home / "epmd.log", env=names).wait(10)
+
+
+def test_a_queue_of_rabbitmq_says_how_much_lies_in_it(rabbit: int, settings: Settings) -> None:
+    """What nobody took is counted, also in a queue that was never there; a broker that is not there says nothing."""
+    here, gone = (
+        make_celery(settings.model_copy(update={"broker_url": f"amqp://guest:guest@127.0.0.1:{port}//"}))
+        for port in (rabbit, 1)
+    )
+    try:
+        queue = Queue(here)
+        assert 0 == queue.waiting("submit")
+        assert all(queue.send("nothing", "submit", ()) for _ in range(3))
+        assert 3 == queue.waiting("submit")
+        with here.connection_for_write() as connection:
+            channel: Any = connection.default_channel
+            channel.queue_purge("submit")
+        assert 0 == queue.waiting("submit")
+        assert Queue(gone).waiting("submit") is None
+    finally:
+        here.close()
+        gone.close()
 
 
 def test_the_main_job_goes_by_rabbitmq_and_over_its_silence(rabbit: int, tmp_path: Path) -> None:
