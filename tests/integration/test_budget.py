@@ -50,7 +50,8 @@ def test_where_config_is_forbidden_the_rest_is_still_said(settings: Settings, se
     # Redis 6.2 says its limit by CONFIG only, newer ones by INFO too.
     assert (None, None if room.allowed is None else True) == (room.fault, room.good)
     assert "a deploy runs two: 18" in room.words
-    assert (room.used or 0) >= 0
+    assert room.used is not None
+    assert room.used >= 1, "the one that made the user, at least"
 
 
 def test_what_cannot_be_reached_is_a_fault(settings: Settings) -> None:

@@ -364,15 +364,13 @@ def test_what_is_under_way_ends_well(
     with web(servers, tmp_path, root, WEB_CONCURRENCY=processes) as one:
         with connected(one.url, head(path, "Expect: 100-continue")) as sock:
             assert b"HTTP/1.1 100" == sock.recv(100)[:12]  # it is being read
-            began = time.monotonic()
             for _ in range(2):
                 (one.child.send_group if whom == "group" else one.child.send)(number)
                 time.sleep(0.3)  # the second comes into the middle of the first's work
             assert one.child.exit_code() is None
             sock.sendall(BODY)
             assert b"HTTP/1.1 204" == _last(sock)[:12]
-        assert 0 == one.child.wait(15)
-        assert time.monotonic() - began < 20
+        assert 0 == one.child.wait(20)
 
     assert 1 == kept(engine)
 

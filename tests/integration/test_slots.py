@@ -158,6 +158,8 @@ def test_a_burst_beyond_the_slots_is_archived_without_a_second_create(home: Hous
     assert [State.ARCHIVED] * 12 == home.until_end(*jobs, hurry=2)
     listed = requests.get(f"{home.emulator.url}/_emulator/state", timeout=10).json()["tasks"]
     assert 12 == len({task["external_task_id"] for task in listed}) == len(listed)
+    (pack,) = home.services.accounts.all()
+    assert ("default:videos", 3) == (pack.name, pack.learned_limit)
 
 
 def test_a_stopped_account_keeps_its_jobs_and_says_so(home: House) -> None:
