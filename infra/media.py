@@ -16,15 +16,17 @@ from PIL import Image, UnidentifiedImageError
 from infra import frames, sound
 from infra.boxes import NotMedia
 from infra.fragments import seconds_said
+from infra.opening import opened
+from infra.sniff import HEAD_BYTES, sniff
 
 #: What Pillow raises of bytes that are no picture, or one too large to be honest.
 _NO_PICTURE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
-#: Opening a film decodes pictures to learn what the index of an MP4 says, half as long as all else that is done to it.
-_QUICK = {"skip_frame": "all", "probesize": "32", "analyzeduration": "1"}
 #: Pixels of the largest picture that is decoded: each takes up to 4 bytes then. The provider's have 17 million at most.
 _MOST_PIXELS = 40_000_000
+#: Pillow's names of the pictures that are read, by content type: of all that it knows, some run other programs.
+_PICTURES = {f"image/{name.lower()}": name for name in ("JPEG", "PNG", "GIF", "WEBP", "AVIF")}
 #: Seconds by which a file may end before it says so, and as a part of what it says.
 _SLACK = (0.25, 0.02)
 #: A film of more frames is not decoded whole for moments of it: of such a one the key frames do, which are many.
@@ -130,7 +132,7 @@ def _has_all_fragments(file: IO[bytes] | Any, container: Any) -> None:
 def _opened(file: IO[bytes] | Any) -> Iterator[tuple[Any, Any, MediaFacts]]:
     """The container, the stream that matters, and the facts."""
     try:
-        with _quickly(file) or av.open(file, "r", metadata_errors="ignore") as container:
+        with opened(file) as container:
             video, audio = (_readable(streams) for streams in (container.streams.video, container.streams.audio))
             stream = video or audio
             if stream is None:
@@ -139,25 +141,6 @@ def _opened(file: IO[bytes] | Any) -> Iterator[tuple[Any, Any, MediaFacts]]:
             yield container, stream, _facts(container, video, audio)
     except FFmpegError as fault:
         raise NotMedia(f"does not decode ({fault.strerror})") from fault
-
-
-def _quickly(file: IO[bytes] | Any) -> Any:
-    """The container of an MP4 whose index says everything; None of any other."""
-    begins = file.read(12)
-    file.seek(0)
-    if begins[4:8] != b"ftyp":
-        return None
-    container = av.open(file, "r", metadata_errors="ignore", options=_QUICK)
-    streams = [*container.streams.video, *container.streams.audio]
-    if (
-        streams
-        and all(stream.duration for stream in streams)
-        and all(one.average_rate for one in container.streams.video)
-    ):
-        return container
-    container.close()
-    file.seek(0)
-    return None
 
 
 def _as_shown(facts: MediaFacts, first: Any) -> MediaFacts:
@@ -192,10 +175,18 @@ def _rate(rate: Fraction | None) -> float | None:
     return round(float(rate), 3) if rate else None
 
 
+def _picture(body: bytes) -> Image.Image:
+    """Opened, nothing decoded. Raises `NotMedia`, and what Pillow raises."""
+    named = sniff(body[:HEAD_BYTES], "image")
+    if named not in _PICTURES:
+        raise NotMedia(f"does not begin as a picture of any format that is read: {', '.join(_PICTURES)}")
+    return Image.open(BytesIO(body), formats=[_PICTURES[named]])
+
+
 def look_at_image(body: bytes) -> MediaFacts:
     """Format and sides of a still picture, from its head and its check sums, without its pixels. Raises `NotMedia`."""
     try:
-        with Image.open(BytesIO(body)) as image:
+        with _picture(body) as image:
             facts = MediaFacts(container=(image.format or "?").lower(), width=image.width, height=image.height)
             image.verify()
     except _NO_PICTURE as fault:
@@ -206,7 +197,7 @@ def look_at_image(body: bytes) -> MediaFacts:
 def probe_image(body: bytes) -> MediaFacts:
     """The facts of a still picture, decoded whole. Raises `NotMedia`."""
     try:
-        with Image.open(BytesIO(body)) as image:
+        with _picture(body) as image:
             if image.width * image.height > _MOST_PIXELS:
                 raise NotMedia(f"has {image.width} x {image.height} pixels, more than are looked at")
             image.load()

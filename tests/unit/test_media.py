@@ -14,7 +14,7 @@ from PIL import Image
 
 from infra.boxes import BoxWalk, NotMedia
 from infra.emulator.tone import tone_frames
-from infra.media import agree, probe, probe_film, probe_image
+from infra.media import MediaFacts, agree, look_at_film, look_at_image, probe, probe_film, probe_image
 
 
 def film(*, seconds: int = 1, faststart: bool = True, movflags: str = "", g: str = "250") -> bytes:
@@ -247,3 +247,34 @@ def test_a_picture_too_large_is_refused_by_its_head() -> None:
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
         tracemalloc.stop()
+
+
+def test_what_lists_files_or_ports_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session description listens at a port, a list opens files of this machine: neither is a film."""
+    (tmp_path / "film.mp4").write_bytes(FILM)
+    monkeypatch.chdir(tmp_path)
+    listed = b"ffconcat version 1.0\nfile film.mp4\n"
+    session = b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 9 RTP/AVP 96\n"
+    for body in (listed, session, b"#EXTM3U\n#EXTINF:1\nfilm.mp4\n", b"\0" * 99, b""):
+        for look in (probe, probe_film, look_at_film):
+            with pytest.raises(NotMedia, match="any format that is read"):
+                look(BytesIO(body))
+
+
+@pytest.mark.parametrize("form", ["EPS", "TIFF", "BMP", "PPM", "ICO"])
+def test_only_pictures_of_the_web_are_opened(form: str) -> None:
+    """Pillow would run Ghostscript for one of the others."""
+    body = BytesIO()
+    Image.new("RGB", (32, 32)).save(body, form)
+    for look in (probe_image, look_at_image):
+        with pytest.raises(NotMedia, match="any format that is read"):
+            look(body.getvalue())
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "AVIF"])
+def test_pictures_of_the_web_are_read(form: str) -> None:
+    """By their first bytes, whatever they are called."""
+    body = BytesIO()
+    Image.new("RGB", (32, 24)).save(body, form)
+
+    assert MediaFacts(form.lower(), None, 32, 24) == look_at_image(body.getvalue()) == probe_image(body.getvalue())
