@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import av
 from av.error import FFmpegError
+from av.stream import Disposition
 from PIL import Image, UnidentifiedImageError
 
 from infra import frames, sound
@@ -60,13 +61,14 @@ def agree(seconds: float, said: float) -> bool:
     return abs(seconds - said) <= _SLACK[0] + said * _SLACK[1]
 
 
-def probe(file: IO[bytes] | Any, alive: Callable[[], object] = lambda: None) -> MediaFacts:
+def probe(file: IO[bytes] | Any, alive: Callable[[], object] = lambda: None, *, sound_only: bool = False) -> MediaFacts:
     """The facts of a video or audio file: of a video with its first and its last frame decoded, of a sound with all of
-    it, which then says how long it lasts. Raises `NotMedia`. `alive` is called now and then.
+    it, which then says how long it lasts. Raises `NotMedia`. `alive` is called now and then. `sound_only`: whatever is
+    to be seen is left alone.
 
     A file that was cut after its index still opens; its last frame does not decode.
     """
-    with _opened(file) as (container, stream, facts):
+    with _opened(file, sound_only=sound_only) as (container, stream, facts):
         if facts.width is not None:
             return _as_shown(facts, _ends(container, stream, facts))
         seconds = sound.heard(container, stream, alive)
@@ -129,11 +131,12 @@ def _has_all_fragments(file: IO[bytes] | Any, container: Any) -> None:
 
 
 @contextmanager
-def _opened(file: IO[bytes] | Any) -> Iterator[tuple[Any, Any, MediaFacts]]:
+def _opened(file: IO[bytes] | Any, *, sound_only: bool = False) -> Iterator[tuple[Any, Any, MediaFacts]]:
     """The container, the stream that matters, and the facts."""
     try:
         with opened(file) as container:
-            video, audio = (_readable(streams) for streams in (container.streams.video, container.streams.audio))
+            video = None if sound_only else _readable(one for one in container.streams.video if not _is_cover(one))
+            audio = _readable(container.streams.audio)
             stream = video or audio
             if stream is None:
                 raise NotMedia("holds neither picture nor sound")
@@ -151,6 +154,11 @@ def _as_shown(facts: MediaFacts, first: Any) -> MediaFacts:
 def _readable(streams: Iterable[Any]) -> Any:
     """The first that there is a decoder for."""
     return next((stream for stream in streams if stream.codec_context is not None), None)
+
+
+def _is_cover(stream: Any) -> bool:
+    """Whether it is one picture that goes with a song."""
+    return bool(stream.disposition & Disposition.attached_pic)
 
 
 def _facts(container: Any, video: Any, audio: Any) -> MediaFacts:

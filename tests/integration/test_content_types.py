@@ -36,6 +36,18 @@ def tone(ending: str) -> bytes:
         return Path(out.name).read_bytes()
 
 
+def covered(song: bytes) -> bytes:
+    """An MP3 with the picture of its record."""
+    frame = b"\0image/png\0\x03\0" + picture("PNG")
+    tag = b"APIC" + len(frame).to_bytes(4, "big") + b"\0\0" + frame
+    return (
+        b"ID3\x03\0\0"
+        + bytes((len(tag) >> shift) & 0x7F for shift in (21, 14, 7, 0))
+        + tag
+        + song[song.index(b"\xff\xfb") :]
+    )
+
+
 @cache
 def film_as(ending: str, codec: str) -> bytes:
     """A second of a real film in another container."""
@@ -60,6 +72,7 @@ CASES: tuple[tuple[str, bytes, str, str, str], ...] = (
     ("video", film_as("mov", "libx264"), ".mp4", "video-0.mov", "video/quicktime"),
     ("video", film_as("webm", "libvpx"), ".mp4", "video-0.webm", "video/webm"),
     ("audio", tone("mp3"), "", "audio-0.mp3", "audio/mpeg"),
+    ("audio", covered(tone("mp3")), "", "audio-0.mp3", "audio/mpeg"),
     ("audio", tone("wav"), ".mp3", "audio-0.wav", "audio/wav"),
     ("audio", song(), ".mp3", "audio-0.m4a", "audio/mp4"),
 )
