@@ -12,6 +12,7 @@ import av
 
 from infra.boxes import NotMedia
 from infra.sniff import HEAD_BYTES, sniff
+from infra.tables import check_tables
 
 _ISO = "mov,mp4,m4a,3gp,3g2,mj2"
 #: The library's whole names of what is read, by content type: those that rows and manifests have always said.
@@ -35,6 +36,8 @@ _TAG = 10
 def opened(file: IO[bytes] | Any) -> Any:
     """The container, to be closed. Raises `NotMedia` of a format that is not read, and `FFmpegError`."""
     form = _format(file)
+    if form == _ISO:
+        check_tables(file)
     return (_quickly(file) if form == _ISO else None) or av.open(file, "r", format=form, metadata_errors="ignore")
 
 
