@@ -20,6 +20,7 @@ from infra.object_store import ObjectStore
 from infra.settings import BadSettings, load
 from infra.store_errors import StoreError
 from webhook import lifecycle
+from worker.copier import UNBOXED
 from worker.jobs.model import Job, ResultFile
 from worker.store.repository import Repository
 
@@ -89,7 +90,7 @@ def _fault(file: ResultFile, bucket: ObjectStore, seen: Seen) -> str | None:
         return GONE
     if stored.size != file.size:
         return f"has {stored.size} bytes instead of {file.size}"
-    digest, walk = sha256(), BoxWalk() if file.kind == "video" else None
+    digest, walk = sha256(), BoxWalk() if _has_boxes(file) else None
     for chunk in bucket.chunks(file.key):
         digest.update(chunk)
         seen(len(chunk))
@@ -102,6 +103,10 @@ def _fault(file: ResultFile, bucket: ObjectStore, seen: Seen) -> str | None:
     with bucket.open(file.key, file.size) as body:
         probe_image(body.read()) if file.kind == "image" else probe(body, sound_only=file.kind != "video")
     return None
+
+
+def _has_boxes(file: ResultFile) -> bool:
+    return file.kind == "video" and file.content_type != UNBOXED
 
 
 def _picture_fault(file: ResultFile, bucket: ObjectStore) -> str | None:

@@ -41,7 +41,7 @@ log = logger(__name__)
 #: One fetch that takes longer than this is given up; what came of it stays.
 _FETCH_LIMIT = timedelta(hours=1)
 #: Films of this type are not made of boxes.
-_UNBOXED = "video/webm"
+UNBOXED = "video/webm"
 #: How a store says that it does not copy an object onto itself, or not for this key.
 _NO_COPYING = frozenset({"NotImplemented", "AccessDenied", "MethodNotAllowed", "InvalidRequest", "InvalidArgument"})
 
@@ -241,7 +241,7 @@ class Copier:
                     order.ledger.restarted(at)
                 kind = content_type(output, source.head())
                 at = self.transfer(job, output, kind)
-                if kind == _UNBOXED:
+                if kind == UNBOXED:
                     source.boxes = None
             at = replace(at, length=source.length, validator=source.validator or at.validator)
             if not source.resumed:

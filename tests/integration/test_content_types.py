@@ -17,6 +17,7 @@ from infra.emulator.tone import write_tone
 from infra.settings import Settings
 from tests.integration.archive_kit import film, song, video, yard
 from tests.origin import File, film_of, origin
+from webhook.verify import verify_files
 from worker import sender
 from worker.jobs.model import State
 from worker.kling.wire import Output
@@ -82,7 +83,7 @@ CASES: tuple[tuple[str, bytes, str, str, str], ...] = (
 def test_a_file_is_stored_as_what_it_is(
     settings: Settings, engine: Engine, kind: str, body: bytes, ending: str, name: str, content_type: str
 ) -> None:
-    """Its first bytes say what its key ends with and what type it is stored as."""
+    """Its first bytes say what its key ends with and what type it is stored as; `reelhook verify` reads it as that."""
     file = File.of(body, headers={"Content-Type": "application/octet-stream"})
     with (
         origin(file=file) as served,
@@ -96,6 +97,7 @@ def test_a_file_is_stored_as_what_it_is(
         assert said is not None
         assert (name, content_type) == (stored.key.rpartition("/")[2], stored.content_type)
         assert (len(body), content_type) == (said.size, said.content_type)
+        assert [None] == [verdict.fault for verdict in verify_files([("job", stored)], made.bucket)]
 
 
 def test_another_worker_goes_on_under_the_same_name(
