@@ -44,13 +44,15 @@ class Provider:
             external_task_id=job.id,
             now=now.timestamp(),
         )
-        return _read(self._send(call, may))
+        answer = self._send(call, may)
+        return wire.read_task(answer.status, answer.headers, answer.body)
 
     def query(self, job: Job, now: datetime) -> tuple[wire.Task, bytes]:
         """What is true of the task of a job, and the bytes that say so."""
         call = wire.query(self._account(job), job.family, job.provider_task_id or job.id, now=now.timestamp())
         answer = self._send(call)
-        return _read(answer), answer.body
+        own = {"task_id": job.provider_task_id, "external": job.id}
+        return wire.read_own(answer.status, answer.headers, answer.body, **own), answer.body
 
     def expected_at(self, job: Job, body: Mapping[str, Any], now: datetime) -> datetime:
         """When a task that was created now is likely done."""
@@ -81,10 +83,6 @@ class Provider:
 
     def _send(self, call: wire.Call, may: Callable[[], bool] | None = None) -> Answer:
         return self.http.send(call.method, call.url, call.headers, call.body, seconds=self.seconds, may=may)
-
-
-def _read(answer: Answer) -> wire.Task:
-    return wire.read_task(answer.status, answer.headers, answer.body)
 
 
 def with_links(body: Mapping[str, Any], link: Callable[[str], str]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -33,7 +33,7 @@ Said = Answer | Exception
 PAGE = Answer(404, {"Content-Type": "text/html"}, b"<html>no backend</html>")
 
 
-def said(code: int = 0, status: int = 200, *, message: str = "", data: Mapping[str, Any] | None = None) -> Answer:
+def said(code: int = 0, status: int = 200, *, message: str = "", data: Any = None) -> Answer:
     """An answer in Kling's envelope."""
     return Answer(status, {}, json.dumps({"code": code, "message": message, "data": data}).encode())
 

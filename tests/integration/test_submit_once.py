@@ -158,3 +158,24 @@ def test_the_time_is_the_database_s(engine: Engine) -> None:
     assert before <= clock() <= after
     passed[0] += 60
     assert before + timedelta(minutes=1) <= clock() <= after + timedelta(minutes=1)
+
+
+SOMEBODY_S = {"task_id": "k2", "task_status": "succeed", "task_info": {"external_task_id": "else"}}
+
+
+@pytest.mark.parametrize("shown", [SOMEBODY_S, [SOMEBODY_S], [{"task_id": "k2", "task_status": "succeed"}]])
+def test_somebody_else_s_task_is_not_adopted(engine: Engine, shown: Any) -> None:
+    """A look-up by our id that is answered with another task, or a list of whatever, settles nothing; ours is found."""
+    desk = Desk(engine)
+    own = {"task_id": "k1", "task_status": "submitted", "task_info": {"external_task_id": "job"}}
+    answers = [said(data=shown)] * 3
+
+    def says(method: str) -> Said:
+        if method == "POST":
+            return NoAnswer("gone")
+        return answers.pop() if answers else said(data=[own])
+
+    desk.wire.says = says
+
+    assert State.RUNNING is desk.until(State.RUNNING)
+    assert ("k1", [0.0]) == (desk.job.provider_task_id, desk.wire.creates)

@@ -16,7 +16,18 @@ from worker.kling.gateways import Account
 from worker.kling.strictjson import dumps, loads
 from worker.kling.token import authorization
 
-__all__ = ["Call", "Output", "Task", "TaskStatus", "create", "list_tasks", "query", "read_task", "read_tasks"]
+__all__ = [
+    "Call",
+    "Output",
+    "Task",
+    "TaskStatus",
+    "create",
+    "list_tasks",
+    "query",
+    "read_own",
+    "read_task",
+    "read_tasks",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +70,24 @@ def passed(account: Account, method: str, path: str, query: str, body: bytes | N
 
 def read_task(status: int, headers: Mapping[str, str], body: bytes) -> Task:
     """The task in an answer to `create` or `query`. Raises `KlingError` or one of its kind, for all bytes."""
+    return _task(status, _answer(status, headers, body))
+
+
+def read_own(status: int, headers: Mapping[str, str], body: bytes, *, task_id: str | None, external: str) -> Task:
+    """The task in an answer to `query`, if it is the one that was asked for. Raises as `read_task` does.
+
+    `task_id`: the provider's, where it was asked for by that. An answer that shows another one's ids, or a list in which
+    neither is named, shows somebody else's task.
+    """
     answer = _answer(status, headers, body)
+    task, listed = _task(status, answer), isinstance(answer.get("data"), list)
+    named = external == task.external_task_id or (task_id is not None and task_id == task.task_id)
+    if named or (task.external_task_id is None and not listed):
+        return task
+    raise MalformedAnswer("the answer shows another task", http_status=status, request_id=_request_id(answer))
+
+
+def _task(status: int, answer: Mapping[str, Any]) -> Task:
     data = answer.get("data")
     if isinstance(data, list):
         data = data[0] if len(data) == 1 else None
