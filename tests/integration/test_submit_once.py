@@ -179,3 +179,15 @@ def test_somebody_else_s_task_is_not_adopted(engine: Engine, shown: Any) -> None
 
     assert State.RUNNING is desk.until(State.RUNNING)
     assert ("k1", [0.0]) == (desk.job.provider_task_id, desk.wire.creates)
+
+
+@pytest.mark.parametrize("status", [401, 402, 425, 429])
+def test_a_page_that_turns_a_create_away_is_looked_behind(engine: Engine, status: int) -> None:
+    """Whatever stands between may have turned Kling's answer away, not our request: no second one before a look-up."""
+    desk = Desk(engine)
+    page = Answer(status, {"Content-Type": "text/html"}, b"<html>slow down</html>")
+    desk.wire.says = lambda method: page if method == "POST" else task()
+    assert (State.ACCEPTED, 1) == (desk.work(), desk.job.submissions)
+
+    assert State.RUNNING is desk.until(State.RUNNING)
+    assert [0.0] == desk.wire.creates

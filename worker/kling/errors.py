@@ -42,12 +42,19 @@ class KlingError(Exception):
     retry: ClassVar[Retry] = Retry.NEVER
 
     def __init__(
-        self, message: str, *, http_status: int | None = None, code: int | None = None, request_id: str | None = None
+        self,
+        message: str,
+        *,
+        http_status: int | None = None,
+        code: int | None = None,
+        request_id: str | None = None,
+        page: bool = False,
     ) -> None:
         self.message = clean(message)
         self.http_status = http_status
         self.code = code
         self.request_id = request_id
+        self.page = page  #: whoever said it was not Kling, nor a gateway: it may have stood on the way back
         super().__init__(self.message)
 
     def __str__(self) -> str:

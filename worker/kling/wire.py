@@ -151,7 +151,7 @@ def _unreadable(status: int, headers: Mapping[str, str], reason: str) -> KlingEr
     kind = next((value for name, value in headers.items() if name.lower() == "content-type"), "no type").partition(";")[
         0
     ]
-    return page_class(status)(f"HTTP {status} with a body that is not Kling's ({kind})", http_status=status)
+    return page_class(status)(f"HTTP {status} with a body that is not Kling's ({kind})", http_status=status, page=True)
 
 
 def _code(value: object) -> tuple[int | None, bool]:

@@ -170,8 +170,10 @@ def _taken(
     return replace(moved, step=None) if moved else None
 
 
-def _deferred(job: Job, reason: str, *, store: Repository, now: datetime, seconds: float = 0) -> Moved | None:
-    """Surely not created, so this submission never counted."""
+def _deferred(
+    job: Job, reason: str, *, store: Repository, now: datetime, seconds: float = 0, sure: bool = True
+) -> Moved | None:
+    """Not created; where that is `sure` this submission never counted, else it is looked up before the next one."""
     log.warning("submit.deferred", job=job.id, reason=reason)
     due = retry.after(retry.SUBMIT_AGAIN, job.deferrals + 1, now, endless=True) or now
     moved = store.move(
@@ -179,7 +181,7 @@ def _deferred(job: Job, reason: str, *, store: Repository, now: datetime, second
         Event.SUBMIT_DEFERRED,
         now,
         due_at=max(due, now + timedelta(seconds=seconds)),
-        changes={"deferrals": job.deferrals + 1, "submissions": job.submissions - 1},
+        changes={"deferrals": job.deferrals + 1, "submissions": job.submissions - sure},
         note={"reason": reason.replace("\0", "")},
     )
     return replace(moved, step=None) if moved else None
@@ -198,11 +200,12 @@ def _refused(
             if isinstance(fault, ConcurrencyExceeded):
                 learned = accounts.learn_limit(job, now)
                 log.warning("account.limit_learned", account=job.account, slots=learned)
-            return _deferred(job, str(fault), store=store, now=now)
+            return _deferred(job, str(fault), store=store, now=now, sure=not fault.page)
         case Retry.STOP_ACCOUNT:
             log.error("account.stopped", job=job.id, account=job.account, code=fault.code, reason=str(fault))
             accounts.stop(job, str(fault), now)
-            return _deferred(job, str(fault), store=store, now=now, seconds=slots.PROBE.total_seconds())
+            probe = slots.PROBE.total_seconds()
+            return _deferred(job, str(fault), store=store, now=now, seconds=probe, sure=not fault.page)
         case Retry.UNKNOWN_OUTCOME | Retry.LATER:
             log.warning("submit.unknown", job=job.id, reason=str(fault))
             _look_up_later(job, store=store, now=now)
