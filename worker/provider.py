@@ -51,8 +51,8 @@ class Provider:
         """What is true of the task of a job, and the bytes that say so."""
         call = wire.query(self._account(job), job.family, job.provider_task_id or job.id, now=now.timestamp())
         answer = self._send(call)
-        own = {"task_id": job.provider_task_id, "external": job.id}
-        return wire.read_own(answer.status, answer.headers, answer.body, **own), answer.body
+        said = answer.status, answer.headers, answer.body
+        return wire.read_own(*said, task_id=job.provider_task_id, external=job.id), answer.body
 
     def expected_at(self, job: Job, body: Mapping[str, Any], now: datetime) -> datetime:
         """When a task that was created now is likely done."""

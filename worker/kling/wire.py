@@ -76,8 +76,8 @@ def read_task(status: int, headers: Mapping[str, str], body: bytes) -> Task:
 def read_own(status: int, headers: Mapping[str, str], body: bytes, *, task_id: str | None, external: str) -> Task:
     """The task in an answer to `query`, if it is the one that was asked for. Raises as `read_task` does.
 
-    `task_id`: the provider's, where it was asked for by that. An answer that shows another one's ids, or a list in which
-    neither is named, shows somebody else's task.
+    `task_id`: the provider's, where it was asked for by that. With another one's ids, or in a list that names neither,
+    it is somebody else's.
     """
     answer = _answer(status, headers, body)
     task, listed = _task(status, answer), isinstance(answer.get("data"), list)
