@@ -124,8 +124,9 @@ def test_a_deploy_overlap_fits_into_a_small_plan(plan: Plan) -> None:
 
     assert {"PostgreSQL": True, "Redis": True} == {name: 8 < held <= 18 for name, held in plan.most.items()}, plan.most
     assert 0 == plan.refused()
-    logs = "".join(path.read_text() for path in deployment.state.glob("logs/w*.log"))
-    assert "too many connections" not in logs
+    logs = {path.stem: path.read_text() for path in deployment.state.glob("logs/w*.log")}
+    assert {"web", "web-next", "worker", "worker-next"} == logs.keys()
+    assert "too many connections" not in "".join(logs.values())
 
 
 def _procfile() -> dict[str, str]:
