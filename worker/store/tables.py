@@ -6,14 +6,12 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    DateTime,
     Float,
     ForeignKey,
     Identity,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     Table,
     Text,
     UniqueConstraint,
@@ -22,21 +20,30 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(column_0_label)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+from worker.store.columns import MOMENT, count, metadata
+from worker.store.tables_told import attempts, deliveries, receivers, subscriptions
 
-_MOMENT = DateTime(timezone=True)
-
-
-def _count(name: str) -> Column[int]:
-    return Column(name, Integer, nullable=False, server_default=text("0"))
-
+__all__ = [
+    "accounts",
+    "api_keys",
+    "attempts",
+    "buckets",
+    "callbacks",
+    "claims",
+    "deliveries",
+    "dependencies",
+    "events",
+    "expectations",
+    "files",
+    "jobs",
+    "metadata",
+    "payloads",
+    "receivers",
+    "runs",
+    "set_aside",
+    "subscriptions",
+    "transfers",
+]
 
 jobs = Table(
     "jobs",
@@ -62,41 +69,41 @@ jobs = Table(
     #: How many of the account's slots it takes while the provider works: 1, or the number of images.
     Column("slots", Integer, nullable=False, server_default=text("1")),
     #: The longest line of earlier jobs that it stands on.
-    _count("depth"),
+    count("depth"),
     #: Whether a later job waits, or waited, for it: most ends have nobody to look for.
     Column("awaited", Boolean, nullable=False, server_default=text("false")),
     #: SHA-256 of the request, so that the same id with another body is an error.
     Column("fingerprint", LargeBinary, nullable=False),
     Column("provider_task_id", Text),
-    _count("submissions"),
-    _count("deferrals"),
-    _count("lookups"),
-    _count("archive_attempts"),
+    count("submissions"),
+    count("deferrals"),
+    count("lookups"),
+    count("archive_attempts"),
     #: Beginnings of a step of which nothing was heard yet, and the last one: `worker.tasks.begin`.
-    _count("begun"),
-    Column("begun_at", _MOMENT),
+    count("begun"),
+    Column("begun_at", MOMENT),
     Column("error_code", Text),
     Column("error_message", Text),
     Column("expected_units", Text),
     Column("list_price", Text),
     Column("units", Text),
-    Column("created_at", _MOMENT, nullable=False),
-    Column("updated_at", _MOMENT, nullable=False),
-    Column("submitted_at", _MOMENT),
-    Column("expected_at", _MOMENT),
+    Column("created_at", MOMENT, nullable=False),
+    Column("updated_at", MOMENT, nullable=False),
+    Column("submitted_at", MOMENT),
+    Column("expected_at", MOMENT),
     Column("bytes_copied", BigInteger, nullable=False, server_default=text("0")),
     Column("bytes_total", BigInteger),
     #: Of the manifest that was written when it ended: the template of keys may change.
     Column("manifest_key", Text),
     Column("manifest_sha256", Text),
-    _count("version"),
+    count("version"),
     #: When the job wants attention; empty once it has ended.
-    Column("due_at", _MOMENT),
+    Column("due_at", MOMENT),
     #: Whether it was refused slots and waits for them: see `worker.store.turns`.
     Column("queued", Boolean, nullable=False, server_default=text("false")),
     #: Who copies its files just now, and until when that holds.
     Column("lease_owner", Text),
-    Column("lease_until", _MOMENT),
+    Column("lease_until", MOMENT),
     UniqueConstraint("caller", "external_task_id"),
     UniqueConstraint("caller", "idempotency_key"),
 )
@@ -133,7 +140,7 @@ claims = Table(
     Column("key", Text, primary_key=True),
     Column("fingerprint", LargeBinary, nullable=False),
     #: A crash leaves the row behind; from then on it means nothing.
-    Column("until", _MOMENT, nullable=False),
+    Column("until", MOMENT, nullable=False),
 )
 
 #: Which jobs stand on which: made with the later job, and never changed.
@@ -159,11 +166,11 @@ accounts = Table(
     Column("slots", Integer),
     #: The concurrency that a refusal taught, and when: it is unlearned again, step by step.
     Column("learned_limit", Integer),
-    Column("learned_at", _MOMENT),
+    Column("learned_at", MOMENT),
     #: Since when nothing is submitted, and why; and when one job may try whether that still holds.
-    Column("stopped_at", _MOMENT),
+    Column("stopped_at", MOMENT),
     Column("stopped_reason", Text),
-    Column("probe_at", _MOMENT),
+    Column("probe_at", MOMENT),
 )
 
 #: How long tasks take, learned: a moving average for each kind of task.
@@ -172,7 +179,7 @@ expectations = Table(
     metadata,
     Column("kind", Text, primary_key=True),
     Column("seconds", Float, nullable=False),
-    _count("seen"),
+    count("seen"),
 )
 
 #: What is large and expires: the request as it came, and what the provider last said.
@@ -195,8 +202,8 @@ callbacks = Table(
     Column("body", LargeBinary),
     Column("verdict", Text, nullable=False),
     Column("status", Text),
-    Column("received_at", _MOMENT, nullable=False),
-    _count("repeats"),
+    Column("received_at", MOMENT, nullable=False),
+    count("repeats"),
     #: Whether the job's row was held when it came, so that a sweep has to make the job due.
     Column("unheard", Boolean, nullable=False, server_default=text("false")),
     UniqueConstraint("job_id", "sha256"),
@@ -225,7 +232,7 @@ files = Table(
     Column("audio_codec", Text),
     Column("poster_key", Text),
     Column("sheet_key", Text),
-    Column("stored_at", _MOMENT, nullable=False),
+    Column("stored_at", MOMENT, nullable=False),
     UniqueConstraint("bucket", "key"),
 )
 
@@ -249,7 +256,7 @@ transfers = Table(
     Column("walk", JSONB),
     Column("sha256", Text),
     Column("whole", Boolean, nullable=False),
-    Column("begun_at", _MOMENT, nullable=False),
+    Column("begun_at", MOMENT, nullable=False),
 )
 
 #: The timeline of a job: append-only. A test event of a subscription belongs to no job.
@@ -260,106 +267,13 @@ events = Table(
     Column("job_id", Text, ForeignKey("jobs.id")),
     Column("sequence", Integer, nullable=False),
     Column("type", Text, nullable=False),
-    Column("at", _MOMENT, nullable=False),
+    Column("at", MOMENT, nullable=False),
     Column("data", JSONB, nullable=False),
     UniqueConstraint("job_id", "sequence"),
 )
 
-#: Standing orders of a caller to be told: where, of what, and how it is signed.
-subscriptions = Table(
-    "subscriptions",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("caller", Text, nullable=False),
-    Column("url", Text, nullable=False),
-    #: See `deliveries.receiver`.
-    Column("receiver", Text, nullable=False),
-    #: Types, groups such as video.*, or *.
-    Column("types", ARRAY(Text), nullable=False),
-    Column("description", Text, nullable=False, server_default=text("''")),
-    Column("signing", Text, nullable=False),
-    #: Sealed with the app's secret, as the one before it, which signs too until then.
-    Column("secret", LargeBinary, nullable=False),
-    Column("old_secret", LargeBinary),
-    Column("old_until", _MOMENT),
-    #: While it is disabled its events are kept.
-    Column("disabled_at", _MOMENT),
-    Column("disabled_reason", Text),
-    #: From the header Idempotency-Key, and the SHA-256 of what was asked with it.
-    Column("idempotency_key", Text),
-    Column("fingerprint", LargeBinary),
-    Column("created_at", _MOMENT, nullable=False),
-    UniqueConstraint("caller", "idempotency_key"),
-)
-Index("ix_subscriptions_caller", subscriptions.c.caller)
-
-#: One for each event and receiver. Its id is the `webhook-id`, the same at every attempt.
-deliveries = Table(
-    "deliveries",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("event_id", BigInteger, ForeignKey("events.id"), nullable=False),
-    Column("job_id", Text, ForeignKey("jobs.id")),
-    #: Of its event: to one receiver a job's deliveries go in this order.
-    Column("sequence", Integer, nullable=False, server_default=text("0")),
-    #: A callback_url, celery://QUEUE/TASK, or subscription://ID.
-    Column("url", Text, nullable=False),
-    #: Who fails together: the caller and the origin of the URL, `CALLER ORIGIN`.
-    Column("receiver", Text, nullable=False, server_default=text("''")),
-    #: pending, held (its subscription is disabled), delivered, given_up.
-    Column("state", Text, nullable=False),
-    _count("attempts"),
-    #: Attempts since it was last begun anew: what the schedule counts.
-    _count("tries"),
-    #: Attempts in a row that were begun and of which nothing was heard: their processes died.
-    _count("begun"),
-    #: When the schedule began: with the event, or with a replay.
-    Column("begun_at", _MOMENT, nullable=False, server_default=text("now()")),
-    Column("due_at", _MOMENT),
-    #: Until when an attempt that is being made may take.
-    Column("claimed_until", _MOMENT),
-    Column("last_status", Integer),
-    Column("last_error", Text),
-    Column("delivered_at", _MOMENT),
-    UniqueConstraint("event_id", "url"),
-)
-Index("ix_deliveries_due_at", deliveries.c.due_at, postgresql_where=deliveries.c.due_at.is_not(None))
-Index(
-    "ix_deliveries_receiver",
-    deliveries.c.receiver,
-    deliveries.c.due_at,
-    postgresql_where=deliveries.c.due_at.is_not(None),
-)
-Index("ix_deliveries_claimed", deliveries.c.receiver, postgresql_where=deliveries.c.claimed_until.is_not(None))
-Index("ix_deliveries_job_id", deliveries.c.job_id)
-Index("ix_deliveries_url", deliveries.c.url, postgresql_where=deliveries.c.url.like("subscription://%"))
-
-#: What became of each attempt at a delivery.
-attempts = Table(
-    "attempts",
-    metadata,
-    Column("delivery_id", Text, ForeignKey("deliveries.id"), primary_key=True),
-    Column("number", Integer, primary_key=True),
-    Column("at", _MOMENT, nullable=False),
-    Column("seconds", Float, nullable=False),
-    Column("status", Integer),
-    #: The first kB of what the receiver said.
-    Column("answer", Text, nullable=False, server_default=text("''")),
-    Column("error", Text),
-)
-
-#: What is known of receivers: see `worker.jobs.circuit`. One that was never tried has no row.
-receivers = Table(
-    "receivers",
-    metadata,
-    Column("name", Text, primary_key=True),
-    _count("failures"),
-    Column("proven", Boolean),
-    Column("open_until", _MOMENT),
-)
-
 #: When something was last done that is to be done now and then: processes that ask for it start as often as they like.
-runs = Table("runs", metadata, Column("name", Text, primary_key=True), Column("at", _MOMENT, nullable=False))
+runs = Table("runs", metadata, Column("name", Text, primary_key=True), Column("at", MOMENT, nullable=False))
 
 #: Buckets that take no files just now: see `worker.store.buckets`. One that takes them has no row.
 buckets = Table(
@@ -367,13 +281,13 @@ buckets = Table(
     metadata,
     #: As jobs name it; empty for the deployment's own.
     Column("name", Text, primary_key=True),
-    Column("since", _MOMENT, nullable=False),
+    Column("since", MOMENT, nullable=False),
     Column("reason", Text, nullable=False),
     #: Whether only a person can change that.
     Column("lasts", Boolean, nullable=False),
     #: When one job may try it again, and when it is looked at without one.
-    Column("probe_at", _MOMENT, nullable=False),
-    Column("look_at", _MOMENT, nullable=False),
+    Column("probe_at", MOMENT, nullable=False),
+    Column("look_at", MOMENT, nullable=False),
 )
 
 #: Messages from other apps that could not be understood: kept for a person to read.
@@ -384,7 +298,7 @@ set_aside = Table(
     Column("task", Text, nullable=False),
     Column("message", LargeBinary, nullable=False),
     Column("reason", Text, nullable=False),
-    Column("at", _MOMENT, nullable=False),
+    Column("at", MOMENT, nullable=False),
 )
 
 api_keys = Table(
@@ -396,13 +310,13 @@ api_keys = Table(
     #: The key itself, sealed with the app's secret: a client that signs its requests proves that it has it.
     Column("sealed", LargeBinary, nullable=False),
     Column("prefix", Text, nullable=False),
-    Column("created_at", _MOMENT, nullable=False),
-    Column("revoked_at", _MOMENT),
-    Column("expires_at", _MOMENT),
+    Column("created_at", MOMENT, nullable=False),
+    Column("revoked_at", MOMENT),
+    Column("expires_at", MOMENT),
     #: The key before this one, which opens too until then.
     Column("old_hmac", LargeBinary),
     Column("old_sealed", LargeBinary),
-    Column("old_until", _MOMENT),
+    Column("old_until", MOMENT),
     #: What it may do: see `worker.jobs.access`.
     Column("scopes", ARRAY(Text), nullable=False, server_default=text("'{submit,read,operate}'")),
     Column("prefixes", ARRAY(Text), nullable=False, server_default=text("'{}'")),
@@ -412,8 +326,8 @@ api_keys = Table(
     Column("slots_percent", Integer),
     Column("per_minute", Integer),
     #: When its requests of the last minute are worked off, so to say: one statement counts for every web process.
-    Column("busy_until", _MOMENT),
+    Column("busy_until", MOMENT),
     #: To the minute.
-    Column("used_at", _MOMENT),
+    Column("used_at", MOMENT),
 )
 Index("ix_api_keys_old_hmac", api_keys.c.old_hmac, unique=True, postgresql_where=api_keys.c.old_hmac.is_not(None))
