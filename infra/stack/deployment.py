@@ -35,19 +35,13 @@ class Access:
     api_key: str
     kling_url: str
     servers: Addresses
+    settings: Mapping[str, str]  #: of the Procfile's processes, so that `reelhook` runs beside them
 
     def variables(self, pids: Mapping[str, int]) -> dict[str, str]:
         """The same for other programs, by name."""
         return {
+            **self.settings,
             "REELHOOK_URL": self.url,
-            "REELHOOK_API_KEY": self.api_key,
-            "S3_ENDPOINT_URL": self.servers.s3_endpoint_url,
-            "S3_ACCESS_KEY_ID": self.servers.s3_access_key_id,
-            "S3_SECRET_ACCESS_KEY": self.servers.s3_secret_access_key,
-            "S3_BUCKET": self.servers.s3_bucket,
-            "DATABASE_URL": self.servers.database_url,
-            "REDIS_URL": self.servers.redis_url,
-            "KLING_URL": self.kling_url,
             "REELHOOK_PIDS": ",".join(f"{name}:{pid}" for name, pid in pids.items()),
         }
 
@@ -86,12 +80,9 @@ class Deployment:
     @property
     def access(self) -> Access:
         """Valid after `start()`."""
-        return Access(
-            url=f"http://127.0.0.1:{self._port}",
-            api_key=environment.api_key(self._kept),
-            kling_url=self._emulator.url,
-            servers=self.servers.addresses,
-        )
+        url, addresses, kling_url = f"http://127.0.0.1:{self._port}", self.servers.addresses, self._emulator.url
+        settings = environment.settings(addresses, self._kept, kling_url=kling_url, public_url=url)
+        return Access(url, settings["REELHOOK_API_KEY"], kling_url, addresses, settings)
 
     @property
     def pids(self) -> dict[str, int]:
@@ -135,10 +126,9 @@ class Deployment:
         self.servers.discard()
 
     def _make_runner(self) -> Runner:
-        access = self.access
         env = {
             **environment.clean(os.environ),
-            **environment.settings(access.servers, self._kept, kling_url=access.kling_url, public_url=access.url),
+            **self.access.settings,
             "KLING_PACE": f"{min(max(1 / self._emulator.speed, 0.001), 10):g}",
             "SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS),
             **self._more,

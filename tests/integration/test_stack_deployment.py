@@ -8,6 +8,7 @@ import psycopg
 import pytest
 import requests
 
+from infra.settings import load
 from infra.stack import deployment as the_deployment
 from infra.stack import environment
 from infra.stack.deployment import Deployment
@@ -66,7 +67,9 @@ def test_a_deployment_is_complete_and_leaves_nothing(project: Path, monkeypatch:
         assert before != postgres.pid
         with psycopg.connect(access.servers.database_url) as connection:
             assert connection.execute("select 1").fetchone() == (1,)
-        assert f"web:{deployment.pids['web']}" == access.variables(deployment.pids)["REELHOOK_PIDS"]
+        told = access.variables(deployment.pids)
+        assert f"web:{deployment.pids['web']}" == told["REELHOOK_PIDS"]
+        assert access.url == load(told).public_url, "what `make up` writes down is all that `reelhook` needs beside it"
     finally:
         deployment.discard()
 
