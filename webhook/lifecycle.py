@@ -17,6 +17,8 @@ from infra.store_errors import StoreError
 Rule = Mapping[str, Any]
 
 _ABORT, _EXPIRE = "reelhook-abort-unfinished-uploads", "reelhook-expire-results"
+#: How stores say that they have no lifecycle rules, or not these.
+_NO_RULES = frozenset({"MalformedXML", "NotImplemented", "501", "MethodNotAllowed", "405"})
 _LONGEST_ID = 255  #: characters, by S3
 #: Days after which an upload can't be Reelhook's any more: it ends its own after one.
 ABORT_DAYS = 2
@@ -88,6 +90,19 @@ def _prefix(rule: Rule) -> str:
     return str(narrow.get("Prefix", rule.get("Prefix", "")))
 
 
+def _words_for(fault: StoreError) -> str:
+    """Why a store took no rules, for a person."""
+    if fault.code in _NO_RULES:
+        return (
+            "the store takes no such rules. Without one Reelhook ends its own unfinished uploads after a day, if its "
+            f"key may list them; results can't expire by rule ({fault})"
+        )
+    if fault.forbids:
+        needed = "s3:GetLifecycleConfiguration and s3:PutLifecycleConfiguration"
+        return f"the key is not permitted to do this: it needs {needed} ({fault})"
+    return str(fault)
+
+
 def arrange(store: ObjectStore, prefixes: Sequence[str], *, expire_days: int | None, change: bool) -> None:
     """Print the lifecycle configuration that a bucket should have, foreign rules included, or set it."""
     try:
@@ -99,7 +114,7 @@ def arrange(store: ObjectStore, prefixes: Sequence[str], *, expire_days: int | N
         raise click.ClickException(str(fault)) from None
     except StoreError as fault:
         if change:
-            raise click.ClickException(f"not set: {fault}") from None
+            raise click.ClickException(f"not set: {_words_for(fault)}") from None
         click.echo(f"Rules that are there can't be read; those below are ours only ({fault})", err=True)
     click.echo(json.dumps({"Rules": wanted}, indent=2, default=str))
     click.echo("set" if change else "not set: --set-lifecycle does, and keeps what others have set", err=True)

@@ -242,7 +242,10 @@ def test_a_store_without_lifecycle_rules_is_told(
     assert (0, 1, True) == (code, len(json.loads(shown)["Rules"]), "can't be read" in said)
 
     code, _, said = ask(behind, monkeypatch, "--set-lifecycle")
-    assert (1, True) == (code, "not set" in said)
+    assert (1, True) == (code, "not set: the store takes no such rules. Without one Reelhook ends its own" in said)
+    gate.refuse("set lifecycle", 403, "AccessDenied")
+    code, _, said = ask(behind, monkeypatch, "--set-lifecycle")
+    assert (1, True) == (code, "needs s3:GetLifecycleConfiguration and s3:PutLifecycleConfiguration (" in said)
 
 
 def test_no_rule_may_empty_a_whole_bucket(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
