@@ -27,7 +27,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from infra.stack.servers import Servers
+from infra.stack.s3 import client
+from infra.stack.servers import Addresses, Servers
 from tests.bench.archive_latency import latency, real_film
 from tests.bench.archive_memory import of_a_worker
 from tests.bench.archive_ways import Load, tool
@@ -88,7 +89,7 @@ def run() -> None:
             "1 x 200 MiB, 40 ms": (load("big", 1, proxy.url), _FAR),
             "100 x 5 MiB, 40 ms": (load("small", 100, proxy.url), _FAR),
         }
-        costs = {name: _measure(name, *case) for name, case in cases.items()}
+        costs = {name: _measure(servers, name, *case) for name, case in cases.items()}
         facts: dict[str, Any] = {
             "rss_growth_mib_of_5_mib": _once("pictures", load("small", 1)).rss_growth,
             "pss_mib_of_the_default_worker": of_a_worker(servers, served.link("mid.mp4"), pool="prefork", at_once=4),
@@ -102,7 +103,7 @@ def run() -> None:
     write("archive", _ratios(costs, facts), {"rounds": _ROUNDS, "facts": facts, "cases": _plain(costs)})
 
 
-def _measure(name: str, load: Load, ways: Sequence[str]) -> dict[str, Cost]:
+def _measure(addresses: Addresses, name: str, load: Load, ways: Sequence[str]) -> dict[str, Cost]:
     """The median cost of each way. In each round every way has its turn, so noise hits all alike."""
     end = time.monotonic() + (_CASE_SECONDS / 2 if len(ways) < len(_NEAR) else _CASE_SECONDS)
     seen: dict[str, list[Cost]] = {way: [] for way in ways if way not in _TOOLS or tool(_TOOLS[way])}
@@ -112,7 +113,15 @@ def _measure(name: str, load: Load, ways: Sequence[str]) -> dict[str, Cost]:
         print(f"{name}: round {number + 1}", file=sys.stderr, flush=True)
         for way, costs in seen.items():
             costs.append(_once(way, load))
+            _empty(addresses)
     return {way: _median(costs) for way, costs in seen.items()}
+
+
+def _empty(addresses: Addresses) -> None:
+    """Take all out of the bucket: the archive writes over nothing, and every way is to find the same."""
+    s3 = client(addresses.s3_endpoint_url, addresses.s3_access_key_id, addresses.s3_secret_access_key)
+    for one in s3.list_objects_v2(Bucket=addresses.s3_bucket).get("Contents", []):
+        s3.delete_object(Bucket=addresses.s3_bucket, Key=one["Key"])
 
 
 def _once(name: str, load: Load) -> Cost:

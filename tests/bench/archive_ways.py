@@ -218,7 +218,7 @@ def _archive(load: Load, previews: Previews) -> Callable[[int], None]:
     copier, day = _copier(load, previews), datetime.now(UTC)
 
     def copy(number: int) -> None:
-        job = a_job(id=f"job{number}", created_at=day)
+        job = a_job(id=f"job{number}-{os.getpid()}", created_at=day)  # children warm up with the same number
         output = Output("video", "original", 0, "1", load.url, None)
         copier.copy(job, output, None, _Ledger(), lambda *_: None, until=time.monotonic() + 1000)
 
