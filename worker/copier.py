@@ -14,12 +14,13 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property, partial
 from hashlib import sha256
+from typing import Self
 
 from infra.boxes import NotMedia
 from infra.http import HttpError
@@ -40,6 +41,9 @@ log = logger(__name__)
 
 #: One fetch that takes longer than this is given up; what came of it stays.
 _FETCH_LIMIT = timedelta(hours=1)
+#: Threads for proofs, more than there are ever copies: nobody may wait for one, as his lease would run out. One that
+#: has done its work takes the next.
+_PROOFS = 1000
 #: Films of this type are not made of boxes.
 UNBOXED = "video/webm"
 #: How a store says that it does not copy an object onto itself, or not for this key.
@@ -86,6 +90,7 @@ class Copier:
     previews: Previews = field(default_factory=Previews)
     _others: dict[str, Copier] = field(default_factory=dict, init=False, repr=False)
     _refusals: list[str] = field(default_factory=list, init=False, repr=False)  #: of copying an object onto itself
+    _aside: Executor = field(default_factory=lambda: ThreadPoolExecutor(_PROOFS, "proof"), init=False, repr=False)
 
     def into(self, bucket: str) -> Copier:
         """The one for another bucket of the store; itself where no name is said."""
@@ -131,8 +136,7 @@ class Copier:
         book = _Watched(ledger, progress, begun or self.transfer(job, output))
         order = _Order(job, output, book, book.progress, until)
         try:
-            with ThreadPoolExecutor(1, "proof") as aside:
-                proving = _Proving(aside, self.prover, order)
+            with _Proving(self._aside, self.prover, order) as proving:
                 arrived = self._arrive(order, proving, begun)
                 proving.begin(arrived.key, arrived.kept, arrived.size)
                 self._relabel(order, arrived)
@@ -359,6 +363,14 @@ class _Proving:
         self._prove: Callable[..., Proof] = partial(prover.prove, order.job, order.output)
         self._progress = order.progress
         self._future: Future[Proof] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing of it goes on once a copy has failed: whoever has the job then may clear away its pictures."""
+        if self._future is not None:
+            wait([self._future])
 
     def begin(self, key: str, kept: Kept, size: int) -> None:
         """Begin, unless that was done."""
