@@ -23,3 +23,13 @@ def test_no_link_keeps_its_query(letters: tuple[str, ...]) -> None:
 
     assert (b"SECRET" in said, b"word@" in said) == (False, False)
     assert "cdn.example/a.png" in json.loads(said)["request"]["image"]
+
+
+def test_half_an_emoji_keeps_no_manifest_from_being_written() -> None:
+    """JSON allows a lone surrogate, in a request and in an answer: it comes out as it went in."""
+    half = json.loads('"a \\ud83d b"')
+    said = manifest(a_job(), {"prompt": half, half: 1}, {"message": half}, [], MORNING, after={})
+
+    document = json.loads(said.decode())
+    assert {"prompt": half, half: 1} == document["request"]
+    assert {"message": half} == document["provider"]["answer"]

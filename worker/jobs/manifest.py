@@ -72,7 +72,8 @@ def manifest(
         "files": [{**asdict(file), "state": "archived"} for file in files],
         "missing": [{**asdict(one), "state": "not_archived"} for one in (lack.missing if lack else ())],
     }
-    return json.dumps(document, ensure_ascii=False, indent=2).encode()
+    # Half an emoji, which JSON allows and UTF-8 does not, stays the escape that it came as.
+    return json.dumps(document, ensure_ascii=False, indent=2).encode(errors="backslashreplace")
 
 
 def _plain(value: Any) -> Any:
