@@ -17,7 +17,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from urllib3 import HTTPHeaderDict
 
 _CHUNK = 256 * 1024
-#: Bytes that an answer may take before its body: many times what servers allow a request.
+#: Bytes that an answer may take before its body, and behind it: many times what servers allow a request.
 _LONGEST_HEAD = 256 * 1024
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(r"[!-~]+")
@@ -76,11 +76,9 @@ class Reply:
         self._parser.set_dangerous_leniencies(lenient_headers=True, lenient_optional_cr_before_lf=True)
         self._pieces: deque[bytes] = deque()
         self._headed = self._ended = False
-        came = 0
+        self._beside = 0  #: bytes since there was one of the body
         while not self._headed:
-            came += self._more()
-            if came > _LONGEST_HEAD and not self._headed:
-                raise Broken("too long a head")
+            self._more()
         self._ended = self._ended or bodiless
         encoding = self.headers.get("Content-Encoding", "").strip().lower()
         self._decoder = _Decoder(_PACKED[encoding]) if encoding in _PACKED else None
@@ -115,24 +113,27 @@ class Reply:
     def on_body(self, piece: bytes) -> None:
         """Bytes."""
         self._pieces.append(piece)
+        self._beside = 0
 
     def on_message_complete(self) -> None:
         """All has come."""
         self._ended = self._headed
 
-    def _more(self) -> int:
-        """Wait for bytes, and how many came."""
+    def _more(self) -> None:
+        """Wait for bytes."""
         self._sock.settimeout(self._left())
         data = self._sock.recv(_CHUNK)
         if not data:
             self._hung_up()
         else:
+            self._beside += len(data)
             try:
                 self._parser.feed_data(data)
             except (HttpParserError, HttpParserUpgrade) as fault:
                 if not self._ended:  # what follows an answer is nobody's
                     raise Broken(type(fault).__name__) from None
-        return len(data)
+            if self._beside > _LONGEST_HEAD and not self._ended:
+                raise Broken("too long a head, or too much that is no body")
 
     def _hung_up(self) -> None:
         """A body of which nobody said how long it is ends with its connection."""

@@ -150,6 +150,15 @@ def test_a_head_has_an_end() -> None:
 
 
 @pytest.mark.parametrize(
+    "begins", [b"1\r\na\r\n0\r\nX: ", b"1\r\na\r\n0\r\n", b"1;x="], ids=["value", "name", "extension"]
+)
+def test_what_follows_a_body_has_an_end(begins: bytes) -> None:
+    """So have the lines behind a body in chunks, and what a chunk says of itself."""
+    with pytest.raises(Broken, match="too much that is no body"):
+        read([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + begins, *[b"a" * 10_000] * 30])
+
+
+@pytest.mark.parametrize(
     ("method", "body", "expected"),
     [
         ("GET", None, b"GET /a?b HTTP/1.1\r\nHost: h:1\r\nA: b\r\n\r\n"),
