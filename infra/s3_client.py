@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from base64 import b64encode
 from hashlib import md5
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 from botocore.credentials import Credentials
+from botocore.session import Session
 
 from infra.s3_wire import ATTEMPTS
 from infra.settings import Settings
@@ -22,7 +24,7 @@ def make_client(settings: Settings, endpoint: str | None) -> S3Client:
     """A client of the store at `endpoint`. It is worth some MB and a second of CPU: one a process."""
     known = dialect(endpoint)
     checksums: Any = known.checksums if settings.s3_checksums == "auto" else settings.s3_checksums
-    client: S3Client = boto3.session.Session().client(
+    client: S3Client = boto3.session.Session(botocore_session=_alone()).client(
         "s3",
         endpoint_url=endpoint,
         region_name=settings.s3_region,
@@ -32,7 +34,13 @@ def make_client(settings: Settings, endpoint: str | None) -> S3Client:
         config=Config(
             signature_version="s3v4",  # without it some regions presign by the old scheme
             # A signed payload is read twice: once to be hashed, once to be sent. Bodies here pass by once.
-            s3={"addressing_style": _addressing(settings, known), "payload_signing_enabled": False},
+            s3={
+                "addressing_style": _addressing(settings, known),
+                "payload_signing_enabled": False,
+                "use_accelerate_endpoint": False,
+            },
+            use_fips_endpoint=False,
+            use_dualstack_endpoint=False,
             request_checksum_calculation=checksums,
             response_checksum_validation=checksums,
             # AWS_ENDPOINT_URL may be there for another store than ours.
@@ -49,6 +57,12 @@ def make_client(settings: Settings, endpoint: str | None) -> S3Client:
     )
     client.meta.events.register("before-sign.s3.PutBucketLifecycleConfiguration", _with_md5)
     return client
+
+
+def _alone() -> Session:
+    """A session that reads no profile and no file of whoever runs it: what other tools are told is not meant for us."""
+    nowhere = (None, None, os.devnull, None)
+    return Session({"profile": (None, None, None, None), "config_file": nowhere, "credentials_file": nowhere})
 
 
 def _addressing(settings: Settings, known: Dialect) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -181,3 +182,21 @@ def test_an_endpoint_that_is_none_is_named(name: str, url: str) -> None:
     """What is no URL is told among the other faults, by its name."""
     with pytest.raises(BadSettings, match=f"{name}: "):
         settings_of({**OURS, name: url})
+
+
+def test_what_this_machine_sets_for_other_tools_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A profile, a file in the home or a switch for all clients would move the bucket, or refuse it."""
+    variables = {**REST, **OURS, "S3_REGION": "eu-west-1"}
+    expected = ObjectStore(load(variables)).presign("a.mp4", seconds=60).partition("?")[0]
+    (tmp_path / "config").write_text("[default]\nuse_fips_endpoint = true\ns3 =\n  use_accelerate_endpoint = true\n")
+    for name, value in {
+        "AWS_CONFIG_FILE": str(tmp_path / "config"),
+        "AWS_PROFILE": "nobody",
+        "AWS_USE_FIPS_ENDPOINT": "true",
+        "AWS_USE_DUALSTACK_ENDPOINT": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    assert expected == ObjectStore(load(variables)).presign("a.mp4", seconds=60).partition("?")[0]
