@@ -155,7 +155,8 @@ class ObjectStore:
         said = {name.lower(): value for name, value in headers.items()}
         start = len(_METADATA)
         metadata = {name[start:]: value for name, value in said.items() if name.startswith(_METADATA)}
-        return Stored(int(said["content-length"]), said["etag"], said.get("content-type", ""), metadata)
+        size, etag = (_said(said, name, "head") for name in ("content-length", "etag"))
+        return Stored(int(size), etag, said.get("content-type", ""), metadata)
 
     def seen(self, key: str) -> Stored | None:
         """As `head`, but None also where the store won't say: who may not list hears 403 of what is not there."""
@@ -285,7 +286,7 @@ class ObjectStore:
 
     def _sent(self, request: Request) -> str:
         """The ETag of what was sent."""
-        return str(self._wire.ask(self.bucket, request).headers["ETag"])
+        return _said(self._wire.ask(self.bucket, request).headers, "ETag", request.operation)
 
     def _label(self, content_type: str, filename: str, metadata: Mapping[str, str]) -> dict[str, Any]:
         disposition = f'inline; filename="{filename}"'
@@ -295,6 +296,13 @@ class ObjectStore:
             "Metadata": dict(metadata),
             **self._options,
         }
+
+
+def _said(headers: Mapping[str, str], name: str, operation: str) -> str:
+    """What an answer has to say. Raises `StoreError` where it does not."""
+    if name not in headers:
+        raise StoreError(f"S3 {operation}: the answer says no {name}")
+    return headers[name]
 
 
 class ObjectReader(RawIOBase):

@@ -9,6 +9,7 @@ proxies, authorities, time limits and keep-alive are the client's. Rarer calls a
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -21,6 +22,7 @@ from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSPreparedRequest, AWSRequest, AWSResponse
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as Unreachable
 from botocore.httpchecksum import apply_request_checksum, resolve_request_checksum_algorithm
 from botocore.parsers import create_parser
 from botocore.utils import percent_encode
@@ -90,23 +92,25 @@ class Wire:
         self._http = client._endpoint.http_session  # noqa: SLF001 - the one part of a client without a public name
         self._models = client.meta.service_model.operation_model
         self._places: dict[str, Place] = {}
+        self._moving = threading.Lock()
         client.meta.events.register(f"before-send.s3.{_UNASKED}", _tell_where)
 
     def ask(self, bucket: str, request: Request) -> AWSResponse:
         """The answer to `request`, tried again where that is of use, and at another place if the bucket is there."""
         for attempt in range(ATTEMPTS):
             last = request.once or attempt == ATTEMPTS - 1
+            place = self._place(bucket)
             try:
-                answer = self._sent(self._place(bucket), request)
+                answer = self._sent(place, request)
                 refusal = _refusal(answer, request)
                 if refusal is None:
                     return answer
                 seconds = _worth_waiting(refusal)
-                if seconds is None and _is_elsewhere(refusal, request) and self._moved(bucket):
+                if seconds is None and _is_elsewhere(refusal, request) and self._moved(bucket, place):
                     seconds = 0
                 if last or seconds is None:
                     raise refusal
-            except HTTPClientError:
+            except (HTTPClientError, Unreachable):
                 if last:
                     raise
                 seconds = _BROKEN_SECONDS
@@ -142,19 +146,23 @@ class Wire:
         apply_request_checksum(written)
 
     def _place(self, bucket: str) -> Place:
-        if bucket not in self._places:
+        place = self._places.get(bucket)
+        if place is None:
             # The client has an answer of ours to this, which says where it would have sent the question.
             told = self._client.get_bucket_versioning(Bucket=bucket)["ResponseMetadata"]["HTTPHeaders"]
             url = told["url"].partition("?")[0].rstrip("/")
-            self._places[bucket] = Place(f"{url}/", told["authorization"].split("/aws4_request")[0].split("/")[-2])
-        return self._places[bucket]
+            place = Place(f"{url}/", told["authorization"].split("/aws4_request")[0].split("/")[-2])
+            self._places[bucket] = place
+        return place
 
-    def _moved(self, bucket: str) -> bool:
-        """Whether the client finds the bucket at another place when it asks for it itself."""
-        before = self._places.pop(bucket)
-        with suppress(ClientError):  # it learns from a refusal, if that has a body
-            self._client.list_objects_v2(Bucket=bucket, MaxKeys=1)
-        return self._place(bucket) != before
+    def _moved(self, bucket: str, asked: Place) -> bool:
+        """Whether the bucket is at another place than was asked: the client finds it when it asks for it itself."""
+        with self._moving:  # of many threads that hear it at once, one asks
+            if self._place(bucket) == asked:
+                with suppress(ClientError):  # it learns from a refusal, if that has a body
+                    self._client.list_objects_v2(Bucket=bucket, MaxKeys=1)
+                self._places.pop(bucket, None)
+            return self._place(bucket) != asked
 
 
 class _Gathered:

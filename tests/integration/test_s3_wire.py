@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cache
 from io import BytesIO
@@ -249,6 +251,20 @@ def test_a_bucket_of_another_region_is_found(settings: Settings) -> None:
     assert ["put"] == gate.heard[:1]
 
 
+def test_many_that_hear_at_once_that_a_region_is_wrong_all_find_it(settings: Settings) -> None:
+    """One of them asks where the bucket is; the others go where it has found it."""
+    ObjectStore(settings).delete("region")
+    store = ObjectStore(settings.model_copy(update={"s3_region": "eu-west-3"}))
+    begin = threading.Barrier(12)
+
+    def put(number: int) -> str:
+        begin.wait()
+        return store.put(f"region-{number}", b"x", **LABEL)
+
+    with ThreadPoolExecutor(12) as threads:
+        assert 1 == len(set(threads.map(put, range(12))))
+
+
 @pytest.fixture
 def gate(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Gate, ObjectStore]]:
     """The bucket behind a gate, asked again without long pauses."""
@@ -387,6 +403,41 @@ def test_nobody_there_is_told() -> None:
     settings = load({**REST, **OURS, "S3_ENDPOINT_URL": f"http://127.0.0.1:{port}"})
     with pytest.raises(StoreError, match=r"S3 put: EndpointConnectionError$"):
         ObjectStore(settings).put("a", b"x", **LABEL)
+
+
+def test_a_store_that_starts_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody listens the same is tried again, as after any answer that did not come."""
+    sent: list[str] = []
+    send = s3_wire.Wire._sent
+
+    def counted(wire: s3_wire.Wire, place: s3_wire.Place, request: s3_wire.Request) -> AWSResponse:
+        sent.append(request.method)
+        return send(wire, place, request)
+
+    monkeypatch.setattr(s3_wire.Wire, "_sent", counted)
+    with server(lambda _: None) as port:
+        pass
+    store = ObjectStore(load({**REST, **OURS, "S3_ENDPOINT_URL": f"http://127.0.0.1:{port}"}))
+    with pytest.raises(StoreError, match="EndpointConnectionError"):
+        store.put("a", b"x", **LABEL)
+
+    assert ["PUT"] * s3_wire.ATTEMPTS == sent
+
+
+def test_an_answer_that_says_too_little_is_the_store_s_fault() -> None:
+    """Without ETag or length it is a `StoreError`, and nothing against a file."""
+
+    def answer(connection: socket.socket) -> None:
+        connection.settimeout(5)
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+
+    with server(answer) as port:
+        store = ObjectStore(load({**REST, **OURS, "S3_ENDPOINT_URL": f"http://127.0.0.1:{port}"}))
+        with pytest.raises(StoreError, match="the answer says no ETag"):
+            store.put("a", b"", **LABEL)
+        with pytest.raises(StoreError, match="the answer says no content-length"):
+            store.head("a")
 
 
 def _text(value: str | bytes) -> str:
