@@ -82,6 +82,8 @@ class ObjectStore:
         self._options = _options(settings)
         self._create = dict(_CREATE)  #: shared with its other buckets; emptied once the store is known not to have it
         self.relabel_bytes = _relabel_bytes(settings)  #: of the largest object that `relabel` is meant for
+        #: Whether all parts of an upload but the last must have one length.
+        self.equal_parts = dialect(settings.s3_endpoint_url).equal_parts
 
     def of(self, bucket: str) -> ObjectStore:
         """Another bucket of the same store, by the same connections; this one where it is its name, or none is said."""

@@ -221,6 +221,7 @@ class Dialect:
     addressing: str = "path"  #: whether its buckets are names of hosts, or steps of a path
     checksums: str = "when_required"  #: newer checksum trailers read as bad credentials on several stores
     keeps_versions: bool = False  #: whether every bucket keeps what was written over
+    equal_parts: bool = False  #: whether all parts of an upload but the last must have one length
 
 
 _AWS = Dialect("AWS", addressing="virtual", checksums="when_supported")
@@ -228,7 +229,7 @@ _AWS = Dialect("AWS", addressing="virtual", checksums="when_supported")
 _HOSTS = (
     (r"s3(?:-fips)?(?:\.dualstack)?(?:[.-](?P<region>[a-z0-9-]+))?\.amazonaws\.com(?:\.cn)?", _AWS),
     (r".+\.vpce\.amazonaws\.com", Dialect("AWS", addressing="auto", checksums="when_supported")),
-    (r".+\.r2\.cloudflarestorage\.com", Dialect("R2", region="auto")),
+    (r".+\.r2\.cloudflarestorage\.com", Dialect("R2", region="auto", equal_parts=True)),
     (r"s3\.(?P<region>[a-z0-9-]+)\.backblazeb2\.com", Dialect("B2", keeps_versions=True)),
     # Its newer buckets are reached by a host of their own only.
     (r"(?:fly\.storage\.tigris\.dev|t3\.storage\.dev|t3\.storageapi\.dev)", Dialect("Tigris", "auto", "virtual")),

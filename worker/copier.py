@@ -192,15 +192,21 @@ class Copier:
         """
         alive()
         self.bucket.end_uploads(transfer.key, known=transfer.upload_id)
-        for key in (transfer.key, *(keys.beside(transfer.key, name) for name in NAMES)):
+        beside = (keys.beside(transfer.key, name) for name in NAMES)
+        for key in (transfer.key, *beside, keys.rest(transfer.key)):
             alive()
             self.bucket.delete(key)
 
     # --- into the bucket ----------------------------------------------------------------------------------------
     def _arrive(self, order: _Order, proving: _Proving, begun: Transfer | None) -> Arrived:
         """The file, once the bucket has all of it."""
-        if begun and (found := self._adopt(order, begun)):
-            return found
+        if begun is None:
+            return self._sent(order, proving, None)
+        arrived = self._adopt(order, begun) or self._sent(order, proving, begun)
+        self.sender.rests.drop(arrived.key)
+        return arrived
+
+    def _sent(self, order: _Order, proving: _Proving, begun: Transfer | None) -> Arrived:
         sent = Sent(begun) if begun and begun.whole else self._send(order, proving, begun)
         if sent.at.upload_id:
             sent = self.sender.complete(sent, order.ledger, alone=begun is None)
@@ -226,6 +232,9 @@ class Copier:
 
     def _fetch(self, order: _Order, proving: _Proving, at: Transfer, begun: Transfer | None) -> Sent:
         job, output = order.job, order.output
+        rest = self.sender.rests.get(at)
+        if rest is None:
+            at = replace(at, rest=None)
         with self.http.stream(
             output.url, resume_headers(at), seconds=_FETCH_LIMIT.total_seconds(), slowest=self.slowest
         ) as stream:
@@ -236,17 +245,15 @@ class Copier:
                 walked=output.kind == "video",
                 digest=self.sender.kept_digest(at),
                 progress=order.progress,
+                rest=rest or (),
             )
-            kind = content_type(output)
+            kind = content_type(output) if source.size else content_type(output, source.head())
+            if kind == UNBOXED and not source.size:
+                source.boxes = None
             if not source.resumed:
-                if begun:  # the source has changed, or can't go on from a byte
-                    self.bucket.end_uploads(at.key, known=begun.upload_id)
-                if at.size:
+                if at.come:
                     order.ledger.restarted(at)
-                kind = content_type(output, source.head())
-                at = self.transfer(job, output, kind)
-                if kind == UNBOXED:
-                    source.boxes = None
+                at = self._anew(begun, self.transfer(job, output, kind))
             at = replace(at, length=source.length, validator=source.validator or at.validator)
             if not source.resumed:
                 order.ledger.save(at)
@@ -259,6 +266,16 @@ class Copier:
                 until=order.until if source.resumable else math.inf,
                 held=partial(proving.begin, at.key),
             )
+
+    def _anew(self, begun: Transfer | None, at: Transfer) -> Transfer:
+        """A file from its beginning, where that is new, or its source has changed or can't go on from a byte."""
+        if begun is None:
+            return at
+        self.sender.rests.drop(begun.key)
+        if begun.upload_id and not begun.etags and begun.key == at.key:
+            return replace(at, upload_id=begun.upload_id)  # nothing is in it yet
+        self.bucket.end_uploads(begun.key, known=begun.upload_id)
+        return at
 
     # --- out of the bucket --------------------------------------------------------------------------------------
     def _there(self, order: _Order, sent: Sent) -> Arrived:

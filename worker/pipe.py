@@ -2,16 +2,17 @@
 
 A few pieces lie between them, whichever side is the slower one, so memory holds those and no more. The state of the
 source is only right for the byte that the reading thread is at; what is known at the end of each part travels with the
-bytes, behind the part's last one.
+bytes, behind the part's last one. So does how long the next part is, which depends on how fast this one came.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, Queue
+from time import monotonic
 from typing import Any, Self
 
 from worker.source import Source
@@ -20,8 +21,12 @@ from worker.source import Source
 PIECES = 8
 
 
+#: Bytes of the part that follows one of so many bytes (first) which took so many seconds (second).
+Next = Callable[[int, float], int]
+
+
 class Stopped(Exception):
-    """The pipe was closed before its end."""
+    """The pipe was closed before its end, or cut."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +37,22 @@ class Mark:
     crc32: int
     walk: Mapping[str, Any] | None
     digest: Any  #: the SHA-256's state; None where its beginning is not known
+    full: bool  #: whether the part ends there; False where the pipe was cut within it
     last: bool  #: whether the file ends there
+    next: int  #: bytes of the part that follows, where one does and its file is long enough
 
 
 class Pipe:
-    """A source in parts of `part_bytes`. Leaving the context ends the reading, wherever it is."""
+    """A source in parts, the first one of `first` bytes. Leaving the context ends the reading, wherever it is."""
 
-    def __init__(self, source: Source, part_bytes: int) -> None:
+    def __init__(self, source: Source, first: int, following: Next) -> None:
         self._source = source
-        self._part_bytes = part_bytes
+        self._first = first
+        self._following = following
         self._at = source.size  #: where the next part begins for who sends; the source itself is ahead of that
         self._queue: Queue[bytes | Mark | Exception] = Queue(PIECES)
         self._stopped = threading.Event()
+        self._cut = threading.Event()
         self._thread = threading.Thread(target=self._run, name="source", daemon=True)
 
     def __enter__(self) -> Self:
@@ -62,11 +71,17 @@ class Pipe:
             self._queue.put(Stopped())
         self._thread.join()
 
-    def part(self) -> Part:
-        """The next part. To be asked for once the one before is drained."""
-        length = self._source.part_length(self._part_bytes, self._at)
+    def part(self, most: int, *, kept: bool = False) -> Part:
+        """The next part, of `most` bytes as `first` or the mark of the one before said, which must be drained. `kept`:
+        what came of it stays until it is whole.
+        """
+        length = self._source.part_length(most, self._at)
         self._at += length
-        return Part(self._queue, length)
+        return Part(self._queue, length, kept=kept)
+
+    def cut(self) -> None:
+        """Read no more than what is under way: the part then ends early, by its mark."""
+        self._cut.set()
 
     def _run(self) -> None:
         with suppress(Stopped):
@@ -76,23 +91,31 @@ class Pipe:
                 self._put(fault)
 
     def _read(self) -> None:
-        last = False
-        while not last:
-            self._fill()
-            mark = self._mark()
+        mark, length = None, self._first
+        while mark is None or (mark.full and not mark.last):
+            began, start = monotonic(), self._source.size
+            full = self._fill(length)
+            length = self._following(self._source.size - start, monotonic() - began)
+            mark = self._mark(length, full=full)
             self._put(mark)
-            last = mark.last
 
-    def _fill(self) -> None:
-        left = self._source.part_length(self._part_bytes, self._source.size)
-        while left and (piece := self._source.next(left)):
+    def _fill(self, length: int) -> bool:
+        """Whether all of a part came: it was not cut."""
+        left = self._source.part_length(length, self._source.size)
+        while left:
+            if self._cut.is_set():
+                return False
+            piece = self._source.next(left)
+            if not piece:
+                break
             self._put(piece)
             left -= len(piece)
+        return True
 
-    def _mark(self) -> Mark:
+    def _mark(self, following: int, *, full: bool) -> Mark:
         source = self._source
-        walk = source.boxes.state() if source.boxes else None
-        return Mark(source.size, source.crc32, walk, source.digest and source.digest.copy(), source.ended)
+        walk, digest = source.boxes.state() if source.boxes else None, source.digest and source.digest.copy()
+        return Mark(source.size, source.crc32, walk, digest, full, full and source.ended, following)
 
     def _put(self, item: bytes | Mark | Exception) -> None:
         if self._stopped.is_set():
@@ -103,16 +126,18 @@ class Pipe:
 class Part:
     """One part as a body to be sent. `drained` is set when its last byte was handed out, and then `mark` is there."""
 
-    def __init__(self, queue: Queue[bytes | Mark | Exception], length: int) -> None:
+    def __init__(self, queue: Queue[bytes | Mark | Exception], length: int, *, kept: bool) -> None:
         self.length = length  #: bytes at most; exactly where the source said its length
         self.mark: Mark | None = None
         self.drained = threading.Event()
+        self.pieces: list[bytes] = []  #: what was handed out, if that is kept, and not once it is whole
+        self._kept = kept
         self._queue = queue
         self._left = length
 
     def read(self, _size: int = -1, /) -> bytes:
         """What came, however much was asked for: HTTP clients ask for 16 KiB, and that often would cost more than
-        the hashing.
+        the hashing. Raises `Stopped` where it was cut, so that nobody takes what came for a part.
         """
         if self.mark:
             return b""
@@ -121,6 +146,8 @@ class Part:
             self._end(piece)
             return b""
         self._left -= len(piece)
+        if self._kept:
+            self.pieces.append(piece)
         if not self._left:  # a client that knows the length does not ask again
             mark = self._take()
             assert isinstance(mark, Mark)
@@ -135,4 +162,8 @@ class Part:
 
     def _end(self, mark: Mark) -> None:
         self.mark = mark
+        if mark.full:
+            self.pieces = []
         self.drained.set()
+        if not mark.full:
+            raise Stopped

@@ -114,6 +114,7 @@ class Bucket(Protocol):
 
     bucket: str
     relabel_bytes: int  #: of the largest object that `relabel` is meant for
+    equal_parts: bool  #: whether all parts of an upload but the last must have one length
 
     def of(self, bucket: str) -> Bucket:
         """Another one of the same store; itself where no name is said."""

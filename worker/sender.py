@@ -1,6 +1,10 @@
 """Send a source into the bucket: a small file whole, held in memory or laid down on the disk, a large one in parts.
 
 Parts overlap: while the bucket thinks about one, the next is on its way. They are written down in their order.
+
+No slice waits for a slow source. Each begins with a short part, and those after it are as long as comes in a moment.
+What there is of a short one when the slice is over is put beside the file. So a slice that is cut has always brought
+something, and what was read in vain was read by that slice.
 """
 
 from __future__ import annotations
@@ -10,23 +14,33 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
+from math import inf
 from time import monotonic
 from typing import Any, Protocol
 
+from infra.http import HttpError
 from infra.store_errors import StoreError, Taken, UploadGone
 from worker import ports
 from worker.jobs.transfer import Transfer
 from worker.label import SHA256
-from worker.pipe import Mark, Part, Pipe
-from worker.source import Body, NotStored, Source
-from worker.tape import HELD_BYTES, Held
+from worker.pipe import Mark, Next, Part, Pipe
+from worker.rests import Rests
+from worker.source import Body, NotHad, NotStored, Source
+from worker.tape import Held
 
-#: Bytes of the shortest part, and of the largest file that goes in one piece; above S3's least of 5 MiB.
-PART_BYTES = 16 * 2**20
-#: Bytes of the longest part: what is lost at most when a worker is killed. 10,000 of them hold 625 GiB.
+#: Bytes of the shortest part, above S3's least of 5 MiB: so much is in memory of the first one of a slice. A file that
+#: is no longer than two of them goes in one piece.
+PART_BYTES = 8 * 2**20
+#: Bytes of the longest part: what is lost at most when a worker is killed. Each costs a round trip, and a row.
 LONGEST_PART = 64 * 2**20
-#: So many parts a file has about, where the limits allow: each costs a round trip, and a row.
-_PARTS = 4
+#: Seconds that a part should take.
+_PART_SECONDS = 2
+#: Of one upload.
+_MOST_PARTS = 10_000
+#: Seconds that a part may still take when a slice is over, and that each file has at least. More than `_PART_SECONDS`,
+#: so that only a source that has become slower is cut.
+LINGER = 3.0
 _KEPT_DIGESTS = 64
 #: Seconds between two looks at how far a part is.
 _LOOK = 0.5
@@ -40,6 +54,10 @@ Kept = Callable[[int, int], bytes]
 
 class SliceOver(Exception):
     """The time of one task is used up. Everything that came is safe, another task goes on."""
+
+
+#: After these what came stays.
+_CUT = (HttpError, NotHad, SliceOver)
 
 
 class Ledger(Protocol):
@@ -75,6 +93,11 @@ class Sender:
     #: Running hashes by upload id, with the size they stand at: the next slice often finds the same process.
     _digests: OrderedDict[str, tuple[int, Any]] = field(default_factory=OrderedDict, repr=False)
 
+    @property
+    def rests(self) -> Rests:
+        """What lies beside files."""
+        return Rests(self.bucket)
+
     def send(
         self,
         source: Source,
@@ -85,23 +108,28 @@ class Sender:
         until: float,
         held: Callable[[Kept, int], None] = lambda _kept, _size: None,
     ) -> Sent:
-        """Send what is left of `source`. Raises `SliceOver` after the part that is under way at `until`.
+        """Send what is left of `source`. Raises `SliceOver` at `until`, or soon after.
 
         `held` is called once all of a small file is there, before it leaves.
         """
-        if source.length is None or source.length > PART_BYTES:
-            if not at.upload_id:
-                at = replace(at, upload_id=self.bucket.begin(at.key, **label(None)))
-                ledger.save(at)
-            return self._in_parts(source, at, ledger, until)
+        if at.upload_id or source.length is None or source.length > 2 * PART_BYTES:
+            return self._in_parts(source, self._begun(at, label, ledger), label, ledger, until)
+        late = max(until, monotonic()) + LINGER
         if source.tape.whole:
-            return self._held(source, at, label, held)
-        return self._as_it_comes(source, at, label(None))
+            return self._held(source, at, label, ledger, late, held)
+        return self._as_it_comes(source, at, label, ledger, late)
+
+    def _begun(self, at: Transfer, label: Label, ledger: Ledger) -> Transfer:
+        if at.upload_id:
+            return at
+        at = replace(at, upload_id=self.bucket.begin(at.key, **label(None)))
+        ledger.save(at)
+        return at
 
     def kept_digest(self, at: Transfer) -> Any:
         """The running hash of what was sent by this process, if it was this one."""
-        size, digest = self._digests.pop(at.upload_id or "", (None, None))
-        return digest if size == at.size else None
+        size, digest = self._digests.get(at.upload_id or "", (0, None))
+        return digest.copy() if digest and size == at.size else None  # the slice may end without a part more
 
     def complete(self, sent: Sent, ledger: Ledger, *, alone: bool) -> Sent:
         """Make an object of the parts. `alone`: nobody before had begun to send this file."""
@@ -119,10 +147,24 @@ class Sender:
         return replace(sent, etag=etag)
 
     # --- whole --------------------------------------------------------------------------------------------------
-    def _held(self, source: Source, at: Transfer, label: Label, held: Callable[[Kept, int], None]) -> Sent:
+    def _held(
+        self,
+        source: Source,
+        at: Transfer,
+        label: Label,
+        ledger: Ledger,
+        late: float,
+        held: Callable[[Kept, int], None],
+    ) -> Sent:
         body = Body(source)
-        while body.read():
-            pass
+        try:
+            while body.read():
+                if monotonic() > late and not source.ended:
+                    raise SliceOver
+        except _CUT:
+            if late < inf:
+                self.rests.put(at, source.tape.body, label(None), ledger.save)
+            raise
         digest = source.digest.hexdigest()
         held(source.tape.read, source.size)
         sent = Sent(replace(at, size=source.size, sha256=digest, whole=True), kept=source.tape.read)
@@ -134,29 +176,39 @@ class Sender:
                 raise NotStored("another file lies where it belongs") from fault
             return replace(sent, etag=stored.etag)
 
-    def _as_it_comes(self, source: Source, at: Transfer, label: dict[str, Any]) -> Sent:
+    def _as_it_comes(self, source: Source, at: Transfer, label: Label, ledger: Ledger, late: float) -> Sent:
         """Where nothing could be laid down."""
         assert source.length is not None
         try:
             with _of(source):
-                etag = self.bucket.put_stream(at.key, Body(source), source.length, **label)
+                etag = self.bucket.put_stream(at.key, _Timely(source, late), source.length, **label(None))
         except Taken as fault:
             raise NotStored("another file lies where it belongs") from fault
+        except SliceOver:
+            self._begun(at, label, ledger)  # nothing of it stays; in parts, as which it goes on, it will
+            raise
         digest = source.digest.hexdigest()
         return Sent(replace(at, size=source.size, sha256=digest, whole=True), etag, source.tape.read)
 
     # --- in parts -----------------------------------------------------------------------------------------------
-    def _in_parts(self, source: Source, at: Transfer, ledger: Ledger, until: float) -> Sent:
-        with ThreadPoolExecutor(2, "part") as pool, Pipe(source, part_bytes(at, source.length)) as pipe:
+    def _in_parts(self, source: Source, at: Transfer, label: Label, ledger: Ledger, until: float) -> Sent:
+        length, following = lengths(at, source.length, equal=self.bucket.equal_parts)
+        # Where the first part is too long to be kept, a slice that was cut might have brought nothing.
+        late = max(until, monotonic()) + LINGER if length <= PART_BYTES else inf
+        with ThreadPoolExecutor(2, "part") as pool, Pipe(source, length, following) as pipe:
             under_way: _UnderWay | None = None
             while True:
                 number = len(at.etags) + (2 if under_way else 1)
-                part = pipe.part()
+                part = pipe.part(length, kept=late < inf and length <= PART_BYTES)
                 begun = _UnderWay(part, pool.submit(self._put_part, at, number, part, source))
                 if under_way:
                     at = self._written(at, under_way, source, ledger)
-                mark = begun.drained(source)
-                under_way, over = begun, monotonic() > until
+                try:
+                    mark = begun.drained(source, late, pipe.cut)
+                except _CUT:
+                    self.rests.put(at, Held(part.pieces), label(None), ledger.save)
+                    raise
+                under_way, over, length = begun, monotonic() > until, mark.next
                 # A part of unknown length is held in memory: two would be too much.
                 if mark.last or over or source.length is None:
                     at, under_way = self._written(at, begun, source, ledger, last=mark.last), None
@@ -193,7 +245,9 @@ class Sender:
         return at
 
     def _keep_digest(self, at: Transfer, mark: Mark) -> None:
-        if mark.digest and at.upload_id and not at.whole:
+        if at.whole:
+            self._digests.pop(at.upload_id or "", None)
+        elif mark.digest and at.upload_id:
             self._digests[at.upload_id] = mark.size, mark.digest
             self._digests.move_to_end(at.upload_id)
             while len(self._digests) > _KEPT_DIGESTS:
@@ -208,13 +262,19 @@ class _UnderWay:
         self._future = future
         future.add_done_callback(lambda _: part.drained.set())  # or who waits for a part that failed waits for ever
 
-    def drained(self, source: Source) -> Mark:
-        """Wait until its last byte was handed out. Raises what the sending raised."""
+    def drained(self, source: Source, late: float, cut: Callable[[], None]) -> Mark:
+        """Wait until its last byte was handed out, and cut it where it is `late`. Raises `SliceOver` then, and what the
+        sending raised.
+        """
         while not self.part.drained.wait(_LOOK):
             source.report()
+            if monotonic() > late:
+                cut()
         if self.part.mark is None:
             self._future.result()
         assert self.part.mark is not None
+        if not self.part.mark.full:
+            raise SliceOver
         return self.part.mark
 
     def etag(self, source: Source) -> str:
@@ -228,13 +288,36 @@ class _UnderWay:
                 source.report()
 
 
-def part_bytes(at: Transfer, length: int | None) -> int:
-    """Bytes of each part of a file of `length`, but for its last: some stores want them equal, also after a resume."""
-    if at.etags:
-        return at.size // len(at.etags)
-    if length is None:
-        return min(PART_BYTES, HELD_BYTES)
-    return min(max(-(-length // _PARTS), PART_BYTES), LONGEST_PART)
+class _Timely:
+    """The body of a file until its slice is over."""
+
+    def __init__(self, source: Source, late: float) -> None:
+        self._source = source
+        self._body = Body(source)
+        self._late = late
+
+    def read(self, size: int = -1, /) -> bytes:
+        """What came. Raises `SliceOver`."""
+        if monotonic() > self._late:
+            self._source.fault = SliceOver()  # or who sends hears only that the client failed
+            raise self._source.fault
+        return self._body.read(size)
+
+
+def lengths(at: Transfer, length: int | None, *, equal: bool) -> tuple[int, Next]:
+    """Bytes of the next part of a file of `length`, and of those after it, but for the last one. `equal`: all are."""
+    if equal and at.etags:
+        least = at.size // len(at.etags)
+    else:
+        left = 0 if length is None else length - at.size
+        least = max(PART_BYTES, -(-left // max(_MOST_PARTS - len(at.etags), 1)))
+    # What comes without a length is held, part by part.
+    return least, partial(_fitting, least, least if equal or length is None else LONGEST_PART)
+
+
+def _fitting(least: int, longest: int, count: int, seconds: float) -> int:
+    """Bytes of a part that comes in time, where `count` came in so many seconds."""
+    return max(min(int(count / max(seconds, 0.001) * _PART_SECONDS), longest), least)
 
 
 @contextmanager

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
+from itertools import chain
 from typing import Any
 
 from infra.boxes import BoxWalk
@@ -52,32 +53,43 @@ class Source:
     """A file that is being fetched. `next()` hands it out; what is known of it is always that of the bytes so far."""
 
     def __init__(
-        self, stream: Stream, transfer: Transfer, *, largest: int, walked: bool, digest: Any, progress: Progress
+        self,
+        stream: Stream,
+        transfer: Transfer,
+        *,
+        largest: int,
+        walked: bool,
+        digest: Any,
+        progress: Progress,
+        rest: Iterable[bytes] = (),
     ) -> None:
-        """Go on from `transfer` if the stream does. `digest`: of what came before; None where nobody knows it."""
-        self.size, self.length = _bounds(stream, transfer)
+        """Go on from `transfer` if the stream does. `digest`: of the parts that it has; None where nobody knows it.
+        `rest`: what lies beside them, which passes by once more.
+        """
+        start, self.length = _bounds(stream, transfer)
         if self.length is not None and self.length > largest:
             raise Unproven(f"the file is {self.length} bytes long, more than MAX_RESULT_BYTES allows")
-        self.resumed = self.size > 0
+        self.resumed = start > 0
+        self.size = transfer.size if self.resumed else 0
         self.validator = validator(stream.headers)
         self.resumable = self.resumed or _can_go_on(stream.headers, self.validator, transfer)
-        self.crc32 = transfer.crc32 if self.resumed else 0
+        self.crc32 = transfer.crc32 if self.size else 0
         #: None where it has none; what was not walked from its beginning is not walked from its middle.
         self.boxes = (
-            BoxWalk(transfer.walk if self.resumed else None) if walked and (transfer.walk or not self.resumed) else None
+            BoxWalk(transfer.walk if self.size else None) if walked and (transfer.walk or not self.size) else None
         )
-        self.digest = digest if self.resumed else sha256()
+        self.digest = digest if self.size else sha256()
         self.tape = self._tape()
         self.stop = stream.stop  #: makes a `next()` that waits in another thread fail
         self.fault: Exception | None = None  #: why the last part ended early; a client library may have hidden it
         self._limit = largest if self.length is None else self.length
-        self._chunks = stream.chunks
+        self._chunks = chain(rest, stream.chunks) if self.resumed else stream.chunks
         self._rest = memoryview(b"")
         self._progress = progress
 
     def _tape(self) -> Tape | Spool:
         """What is kept: all of a file that is short enough, in memory or on disk."""
-        if self.length is None or self.resumed:
+        if self.length is None or self.size:
             return Tape(self.size)
         if self.length <= HELD_BYTES:
             return Tape(held=self.length)
@@ -174,15 +186,15 @@ def _can_go_on(headers: Mapping[str, str], named: str | None, transfer: Transfer
     """Whether another fetch may go on where this one ends. Who was asked for the rest of a file, and hands all of the
     same one out, knows no ranges.
     """
-    knows_none = transfer.size > 0 and named == transfer.validator
+    knows_none = transfer.come > 0 and named == transfer.validator
     return named is not None and not knows_none and headers.get("Accept-Ranges", "") != "none"
 
 
 def resume_headers(transfer: Transfer) -> dict[str, str]:
     """What asks for the rest of a file, or for all of it if it has changed."""
-    if not transfer.size or not transfer.validator:
+    if not transfer.come or not transfer.validator:
         return {}
-    return {"Range": f"bytes={transfer.size}-", "If-Range": transfer.validator}
+    return {"Range": f"bytes={transfer.come}-", "If-Range": transfer.validator}
 
 
 def _bounds(stream: Stream, transfer: Transfer) -> tuple[int, int | None]:
@@ -195,7 +207,7 @@ def _bounds(stream: Stream, transfer: Transfer) -> tuple[int, int | None]:
     if stream.headers.get("Content-Type", "").startswith("text/"):
         raise NotHad("the result link answers with a page instead of a file")
     if stream.status == 206:
-        return transfer.size, _whole_length(stream.headers, transfer)
+        return transfer.come, _whole_length(stream.headers, transfer)
     text = "" if _encoded(stream.headers) else stream.headers.get("Content-Length", "")  # of what it was encoded to
     return 0, int(text) if text.isascii() and text.isdigit() else None
 
@@ -206,6 +218,6 @@ def _whole_length(headers: Mapping[str, str], transfer: Transfer) -> int:
     # Only a date may be left out where it was asked for by it: RFC 9110, 15.3.7.
     dated = transfer.validator is not None and not transfer.validator.startswith('"')
     same = validator(headers) in ({None, transfer.validator} if dated else {transfer.validator})
-    if not match or not same or int(match[1]) != transfer.size or transfer.length not in {None, int(match[2])}:
+    if not match or not same or int(match[1]) != transfer.come or transfer.length not in {None, int(match[2])}:
         raise SourceChanged("the result link answers with another part than was asked for")
     return int(match[2])

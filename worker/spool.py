@@ -38,7 +38,7 @@ class Spool:
 
     @property
     def body(self) -> Spooled:
-        """All of it, as it is sent."""
+        """All that has passed, as it is sent."""
         return Spooled(self, self._at)
 
     def add(self, piece: bytes) -> None:

@@ -35,8 +35,9 @@ class Tape:
 
     @property
     def body(self) -> Held:
-        """All of it, as it is sent."""
-        return Held([self._all[at : at + _HANDED_BYTES] for at in range(0, len(self._all), _HANDED_BYTES)])
+        """All that has passed, as it is sent."""
+        passed = self._all[: self._at]
+        return Held([passed[at : at + _HANDED_BYTES] for at in range(0, self._at, _HANDED_BYTES)])
 
     def add(self, piece: bytes) -> None:
         """Take what comes next."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -47,3 +52,21 @@ def neighbour() -> Iterator[Neighbour]:
     """A fresh neighbour of the emulator."""
     with neighbour_of(Neighbour()) as beside:
         yield beside
+
+
+@pytest.fixture(scope="module")
+def mortal(root: Path) -> Iterator[Callable[[dict[str, Any]], int]]:
+    """Has a worker process do an order; returns the signal that ended it, 0 where it lived."""
+    command = [sys.executable, "-m", "tests.integration.mortal"]
+    with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:  # noqa: S603 - a fixed command
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        stdin, stdout = parent.stdin, parent.stdout
+
+        def order(what: dict[str, Any]) -> int:
+            stdin.write(json.dumps(what) + "\n")
+            stdin.flush()
+            return int(stdout.readline())
+
+        yield order
+        stdin.close()

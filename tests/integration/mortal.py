@@ -2,9 +2,10 @@
 
     python -m tests.integration.mortal
 
-An order is a line of JSON: `settings` (variables), `job`, `url` (of its one video), `part_bytes`, and when to die by
-SIGKILL: `call`, before the so-many-eth call to rows or bucket, or `byte`, once so many bytes have come of the source.
-With `delivery` in place of `job` that is attempted at `now`, and its process ends as it leaves.
+An order is a line of JSON: `settings` (variables), `job`, `url` (of its one video), `part_bytes`, maybe the seconds of
+a `slice` and what it may `linger`, and when to die by SIGKILL: `call`, before the so-many-eth call to rows or bucket,
+or `byte`, once so many bytes have come of the source. With `delivery` in place of `job` that is attempted, and its
+process ends as it leaves. `now` is the time.
 """
 
 from __future__ import annotations
@@ -88,18 +89,23 @@ def _services(variables: str) -> Services:
     return made
 
 
+def _clock(order: dict[str, Any]) -> FakeClock:
+    return FakeClock(datetime.fromisoformat(order["now"])) if "now" in order else FakeClock()
+
+
 def _work(order: dict[str, Any], services: Services) -> None:
     sender.PART_BYTES = sender.LONGEST_PART = order["part_bytes"]
+    sender.LINGER = order.get("linger", sender.LINGER)
     calls = iter(count())
     at = order.get("call", -1)
     engine = make_engine(services.settings, application="mortal")
     store = cast("Any", _Dying(Repository(engine), calls, at))
-    changes: dict[str, Any] = {"bucket": _Dying(services.bucket, calls, at), "slice_seconds": 60.0}
+    changes: dict[str, Any] = {"bucket": _Dying(services.bucket, calls, at), "slice_seconds": order.get("slice", 60.0)}
     if "byte" in order:
         changes["http"] = _Cut(services.guarded, order["byte"])
     copier = replace(services.copier, **changes)
     provider = FakeProvider([video(order["url"])])
-    Yard(store, services.bucket, copier, provider, Aside(engine), clock=FakeClock(), job_id=order["job"]).work()
+    Yard(store, services.bucket, copier, provider, Aside(engine), clock=_clock(order), job_id=order["job"]).work()
 
 
 class _Deadly:
@@ -110,11 +116,11 @@ class _Deadly:
 
 
 def _tell(order: dict[str, Any], services: Services) -> None:
-    engine, at = make_engine(services.settings, application="mortal"), datetime.fromisoformat(order["now"])
+    engine, clock = make_engine(services.settings, application="mortal"), _clock(order)
     store, outbox, aside = Repository(engine), Outbox(engine), Aside(engine)
     ways = Ways(cast("Any", _Deadly()), FakeQueue(), OwnHands(), lambda bucket, key: f"{bucket}/{key}", b"secret", 5)
     unused: Any = None
-    Announcer(store, outbox, unused, unused, aside, ways, FakeClock(at)).announce(order["delivery"])
+    Announcer(store, outbox, unused, unused, aside, ways, clock).announce(order["delivery"])
 
 
 def main() -> None:

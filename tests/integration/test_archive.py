@@ -27,6 +27,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts as small as S3 allows, so that a small film has several."""
     monkeypatch.setattr(sender, "PART_BYTES", 5 * 2**20)
     monkeypatch.setattr(sender, "LONGEST_PART", 5 * 2**20)
+    monkeypatch.setattr(sender, "LINGER", 60)  # a machine that is busy is no slow source
 
 
 @pytest.fixture
@@ -212,7 +213,8 @@ def test_a_dead_link_is_asked_for_anew(place: Any, changes: dict[str, Any]) -> N
     good = File.of(FILM)
     with place(broken) as (made, served):
         assert State.COPYING is made.work()
-        assert (set(), 0) == made.left()[:2]
+        keys, uploads, _ = made.left()
+        assert (set(), 0) == (keys - {"video-0.mp4.rest"}, uploads)
         served.files["film"], served.files["fresh"] = broken, good
         made.provider.outputs = [video(served.link("fresh.mp4"))]
         asked = made.provider.asked

@@ -26,6 +26,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts as small as S3 allows, so that a small film has several."""
     monkeypatch.setattr(sender, "PART_BYTES", PART)
     monkeypatch.setattr(sender, "LONGEST_PART", PART)
+    monkeypatch.setattr(sender, "LINGER", 60)  # a machine that is busy is no slow source
 
 
 @pytest.fixture

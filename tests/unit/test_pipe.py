@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
-from itertools import accumulate
+from itertools import accumulate, cycle, islice
 
 import pytest
 from hypothesis import given
@@ -66,44 +67,81 @@ def too_large_to_hold(patch: pytest.MonkeyPatch, pieces: list[bytes], says_lengt
     return source(Answer(pieces, says_length))
 
 
-def drained(pipe: Pipe) -> tuple[bytes, Mark]:
+def drained(pipe: Pipe, most: int) -> tuple[bytes, Mark]:
     """The next part, read as an HTTP client does."""
-    part = pipe.part()
+    part = pipe.part(most)
     body = b"".join(iter(part.read, b""))
     assert part.drained.is_set()
     assert part.mark is not None
     return body, part.mark
 
 
-@given(
-    pieces=st.lists(st.binary(min_size=1, max_size=50), min_size=1, max_size=40),
-    part_bytes=st.integers(1, 300),
-    says_length=st.booleans(),
-)
-def test_what_comes_out_is_what_went_in(pieces: list[bytes], part_bytes: int, *, says_length: bool) -> None:
-    """Whatever the pieces, the parts have the length that was asked for, and each mark is that of its part's end."""
-    whole = b"".join(pieces)
+some_pieces = st.lists(st.binary(min_size=1, max_size=50), min_size=1, max_size=40)
+
+
+@given(pieces=some_pieces, lengths=st.lists(st.integers(1, 300), min_size=1, max_size=9), says_length=st.booleans())
+def test_what_comes_out_is_what_went_in(pieces: list[bytes], lengths: list[int], *, says_length: bool) -> None:
+    """Whatever the pieces, the parts have the lengths that were asked for, and each mark is that of its part's end."""
+    whole, wanted, following = b"".join(pieces), cycle(lengths), cycle(lengths)
     bodies: list[bytes] = []
     marks: list[Mark] = []
-    with pytest.MonkeyPatch.context() as patch, Pipe(too_large_to_hold(patch, pieces, says_length), part_bytes) as pipe:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        Pipe(too_large_to_hold(patch, pieces, says_length), next(following), lambda *_: next(following)) as pipe,
+    ):
+        length = next(wanted)
         while not marks or not marks[-1].last:
-            body, mark = drained(pipe)
+            body, mark = drained(pipe, length)
             bodies.append(body)
             marks.append(mark)
+            length = next(wanted)
+            assert length == mark.next
 
-    assert [whole[at : at + part_bytes] for at in range(0, len(whole), part_bytes)] == bodies
+    assert whole == b"".join(bodies)
+    assert list(islice(cycle(lengths), len(bodies) - 1)) == list(map(len, bodies[:-1]))
     ends = list(accumulate(map(len, bodies)))
     assert ends == [mark.size for mark in marks]
     assert [zlib.crc32(whole[:end]) for end in ends] == [mark.crc32 for mark in marks]
     assert [sha256(whole[:end]).digest() for end in ends] == [mark.digest.digest() for mark in marks]
 
 
+@given(pieces=some_pieces, part_bytes=st.integers(1, 300), reads=st.integers(0, 60), says_length=st.booleans())
+def test_a_cut_loses_nothing_that_was_handed_out(
+    pieces: list[bytes], part_bytes: int, reads: int, *, says_length: bool
+) -> None:
+    """Cut anywhere, what came of the last part is there, who reads it can't take it for a whole one, and it follows
+    the parts before.
+    """
+    whole, parts, mark = b"".join(pieces), b"", None
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        Pipe(too_large_to_hold(patch, pieces, says_length), part_bytes, lambda *_: part_bytes) as pipe,
+    ):
+        while mark is None or (mark.full and not mark.last):
+            part, body = pipe.part(part_bytes, kept=True), b""
+            with suppress(Stopped):
+                while piece := part.read():
+                    body += piece
+                    reads -= 1
+                    if reads <= 0:
+                        pipe.cut()
+            mark = part.mark
+            assert mark is not None
+            if mark.full:
+                assert [] == part.pieces
+                parts += body
+
+    assert (b"" if mark.full else body) == b"".join(part.pieces)
+    assert whole[: mark.size] == parts + b"".join(part.pieces)
+    assert mark.last == (mark.full and mark.size == len(whole))
+
+
 @given(count=st.integers(0, 60), read=st.integers(0, 60))
 def test_few_pieces_are_held(count: int, read: int) -> None:
     """However far the source could go ahead, at most `PIECES` lie in between, and one in the hand on either side."""
     answer = Answer([b"x"] * count, endless=True)
-    with Pipe(source(answer), 1000) as pipe:
-        part = pipe.part()
+    with Pipe(source(answer), 1000, lambda *_: 1000) as pipe:
+        part = pipe.part(1000)
         for number in range(min(read, count)):
             part.read()
 
@@ -113,8 +151,8 @@ def test_few_pieces_are_held(count: int, read: int) -> None:
 def test_leaving_early_ends_a_reader_that_waits() -> None:
     """A source that says nothing more is stopped, and whoever sends hears that no more will come."""
     answer = Answer([b"x"] * 3, endless=True)
-    with Pipe(source(answer), 1000) as pipe:
-        part = pipe.part()
+    with Pipe(source(answer), 1000, lambda *_: 1000) as pipe:
+        part = pipe.part(1000)
         assert b"xxx" == b"".join(part.read() for _ in range(3))
 
     assert answer.stopped.is_set()
@@ -127,14 +165,14 @@ def test_what_the_source_raises_reaches_the_sender() -> None:
     """A file that ends before its length is a fault of the source, told to who reads the part."""
     answer = Answer([b"x"] * 3, endless=True)
     answer.stopped.set()
-    with Pipe(source(answer), 1000) as pipe, pytest.raises(OSError, match="stopped"):
-        list(iter(pipe.part().read, b""))
+    with Pipe(source(answer), 1000, lambda *_: 1000) as pipe, pytest.raises(OSError, match="stopped"):
+        list(iter(pipe.part(1000).read, b""))
     answer.says_length = False
     answer.endless = False
     short = source(answer)
     short.length = 5
-    with Pipe(short, 1000) as pipe, pytest.raises(Unproven, match="3 bytes came of 5"):
-        list(iter(pipe.part().read, b""))
+    with Pipe(short, 1000, lambda *_: 1000) as pipe, pytest.raises(Unproven, match="3 bytes came of 5"):
+        list(iter(pipe.part(1000).read, b""))
 
 
 @given(sizes=st.lists(st.integers(1, 40), max_size=30), start=st.integers(0, 50), at=st.integers(0, 900))

@@ -57,6 +57,11 @@ def beside(key: str, name: str) -> str:
     return f"{stem if dot and ending in _ENDINGS else key}.{name}.jpg"
 
 
+def rest(key: str) -> str:
+    """The key of what came of the file under `key` and is no part yet."""
+    return f"{key}.rest"
+
+
 def manifest_key(template: str, job: Job) -> str:
     """The key of the job's manifest: among its files, under the name `manifest`."""
     return _render(template, job, kind="manifest", name="manifest", ordinal=0, extension="json")

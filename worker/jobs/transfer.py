@@ -8,6 +8,15 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class Rest:
+    """What came of a file after its last part: bytes that lie in an object of their own."""
+
+    start: int  #: the byte of the file that it begins with
+    size: int  #: bytes
+    crc32: int
+
+
+@dataclass(frozen=True)
 class Transfer:
     """One file under way. It is written before the first byte leaves and again after each part."""
 
@@ -25,11 +34,17 @@ class Transfer:
     walk: Mapping[str, Any] | None = None  #: where the walk over the boxes of an MP4 stands
     sha256: str | None = None  #: of the whole, where one worker saw all of it
     whole: bool = False  #: every byte is in the bucket; it may be that only the commit is missing
+    rest: Rest | None = None  #: what lies beside those parts
 
     @property
     def place(self) -> tuple[str, str, int]:
         """Which of the job's outputs it is."""
         return self.kind, self.variant, self.ordinal
+
+    @property
+    def come(self) -> int:
+        """Bytes of it that nobody has to fetch again."""
+        return self.size + (self.rest.size if self.rest else 0)
 
     def afresh(self) -> Transfer:
         """The same file with nothing sent."""
@@ -37,4 +52,4 @@ class Transfer:
 
     def with_part(self, etag: str, *, size: int, crc32: int, walk: Mapping[str, Any] | None) -> Transfer:
         """After one more part."""
-        return replace(self, etags=(*self.etags, etag), size=size, crc32=crc32, walk=walk)
+        return replace(self, etags=(*self.etags, etag), size=size, crc32=crc32, walk=walk, rest=None)

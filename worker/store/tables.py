@@ -257,6 +257,7 @@ transfers = Table(
     Column("sha256", Text),
     Column("whole", Boolean, nullable=False),
     Column("begun_at", MOMENT, nullable=False),
+    Column("rest", JSONB),
 )
 
 #: The timeline of a job: append-only. A test event of a subscription belongs to no job.

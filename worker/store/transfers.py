@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, and_, delete, select, update
 
 from infra.db import single
 from worker.jobs.model import ENDS
-from worker.jobs.transfer import Transfer
+from worker.jobs.transfer import Rest, Transfer
 from worker.store.statements import SAVE_TRANSFER, TRANSFERS, new
 from worker.store.tables import jobs, transfers
 
@@ -29,7 +30,7 @@ class Transfers:
     def of(self, job_id: str) -> list[Transfer]:
         """The files of a job that were begun and not proven."""
         rows = TRANSFERS.alone(self._engine, job=job_id)
-        return [Transfer(**{**row._asdict(), "etags": tuple(row.etags)}) for row in rows]
+        return [_transfer(row._asdict()) for row in rows]
 
     def save(self, job_id: str, owner: str, transfer: Transfer, now: datetime, length: timedelta) -> bool:
         """Write how far a file is, and renew the lease. False when the lease was lost: nothing is written."""
@@ -61,7 +62,7 @@ class Transfers:
         query = query.order_by(transfers.c.begun_at, transfers.c.job_id)
         with self._single.begin() as connection:
             rows = [dict(row) for row in connection.execute(query.limit(_LEFT_OVER)).mappings()]
-        return [(row.pop("job_id"), Transfer(**{**row, "etags": tuple(row["etags"])})) for row in rows]
+        return [(row.pop("job_id"), _transfer(row)) for row in rows]
 
     def put_back(self, job_id: str, transfer: Transfer, now: datetime) -> None:
         """Let all others that are left over go before this one."""
@@ -77,3 +78,10 @@ class Transfers:
 
 def _is(job_id: str, transfer: Transfer) -> ColumnElement[bool]:
     return and_(transfers.c.job_id == job_id, *(transfers.c[name] == getattr(transfer, name) for name in _PLACE))
+
+
+def _transfer(row: dict[str, Any]) -> Transfer:
+    rest = Rest(**row["rest"]) if row["rest"] else None
+    if rest and rest.start != row["size"]:  # the version before knows of none, and leaves it as it is
+        rest = None
+    return Transfer(**{**row, "etags": tuple(row["etags"]), "rest": rest})

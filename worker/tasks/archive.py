@@ -163,7 +163,7 @@ class _Book:
         self.restarts = 0  #: how often parts that were sent were of no use any more
         self.begun = {transfer.place: transfer for transfer in begun}  #: files that were begun before
         self.faults: dict[Place, str] = {}  #: what is wrong with single outputs
-        self.grew = False  #: whether a file that was begun before has more parts now
+        self.grew = False  #: whether there is more now of a file that was begun before
         self._job_id = job_id
         self._store = store
         self._clock = clock
@@ -198,7 +198,7 @@ class _Book:
         if not self._store.transfers.save(self._job_id, self.owner, transfer, self._clock(), LEASE):
             raise LeaseLost
         before = self.begun.get(transfer.place)
-        self.grew = self.grew or (before is not None and 0 < before.size < transfer.size)
+        self.grew = self.grew or (before is not None and 0 < before.come < transfer.come)
 
     def restarted(self, transfer: Transfer) -> None:
         """All of a file is sent again."""

@@ -1,0 +1,167 @@
+"""Sources so slow that a part of a file takes longer than a worker lives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Engine
+
+from infra.object_store import ObjectStore
+from infra.settings import Settings
+from infra.stack.servers import Servers
+from tests.conftest import environment_for
+from tests.integration.archive_kit import film, proven, video, yard
+from tests.origin import film_of, origin
+from tests.proxy import FaultProxy
+from worker import sender
+from worker.jobs.model import State
+from worker.jobs.transfer import Transfer
+from worker.tasks.archive import LEASE
+
+FILM = film()
+PART = 5 * 2**20
+#: Seconds of a slice, and of what may still be sent then.
+SLICE = {"slice": 0.5, "linger": 0.2}
+_MOST_TASKS = 30
+
+
+@pytest.mark.parametrize(
+    ("size", "rate", "vain"), [(600_000, 250_000, 0), (9 * 2**20, 5 * 10**6, 1), (12 * 2**20, 5 * 10**6, 0)]
+)
+def test_a_part_that_takes_longer_than_any_worker_lives_is_sent_all_the_same(
+    servers: Servers,
+    settings: Settings,
+    engine: Engine,
+    mortal: Callable[[dict[str, Any]], int],
+    size: int,
+    rate: int,
+    vain: int,
+) -> None:
+    """P1, P2, P7: every other worker is killed in the middle of its slice, and each at its platform's patience. Still a
+    file whose parts take far longer arrives: a slice that ended in time has brought something (but for the first of a
+    file that was to go in one piece), and who comes after a death begins no earlier than the dead one did.
+    """
+    file = film_of(FILM, size)
+    variables = environment_for(servers.addresses, kling_url="http://a:s@127.0.0.1:9", public_url="http://127.0.0.1:9")
+    with (
+        origin(film=file) as served,
+        yard(settings, engine, []) as made,
+        FaultProxy("127.0.0.1", served.port) as proxy,
+    ):
+        proxy.slow(rate)
+        link = served.link("film.mp4", proxy.port)
+        common = {"settings": variables, "job": made.job_id, "url": link, "part_bytes": PART, **SLICE}
+        in_time, tasks = 0, 0
+        while made.state is State.COPYING and tasks < _MOST_TASKS:
+            middle, patience = int(rate * 0.3), int(rate * 1.4)
+            ended = mortal({**common, "now": made.clock().isoformat(), "byte": patience if tasks % 2 else middle})
+            in_time += ended == 0
+            tasks += 1
+            made.clock.advance(1000)
+
+        starts = [start for start, _ in file.asked]
+        assert all(before <= after for before, after in pairwise(starts))
+        assert len(set(starts)) >= in_time - vain
+        proven(made, file)
+
+
+@pytest.fixture
+def cut(settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A yard with a job of one slow film of which a slice has put something aside, and its file."""
+    monkeypatch.setattr(sender, "LINGER", 0.2)
+    file = film_of(FILM, 600_000)
+    with (
+        origin(film=file) as served,
+        yard(settings, engine, [], slice_seconds=0.0) as made,
+        FaultProxy("127.0.0.1", served.port) as proxy,
+    ):
+        proxy.slow(250_000)
+        made.provider.outputs = [video(served.link("film.mp4", proxy.port))]
+        assert State.COPYING is made.work()
+        proxy.heal()
+        yield made, file
+
+
+def test_what_is_put_aside_is_believed_only_if_it_is_that(cut: Any) -> None:
+    """A worker that was late has left other bytes there: they are fetched again, and none of the others is sent."""
+    made, file = cut
+    (key,) = made.bucket.keys("")
+    made.bucket.put(key, bytes(200_000), content_type="a/b", filename="x", metadata={})
+    made.until_end()
+
+    assert [(0, 200), (0, 200)] == file.asked
+    proven(made, file)
+
+
+def test_what_was_put_aside_may_be_gone(cut: Any) -> None:
+    """Somebody cleared it away: it is fetched again."""
+    made, file = cut
+    (key,) = made.bucket.keys("")
+    made.bucket.delete(key)
+    made.until_end()
+
+    proven(made, file)
+
+
+def test_what_was_put_aside_of_another_version_is_not_used(cut: Any) -> None:
+    """The source has changed between two slices: nothing of the old one is in the new one."""
+    made, file = cut
+    file.etag = '"2"'
+    made.until_end()
+
+    assert (2, 1) == (len(file.asked), sum(start == 0 for start, _ in file.asked[1:]))
+    proven(made, file)
+
+
+def test_the_version_before_may_have_gone_on_without_it(cut: Any) -> None:
+    """A worker that knows nothing of what is aside moves the parts on: it is of another place then, and not used."""
+    made, _ = cut
+    (begun,) = made.store.transfers.of(made.job_id)
+    job = made.store.lease(made.job_id, "old", made.clock(), LEASE)
+    assert job is not None
+    assert made.store.transfers.save(job.id, "old", replace(begun, size=5), made.clock(), LEASE)
+
+    assert [None] == [one.rest for one in made.store.transfers.of(made.job_id)]
+
+
+@pytest.mark.parametrize(("equal", "wanted"), [(True, [5, 5, 5, 5, 4]), (False, [5, 19])])
+def test_equal_parts_where_the_store_wants_them(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch, *, equal: bool, wanted: list[int]
+) -> None:
+    """R2 takes only parts of one length; elsewhere they become longer where the source is fast."""
+    lengths: list[int] = []
+    put_part = ObjectStore.put_part
+
+    def counted(self: ObjectStore, key: str, upload_id: str, number: int, body: Any, length: int) -> str:
+        lengths.append(length)
+        return put_part(self, key, upload_id, number, body, length)
+
+    monkeypatch.setattr(ObjectStore, "put_part", counted)
+    monkeypatch.setattr(sender, "PART_BYTES", PART)
+    monkeypatch.setattr(sender, "_PART_SECONDS", 60)  # so that a busy machine is fast enough
+    file = film_of(FILM, 24 * 2**20)
+    with origin(film=file) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as made:
+        made.bucket.equal_parts = equal
+        made.until_end()
+
+        assert [count * 2**20 for count in wanted] == lengths
+        proven(made, file)
+
+
+@given(length=st.integers(1, 5 * 2**40), begun=st.integers(0, 9_999), equal=st.booleans())
+def test_ten_thousand_parts_hold_every_file(length: int, begun: int, *, equal: bool) -> None:
+    """However long a file is, there are no more parts than S3 takes, also if no part ever is longer than it must be."""
+    at = Transfer("video", "original", 0, "bucket", "key")
+    first, _ = sender.lengths(at, length, equal=equal)
+    begun = min(begun, length // first)
+    at = replace(at, etags=("x",) * begun, size=begun * first)
+    least, following = sender.lengths(at, length, equal=equal)
+
+    assert begun + -(-(length - at.size) // least) <= 10_000
+    assert (first if equal else least) == following(1, 10**9)
