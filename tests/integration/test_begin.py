@@ -156,7 +156,7 @@ def test_a_copy_that_always_kills_leaves_nothing_under_way(
 
     monkeypatch.setattr(ObjectStore, "complete", die)
     monkeypatch.setattr(sender, "PART_BYTES", 5 * 2**20)
-    file, died = film_of(film(), 6 * 2**20), 0
+    file, died = film_of(film(), 11 * 2**20), 0
     with origin(film=file) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as made:
         while made.state is State.COPYING:
             try:
