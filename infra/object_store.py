@@ -94,11 +94,23 @@ class ObjectStore:
         return other
 
     # --- whole objects ------------------------------------------------------------------------------------------
-    def put(self, key: str, body: bytes, *, content_type: str, filename: str, metadata: Mapping[str, str]) -> str:
-        """Store a small object whole; its ETag. `filename`: what a browser calls it when it is saved."""
+    def put(
+        self,
+        key: str,
+        body: bytes | Body,
+        length: int | None = None,
+        *,
+        content_type: str,
+        filename: str,
+        metadata: Mapping[str, str],
+    ) -> str:
+        """Store a small object whole, in place of what is there; its ETag. `length`: of a body that has none itself.
+        `filename`: what a browser calls it when it is saved.
+        """
         headers = _headers(self._label(content_type, filename, metadata))
+        count = len(body) if isinstance(body, bytes) else length or 0
         with named("put"):
-            return self._sent(Request("PutObject", "PUT", key, headers, body=body, length=len(body)))
+            return self._sent(Request("PutObject", "PUT", key, headers, body=body, length=count))
 
     def put_stream(
         self, key: str, body: Body, length: int, *, content_type: str, filename: str, metadata: Mapping[str, str]

@@ -119,8 +119,17 @@ class Bucket(Protocol):
     def of(self, bucket: str) -> Bucket:
         """Another one of the same store; itself where no name is said."""
 
-    def put(self, key: str, body: bytes, *, content_type: str, filename: str, metadata: Mapping[str, str]) -> str:
-        """Store a small object whole; its ETag."""
+    def put(
+        self,
+        key: str,
+        body: bytes | Body,
+        length: int | None = ...,
+        *,
+        content_type: str,
+        filename: str,
+        metadata: Mapping[str, str],
+    ) -> str:
+        """Store a small object whole, in place of what is there; its ETag. `length`: of a body that has none itself."""
 
     def put_stream(
         self, key: str, body: Body, length: int, *, content_type: str, filename: str, metadata: Mapping[str, str]
