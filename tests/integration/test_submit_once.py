@@ -191,3 +191,29 @@ def test_a_page_that_turns_a_create_away_is_looked_behind(engine: Engine, status
 
     assert State.RUNNING is desk.until(State.RUNNING)
     assert [0.0] == desk.wire.creates
+
+
+@pytest.mark.parametrize("after", [3, 50, 100])
+def test_a_clock_that_steps_proves_no_absence(engine: Engine, after: float) -> None:
+    """The database's own clock jumps five minutes, early or late among the look-ups: 70 real seconds stay too few."""
+    desk = Desk(engine)
+    real, made = [0.0], []
+
+    def says(method: str) -> Said:
+        if method == "POST":
+            made.append(real[0])
+            return NoAnswer("gone")
+        return task() if real[0] > made[0] + 70 else MISSING
+
+    desk.wire.says = says
+    stepped = False
+    while desk.job.state is not State.RUNNING:
+        due = desk.job.due_at or desk.clock.at
+        real[0] += max((due - desk.clock.at).total_seconds(), 0)
+        desk.clock.at = max(desk.clock.at, due)
+        desk.work()
+        if not stepped and real[0] >= after:
+            desk.clock.advance(300)
+            stepped = True
+
+    assert ([0.0], True) == (made, stepped or after > 50)

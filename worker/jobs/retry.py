@@ -10,12 +10,12 @@ from email.utils import parsedate_to_datetime
 SUBMIT_AGAIN = (2, 5, 10, 20, 40, 60)
 #: So often may a job have reached nobody before a person is told: with `SUBMIT_AGAIN` after some ten minutes.
 DEFERRALS_UNTIL_TOLD = 15
-#: Seconds between look-ups of a create whose outcome is unknown. In all about five minutes: several times what the
-#: provider may take to make a task visible.
-LOOK_UP = (1, 2, 4, 8, 15, 30, 60, 60, 120)
+#: How the time after which a create may be absent is shared out among the waits for its look-ups; the last repeats. A
+#: clock that steps forward makes one of them early, so no step is taken for more than a third of that time.
+LOOK_UP = (1, 2, 4, 8, 15, 30, 60, 60)
 #: So many answers "no such task" in a row, the last at least `ABSENT_SECONDS` after the create left, prove absence:
 #: at the provider's own pace, and never before its call would have timed out.
-ABSENT_LOOKUPS = 4
+ABSENT_LOOKUPS = len(LOOK_UP)
 ABSENT_SECONDS = 120
 #: The first byte of a create leaves within so many seconds after its row says that it may, of which connecting takes
 #: its part: who was held up for longer does not send it, since others may be about to prove its absence.
@@ -82,6 +82,12 @@ def after(schedule: tuple[int, ...], attempts: int, now: datetime, *, endless: b
         return None
     seconds = schedule[min(max(attempts, 1), len(schedule)) - 1]
     return now + timedelta(seconds=vary(seconds))
+
+
+def look_up(lookups: int, now: datetime, absent_after: timedelta) -> datetime:
+    """When to look a create up that so many look-ups have not found."""
+    part = LOOK_UP[min(lookups, len(LOOK_UP) - 1)] / sum(LOOK_UP)
+    return now + timedelta(seconds=vary(absent_after.total_seconds() * part))
 
 
 def bucket_again(since: datetime, now: datetime) -> datetime:

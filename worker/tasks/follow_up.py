@@ -146,7 +146,7 @@ def _missing(job: Job, asked: datetime, *, store: Repository, provider: Provider
         return None
     if job.state is State.SUBMITTING and _is_absent(job, lookups, asked, provider=provider):
         return _absent(job, store=store, now=now)
-    store.postpone(job, retry.after(retry.LOOK_UP, lookups, now, endless=True) or now, lookups=lookups)
+    store.postpone(job, retry.look_up(lookups, now, provider.absent_after), lookups=lookups)
     return None
 
 

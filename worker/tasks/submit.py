@@ -120,7 +120,7 @@ def _create(
         return _deferred(job, str(fault), store=store, now=clock())
     except HttpError as fault:
         log.warning("submit.unknown", job=job.id, reason=str(fault))
-        _look_up_later(job, store=store, now=clock())
+        _look_up_later(job, store=store, provider=provider, now=clock())
         return None
     except KlingError as fault:
         return _refused(job, fault, store=store, accounts=accounts, provider=provider, clock=clock)
@@ -187,8 +187,8 @@ def _deferred(
     return replace(moved, step=None) if moved else None
 
 
-def _look_up_later(job: Job, *, store: Repository, now: datetime) -> None:
-    store.postpone(job, retry.after(retry.LOOK_UP, 1, now) or now)
+def _look_up_later(job: Job, *, store: Repository, provider: Provider, now: datetime) -> None:
+    store.postpone(job, retry.look_up(0, now, provider.absent_after))
 
 
 def _refused(
@@ -208,7 +208,7 @@ def _refused(
             return _deferred(job, str(fault), store=store, now=now, seconds=probe, sure=not fault.page)
         case Retry.UNKNOWN_OUTCOME | Retry.LATER:
             log.warning("submit.unknown", job=job.id, reason=str(fault))
-            _look_up_later(job, store=store, now=now)
+            _look_up_later(job, store=store, provider=provider, now=now)
             return None
         case Retry.NEVER:
             log.info("submit.refused", job=job.id, code=fault.code, reason=str(fault))
@@ -233,7 +233,7 @@ def _refused_for_good(
             log.warning("submit.refusal_unproven", job=job.id, reason=str(unanswered))
         else:
             return taken(job, task, store=store, accounts=accounts, provider=provider, now=clock())
-    store.postpone(job, retry.after(retry.LOOK_UP, 1, clock()) or clock(), **changes)
+    store.postpone(job, retry.look_up(0, clock(), provider.absent_after), **changes)
     return None
 
 
