@@ -80,6 +80,17 @@ def test_a_task_that_kling_works_on_for_three_days_is_lost(engine: Engine) -> No
     assert State.EXPIRED is desk.work()
 
 
+def test_a_word_that_nobody_knows_is_no_end(engine: Engine) -> None:
+    """Kling says for four days what no edition knows: its film lies there for 30, so the job is not given up."""
+    desk = Desk(engine)
+    desk.until(State.RUNNING)
+    desk.wire.says = lambda _: task("ripening" if desk.seconds < 4 * DAY else "succeed")
+    desk.clock.advance(95 * HOUR)
+    assert State.RUNNING is desk.work()
+
+    assert State.COPYING is desk.until(State.COPYING)
+
+
 @pytest.mark.parametrize("copies", [False, True])
 def test_a_task_is_gone_only_after_hours_of_saying_so(engine: Engine, *, copies: bool) -> None:
     """Kling says 1203 for two hours, however often it is asked, and then knows the task: nothing was lost."""

@@ -100,6 +100,10 @@ def _told(
             }
             also = also._replace(lease=None)
             return store.move(job, Event.TASK_FAILED, now, changes=changes, note=_when(task), also=also) or adopted
+        case TaskStatus.UNRECOGNISED:
+            # It may well mean the end, and the film be there: as good as no answer.
+            log.warning("follow_up.unrecognised", job=job.id, word=task.status_word[:80])
+            return _unanswered(job, store=store, now=now, lookups=0) or adopted
         case _:
             return _still_running(job, store=store, now=now) or adopted
 
@@ -172,7 +176,7 @@ def _absent(job: Job, *, store: Repository, now: datetime) -> Moved | None:
     return replace(moved, step=None) if moved and due > now else moved
 
 
-def _unanswered(job: Job, *, store: Repository, now: datetime) -> Moved | None:
+def _unanswered(job: Job, *, store: Repository, now: datetime, **changes: int) -> Moved | None:
     """Nobody could say. Ask again, rarely: the provider will come back, and until then nothing is decided."""
     since = job.updated_at
     if job.state is State.SUBMITTING and now - since > timedelta(hours=retry.RUNNING_HOURS):
@@ -184,7 +188,7 @@ def _unanswered(job: Job, *, store: Repository, now: datetime) -> Moved | None:
             message = f"nobody could say how the task ended; the provider deletes it after {retry.DELETED_DAYS} days"
             return _lost(job, message, store=store, now=now)
     expected = job.expected_at if job.state is State.RUNNING else None
-    store.postpone(job, retry.poll_again(since, expected, now, retry.UNANSWERED_LONGEST))
+    store.postpone(job, retry.poll_again(since, expected, now, retry.UNANSWERED_LONGEST), **changes)
     return None
 
 
