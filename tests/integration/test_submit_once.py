@@ -193,7 +193,7 @@ def test_a_page_that_turns_a_create_away_is_looked_behind(engine: Engine, status
     assert [0.0] == desk.wire.creates
 
 
-@pytest.mark.parametrize("after", [3, 50, 100])
+@pytest.mark.parametrize("after", [3, 50])
 def test_a_clock_that_steps_proves_no_absence(engine: Engine, after: float) -> None:
     """The database's own clock jumps five minutes, early or late among the look-ups: 70 real seconds stay too few."""
     desk = Desk(engine)
@@ -216,4 +216,4 @@ def test_a_clock_that_steps_proves_no_absence(engine: Engine, after: float) -> N
             desk.clock.advance(300)
             stepped = True
 
-    assert ([0.0], True) == (made, stepped or after > 50)
+    assert ([0.0], True) == (made, stepped)

@@ -176,7 +176,7 @@ def _absent(job: Job, *, store: Repository, now: datetime) -> Moved | None:
     return replace(moved, step=None) if moved and due > now else moved
 
 
-def _unanswered(job: Job, *, store: Repository, now: datetime, **changes: int) -> Moved | None:
+def _unanswered(job: Job, *, store: Repository, now: datetime, lookups: int | None = None) -> Moved | None:
     """Nobody could say. Ask again, rarely: the provider will come back, and until then nothing is decided."""
     since = job.updated_at
     if job.state is State.SUBMITTING and now - since > timedelta(hours=retry.RUNNING_HOURS):
@@ -188,7 +188,8 @@ def _unanswered(job: Job, *, store: Repository, now: datetime, **changes: int) -
             message = f"nobody could say how the task ended; the provider deletes it after {retry.DELETED_DAYS} days"
             return _lost(job, message, store=store, now=now)
     expected = job.expected_at if job.state is State.RUNNING else None
-    store.postpone(job, retry.poll_again(since, expected, now, retry.UNANSWERED_LONGEST), **changes)
+    again = retry.poll_again(since, expected, now, retry.UNANSWERED_LONGEST)
+    store.postpone(job, again, lookups=job.lookups if lookups is None else lookups)
     return None
 
 
