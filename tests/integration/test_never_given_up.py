@@ -16,7 +16,7 @@ from worker.jobs.model import State
 from worker.store.attention import Attention
 from worker.store.retention import Retention
 from worker.store.runs import Runs
-from worker.store.tables import payloads
+from worker.store.tables import jobs, payloads
 from worker.tasks.attend import attend
 from worker.tasks.expire import expire
 
@@ -158,6 +158,36 @@ def test_what_never_became_a_task_fails_after_three_days(engine: Engine) -> None
     assert (State.FAILED, "not_made") == (desk.job.state, desk.job.error_code)
     assert "billed" not in (desk.job.error_message or "")
     assert 72 * HOUR < desk.seconds
+
+
+@pytest.mark.parametrize(("page", "end"), [(False, State.FAILED), (True, State.UNKNOWN)])
+def test_a_look_up_before_the_next_create_is_not_asked_for_ever(engine: Engine, *, page: bool, end: State) -> None:
+    """P1: nobody says whether an earlier create shows itself: ever more rarely asked, told to a person, ended in days.
+
+    Failed where that create was proven absent, unknown where it was not.
+    """
+    desk = Desk(engine)
+    refused = Answer(429, {"Content-Type": "text/html"}, b"<html>slow down</html>") if page else NoAnswer("gone")
+    desk.wire.says = lambda method: refused if method == "POST" else MISSING
+    desk.work()
+    desk.until(State.ACCEPTED)
+    desk.wire.says = lambda _: ARREARS
+    while not reasons(desk):
+        desk.clock.at = max(desk.clock.at, desk.job.due_at or desk.clock.at)
+        desk.work()
+        look(desk)
+    assert ["not_submitted"] == reasons(desk)
+    assert desk.seconds < 1800
+    for _ in range(3):
+        desk.clock.at = max(desk.clock.at, desk.job.due_at or desk.clock.at)
+        desk.work()
+    assert desk.job.due_at
+    assert 600 < (desk.job.due_at - desk.clock.at).total_seconds() < 1200
+    with engine.begin() as connection:
+        connection.execute(update(jobs).values(lookups=retry.SILENCES - 1))
+    desk.clock.advance(73 * HOUR)
+
+    assert (end, 1) == (desk.work(), len(desk.wire.creates))
 
 
 def test_a_request_that_nobody_can_read_fails_at_once(engine: Engine) -> None:

@@ -35,6 +35,10 @@ ABSENT_AGAIN = (0, 60, 300, 900)
 ABSENCES_UNTIL_TOLD = 3
 #: After so many of them, over `RUNNING_HOURS`, it is not asked for again.
 ABSENCES = 10
+#: Seconds until it is asked again whether an earlier create shows itself, before another one leaves: as any job that is
+#: put off until a person is told, then as whatever nobody answers. So many questions are `RUNNING_HOURS` of that.
+LOOK_FIRST_AGAIN = (*SUBMIT_AGAIN, *(60,) * 9, 300, 900)
+SILENCES = 240
 #: Seconds until files that could not be copied or proven are tried again, with fresh links; in all more than a day.
 #: What nobody hands out is asked for on and on at the last pace, until `DELETED_DAYS`.
 ARCHIVE_AGAIN = (2, 5, 15, 60, 300, 900, 3600, 10800, 21600, 21600, 21600, 21600)
@@ -117,6 +121,11 @@ def ask_again(since: datetime, now: datetime, wait: float) -> float | None:
 def is_never_made(absences: int, since: datetime, now: datetime) -> bool:
     """Whether to ask no more for a task: so many creates, the first then, were proven to have made none."""
     return absences >= ABSENCES and now - since > timedelta(hours=RUNNING_HOURS)
+
+
+def is_silent(questions: int, since: datetime, now: datetime) -> bool:
+    """Whether to ask no more whether an earlier create shows itself: so many questions in a row had no answer."""
+    return questions >= SILENCES and now - since > timedelta(hours=RUNNING_HOURS)
 
 
 def is_lost(lookups: int, since: datetime, now: datetime) -> bool:

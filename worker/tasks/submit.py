@@ -99,10 +99,28 @@ def _look_first(job: Job, *, store: Repository, accounts: Accounts, provider: Pr
         task, _ = provider.query(job, clock())
     except ResourceMissing:
         return None
-    except (KlingError, HttpError):
-        store.postpone(job, retry.after(retry.SUBMIT_AGAIN, job.deferrals, clock(), endless=True) or clock())
-        return Moved(job, None)
+    except (KlingError, HttpError) as fault:
+        return _not_told(job, fault, store=store, now=clock())
     return taken(job, task, store=store, accounts=accounts, provider=provider, now=clock()) or Moved(job, None)
+
+
+def _not_told(job: Job, fault: Exception, *, store: Repository, now: datetime) -> Moved:
+    """Nobody says whether a create shows itself after all: put off, told to a person, and ended as any such silence."""
+    log.warning("submit.unanswered", job=job.id, reason=str(fault))
+    lookups = job.lookups + 1
+    if retry.is_silent(lookups, job.updated_at, now):
+        absences, _ = store.absences(job)
+        proven = absences >= job.submissions
+        words = "the last request made no task" if proven else "whether the provider made a task could not be settled"
+        changes = {
+            "error_code": "not_made" if proven else "unsettled",
+            "error_message": f"{words}, and for {retry.RUNNING_HOURS} hours nobody answered: {fault}",
+        }
+        end = Event.SUBMIT_REFUSED if proven else Event.SUBMIT_UNSETTLED
+        return store.move(job, end, now, changes=changes) or Moved(job, None)
+    again = {"deferrals": job.deferrals + 1, "lookups": lookups}
+    store.postpone(job, retry.after(retry.LOOK_FIRST_AGAIN, lookups, now, endless=True) or now, **again)
+    return Moved(job, None)
 
 
 def _create(

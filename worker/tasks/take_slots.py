@@ -49,7 +49,7 @@ def take_slots(
         except NotAdmitted as reason:
             log.info("submit.waits", job=job.id, account=name, reason=str(reason))
     waits = now + timedelta(seconds=retry.vary(_WAIT_SECONDS))
-    if store.postpone(job, waits, queued=bool(configured)):
+    if store.postpone(job, waits, queued=bool(configured), lookups=0):
         # What came free while it was refused, or is for others who come first.
         packs = {slots.pack(name, job.family): most for name, most in configured.items()}
         woken = [other for pack, most in packs.items() for other in accounts.wake(pack, now, most)]
