@@ -11,6 +11,7 @@ from typing import Any
 from av.error import FFmpegError
 
 from infra.boxes import NotMedia
+from infra.room import SMALL_FILM
 
 #: Decoders that carry on where a frame that others refer to is missing.
 _SKIPPING = frozenset({"h264", "hevc"})
@@ -18,7 +19,8 @@ _SKIPPING = frozenset({"h264", "hevc"})
 _LAST = 3
 #: More packets than that after the jump to the last ones: the index is not to be relied on.
 _FEW_PACKETS = 32
-#: Pixels from which on a second thread pays, which a decoder of many frames gets.
+#: Pixels from which on a second thread pays, which a decoder of many frames gets unless they are so large that its
+#: memory matters more.
 _LARGE = 640 * 480
 
 
@@ -61,7 +63,7 @@ def through(
     film that was too short by then. `alive` is called now and then: a film takes a while.
     """
     codec = stream.codec_context
-    codec.thread_count = 2 if stream.width * stream.height > _LARGE else 1
+    codec.thread_count = 2 if _LARGE < stream.width * stream.height <= SMALL_FILM else 1
     codec.skip_frame = "NONREF"  # nobody needs the frames that no other refers to
     first = last = None
     wanted, start, shown, tail = deque(times), stream.start_time or 0, set(), deque[Any]()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from io import BytesIO
@@ -17,14 +17,15 @@ from PIL import Image, UnidentifiedImageError
 from infra import frames, sound
 from infra.boxes import NotMedia
 from infra.fragments import seconds_said
-from infra.opening import opened
+from infra.opening import LIMITS, opened
+from infra.room import BYTES_A_PIXEL, LARGEST_FILM, LARGEST_PICTURE, SMALL_FILM, SMALL_PICTURE, room
 from infra.sniff import HEAD_BYTES, sniff
 
 #: What Pillow raises of bytes that are no picture, or one too large to be honest.
 _NO_PICTURE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
-#: Pixels of the largest picture that is decoded: each takes up to 4 bytes then. The provider's have 17 million at most.
+#: Pixels of the largest picture that is decoded, in whatever format. The provider's have 17 million at most.
 _MOST_PIXELS = 40_000_000
 #: Pillow's names of the pictures that are read, by content type: of all that it knows, some run other programs.
 _PICTURES = {f"image/{name.lower()}": name for name in ("JPEG", "PNG", "GIF", "WEBP", "AVIF")}
@@ -68,7 +69,7 @@ def probe(file: IO[bytes] | Any, alive: Callable[[], object] = lambda: None, *, 
 
     A file that was cut after its index still opens; its last frame does not decode.
     """
-    with _opened(file, sound_only=sound_only) as (container, stream, facts):
+    with _opened(file, sound_only=sound_only) as (container, stream, facts), _room_for(facts, alive):
         if facts.width is not None:
             return _as_shown(facts, _ends(container, stream, facts))
         seconds = sound.heard(container, stream, alive)
@@ -88,7 +89,7 @@ def probe_film(
 
     `alive` is called now and then: a long film takes a while.
     """
-    with _opened(file) as (container, stream, facts):
+    with _opened(file) as (container, stream, facts), _room_for(facts, alive):
         if facts.width is None:
             raise NotMedia("holds no picture")
         shown: list[Any] = []
@@ -140,10 +141,18 @@ def _opened(file: IO[bytes] | Any, *, sound_only: bool = False) -> Iterator[tupl
             stream = video or audio
             if stream is None:
                 raise NotMedia("holds neither picture nor sound")
+            if video and not video.width:
+                raise NotMedia(f"shows pictures of no size, or of more than {LARGEST_FILM} pixels")
+            if video:
+                video.codec_context.options = LIMITS
             _has_all_fragments(file, container)
             yield container, stream, _facts(container, video, audio)
     except FFmpegError as fault:
         raise NotMedia(f"does not decode ({fault.strerror})") from fault
+
+
+def _room_for(facts: MediaFacts, alive: Callable[[], object]) -> AbstractContextManager[None]:
+    return room(large=(facts.width or 0) * (facts.height or 0) > SMALL_FILM, alive=alive)
 
 
 def _as_shown(facts: MediaFacts, first: Any) -> MediaFacts:
@@ -202,13 +211,16 @@ def look_at_image(body: bytes) -> MediaFacts:
     return facts
 
 
-def probe_image(body: bytes) -> MediaFacts:
-    """The facts of a still picture, decoded whole. Raises `NotMedia`."""
+def probe_image(body: bytes, alive: Callable[[], object] = lambda: None) -> MediaFacts:
+    """The facts of a still picture, decoded whole. Raises `NotMedia`. `alive` is called while it waits for memory."""
     try:
         with _picture(body) as image:
-            if image.width * image.height > _MOST_PIXELS:
-                raise NotMedia(f"has {image.width} x {image.height} pixels, more than are looked at")
-            image.load()
+            pixels, form = image.width * image.height, image.format or "?"
+            needed = pixels * BYTES_A_PIXEL.get(form, BYTES_A_PIXEL["JPEG"])  # there is a JPEG by another name
+            if pixels > _MOST_PIXELS or needed > LARGEST_PICTURE:
+                raise NotMedia(f"has {image.width} x {image.height} pixels, more than are looked at in a {form}")
+            with room(large=needed > SMALL_PICTURE, alive=alive):
+                image.load()
             return MediaFacts(container=(image.format or "?").lower(), width=image.width, height=image.height)
     except _NO_PICTURE as fault:
         raise NotMedia(f"is no picture ({type(fault).__name__})") from fault

@@ -11,6 +11,7 @@ from typing import IO, Any
 import av
 
 from infra.boxes import NotMedia
+from infra.room import LARGEST_FILM
 from infra.sniff import HEAD_BYTES, sniff
 from infra.tables import check_tables
 
@@ -27,8 +28,10 @@ _FORMATS = {
     "audio/flac": "flac",
     "audio/ogg": "ogg",
 }
+#: What every decoder is told: of a larger film it makes room for no picture.
+LIMITS = {"max_pixels": str(LARGEST_FILM)}
 #: Opening a film decodes pictures to learn what the index of an MP4 says, half as long as all else that is done to it.
-_QUICK = {"skip_frame": "all", "probesize": "32", "analyzeduration": "1"}
+_QUICK = {"skip_frame": "all", "probesize": "32", "analyzeduration": "1", **LIMITS}
 #: Bytes of the head of an ID3 tag, which may stand before sound of any format. Source: id3.org, ID3v2.4.0, 3.1.
 _TAG = 10
 
@@ -38,7 +41,9 @@ def opened(file: IO[bytes] | Any) -> Any:
     form = _format(file)
     if form == _ISO:
         check_tables(file)
-    return (_quickly(file) if form == _ISO else None) or av.open(file, "r", format=form, metadata_errors="ignore")
+    return (_quickly(file) if form == _ISO else None) or av.open(
+        file, "r", format=form, metadata_errors="ignore", options=LIMITS
+    )
 
 
 def _format(file: IO[bytes] | Any) -> str:

@@ -65,7 +65,7 @@ class Prover:
             return Film(probe(file, alive, sound_only=True))
         if size > _LARGEST_IMAGE:
             raise NotMedia("is too large for a picture")
-        return Film(probe_image(file.read()))
+        return Film(probe_image(file.read(), alive))
 
     def _beside(self, job: Job, output: Output, key: str, name: str, picture: bytes) -> str:
         at = keys.beside(key, name)

@@ -1,5 +1,8 @@
 import struct
+import threading
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +18,7 @@ from PIL import Image
 from infra.boxes import BoxWalk, NotMedia
 from infra.emulator.tone import tone_frames
 from infra.media import MediaFacts, agree, look_at_film, look_at_image, probe, probe_film, probe_image
+from infra.room import room
 
 
 def film(*, seconds: int = 1, faststart: bool = True, movflags: str = "", g: str = "250") -> bytes:
@@ -278,3 +282,51 @@ def test_pictures_of_the_web_are_read(form: str) -> None:
     Image.new("RGB", (32, 24)).save(body, form)
 
     assert MediaFacts(form.lower(), None, 32, 24) == look_at_image(body.getvalue()) == probe_image(body.getvalue())
+
+
+def test_a_picture_is_refused_by_what_its_format_takes() -> None:
+    """A WebP takes four times the memory of a PNG of the same size, so it may have fewer pixels."""
+    picture = Image.new("RGB", (6000, 4000))
+    for form, refused in (("PNG", False), ("WEBP", True)):
+        body = BytesIO()
+        picture.save(body, form, **({"quality": 1, "method": 0} if form == "WEBP" else {"compress_level": 1}))
+        with pytest.raises(NotMedia, match="6000 x 4000 pixels") if refused else nullcontext():
+            probe_image(body.getvalue())
+
+
+def film_of(width: int, height: int) -> bytes:
+    """A film of two frames of these sides."""
+    with NamedTemporaryFile(suffix=".mp4") as out, av.open(out.name, "w") as made:
+        stream = made.add_stream("libx264", rate=24, options={"preset": "ultrafast", "x264-params": "threads=1"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for _ in range(2):
+            made.mux(stream.encode(av.VideoFrame(width, height, "yuv420p")))
+        made.mux(stream.encode())
+        made.close()
+        return Path(out.name).read_bytes()
+
+
+def test_a_film_of_4k_is_read_when_no_other_large_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One at a time takes memory for it, and who waits says meanwhile that it lives; a small film waits for none."""
+    monkeypatch.setattr("infra.room._WAIT_SECONDS", 0.01)
+    large = film_of(3840, 2160)
+    waits = threading.Event()
+    with ThreadPoolExecutor(1) as other:
+        with room(large=True):
+            seen = other.submit(probe, BytesIO(large), waits.set)
+            assert waits.wait(20)
+            assert (320, False) == (probe(BytesIO(FILM)).width, seen.done())
+
+        assert 3840 == seen.result(20).width
+
+
+def test_a_film_beyond_4k_is_refused_whatever_its_index_says() -> None:
+    """By its index where that tells, or else by the decoder, before it makes room for a picture."""
+    body = film_of(4096, 2320)
+    sides = (4096).to_bytes(2, "big") + (2320).to_bytes(2, "big")
+    lying = body.replace(sides, (64).to_bytes(2, "big") * 2)
+    assert lying != body
+    for film in (body, lying):
+        for look in (probe, lambda file: probe_film(file, moments=9)):
+            with pytest.raises(NotMedia):
+                look(BytesIO(film))
