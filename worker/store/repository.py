@@ -111,11 +111,11 @@ class Repository:
             if not fault.connection_invalidated:
                 raise
         try:
-            return self._accept(new, now)
+            return self._accept(new, now, again=True)
         except (DBAPIError, PoolTimeout) as fault:
             raise MaybeStored(new.id) from fault
 
-    def _accept(self, new: NewJob, now: datetime) -> Accepted:
+    def _accept(self, new: NewJob, now: datetime, *, again: bool = False) -> Accepted:
         state = State.WAITING if new.after else State.ACCEPTED
         after = dict(new.after.ids) if new.after else None
         note = note_of(state, {"family": new.family, "after": after})
@@ -135,7 +135,7 @@ class Repository:
             row = statements.ACCEPT.alone(self._engine, **values).fetchone()
         if row is not None:
             return Accepted(job_of(row), new.fingerprint, True, tuple(row.told))
-        if own := self.get(new.id):
+        if again and (own := self.get(new.id)):
             return Accepted(own, new.fingerprint, True)
         older = self.known(new.caller, new.external_task_id, new.idempotency_key)
         assert older is not None, "the conflict was with a job of the same caller"
