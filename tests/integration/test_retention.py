@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, func, select, text, update
 
 from infra import log
 from tests.fakes import MORNING, FakeClock, FakeQueue, race
@@ -212,3 +212,51 @@ def test_results_that_will_soon_be_deleted_are_an_alarm(engine: Engine, capsys: 
     assert [["risky"]] == [line["jobs"] for line in said(capsys) if line["event"] == "retention.at_risk"]
     assert ["risky"] == [one.job_id for one in store.claim_due(clock(), lease=timedelta(seconds=1), limit=1)]
     assert State.COPYING is job.state
+
+
+def test_a_job_that_has_ended_is_not_hastened(engine: Engine) -> None:
+    """It ended between being found at risk and being hastened: an end wants no attention."""
+    store = Repository(engine)
+    led(store, "ended", *RUN, Event.TASK_FAILED)
+    Retention(engine).hasten(["ended"])
+    job = store.get("ended")
+
+    assert job
+    assert job.due_at is None
+
+
+@pytest.mark.usefixtures("logging_as_ever")
+def test_a_part_that_is_too_slow_keeps_no_other_waiting(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The server ends a statement that takes too long: the rest expires all the same, and the log says which."""
+    clock = FakeClock(MORNING + timedelta(days=DAYS, seconds=1))
+
+    def _late(_before: datetime) -> int:
+        with engine.begin() as connection:
+            connection.execute(text("set local statement_timeout = 1"))
+            connection.execute(text("select pg_sleep(5)"))
+        return 0
+
+    monkeypatch.setattr(Retention, "_late", staticmethod(_late))
+    Aside(engine).put("task", b"", "reason", MORNING)
+    old_goes(engine, clock)
+
+    with engine.connect() as connection:
+        assert 0 == connection.execute(select(func.count()).select_from(set_aside)).scalar_one()
+    assert ["late"] == [line["part"] for line in said(capsys) if line["event"] == "retention.too_slow"]
+
+
+def test_what_is_at_risk_is_told_whatever_becomes_of_the_rest(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The alarm of the 27th day leaves before anything that may fail is tried."""
+    store, clock = Repository(engine), FakeClock(MORNING + timedelta(days=28))
+    led(store, "risky", *RUN, Event.TASK_SUCCEEDED)
+
+    def broken(_self: Retention, _before: datetime) -> int:
+        raise RuntimeError
+
+    monkeypatch.setattr(Retention, "_ended", broken)
+    with pytest.raises(RuntimeError):
+        old_goes(engine, clock)
+
+    assert "result_at_risk" in [entry["data"].get("reason") for entry in store.timeline("risky")]

@@ -6,17 +6,27 @@ In batches, each a short transaction on a few rows that nobody writes any more: 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from math import inf
 from time import monotonic
 
-from sqlalchemy import ColumnElement, Connection, CursorResult, Engine, delete, exists, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, CursorResult, Engine, delete, exists, func, select, tuple_, update
+from sqlalchemy.exc import DBAPIError
 
+from infra.db import sqlstate
+from infra.log import logger
 from worker.jobs.model import ENDS, State
 from worker.store.tables import attempts, callbacks, claims, deliveries, events, jobs, payloads, set_aside
 
+log = logger(__name__)
+
 #: Rows of one transaction.
 BATCH = 500
+#: Above every id.
+_NO_ID = 2**63 - 1
+#: A statement that took too long, or waited too long for a lock.
+_TOO_SLOW = ("57014", "55P03")
 #: Where a job may have a result that only the provider has.
 _AT_STAKE = (State.RUNNING, State.COPYING)
 
@@ -34,7 +44,7 @@ class Retention:
         """
         gone = 0
         for some in (self._ended, self._late, self._aside, self._claims, self._trials):
-            while batch := some(before):
+            while batch := _in_time(some, before):
                 gone += batch
                 if monotonic() > until:
                     return gone, False
@@ -52,7 +62,7 @@ class Retention:
 
     def hasten(self, job_ids: list[str]) -> None:
         """Make jobs due before all others: a sweep takes first what has been due longest."""
-        waiting = jobs.c.id.in_(job_ids) & jobs.c.lease_owner.is_(None)
+        waiting = jobs.c.id.in_(job_ids) & jobs.c.state.in_(_AT_STAKE) & jobs.c.lease_owner.is_(None)
         with self._engine.begin() as connection:
             connection.execute(update(jobs).where(waiting).values(due_at=jobs.c.submitted_at))
 
@@ -71,9 +81,12 @@ class Retention:
 
     def _late(self, before: datetime) -> int:
         """Remove callbacks that came when all else of their job had gone; how many at once."""
+        # Ids grow with time, and what is old has mostly gone: the first young one lies near the index's beginning.
+        young = select(callbacks.c.id).where(callbacks.c.received_at >= before).order_by(callbacks.c.id).limit(1)
         late = (
             select(callbacks.c.id)
             .join(jobs, jobs.c.id == callbacks.c.job_id)
+            .where(callbacks.c.id < func.coalesce(young.scalar_subquery(), _NO_ID))
             .where(callbacks.c.received_at < before, jobs.c.state.in_(ENDS))
             .where(~exists().where(payloads.c.job_id == callbacks.c.job_id))
             .limit(BATCH)
@@ -110,6 +123,17 @@ class Retention:
             ids = list(connection.execute(old).scalars())
             gone = _forget(connection, deliveries.c.event_id.in_(ids)) if ids else 0
             return gone + (_count(connection.execute(delete(events).where(events.c.id.in_(ids)))) if ids else 0)
+
+
+def _in_time(some: Callable[[datetime], int], before: datetime) -> int:
+    """What one part removed; none where that takes longer than a statement may, which keeps no other part waiting."""
+    try:
+        return some(before)
+    except DBAPIError as fault:
+        if sqlstate(fault) not in _TOO_SLOW:
+            raise
+        log.error("retention.too_slow", part=some.__name__.strip("_"))  # noqa: TRY400 - it says all that there is
+        return 0
 
 
 def _forget(connection: Connection, which: ColumnElement[bool]) -> int:

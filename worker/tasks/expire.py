@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from math import inf
 from time import monotonic
 
@@ -43,12 +43,18 @@ def expire(
     now = clock()
     if not runs.begin(_NAME, now, EVERY):
         return False
+    _call_out(retention, attention, now)
     gone, all_of_it = retention.expire(now - timedelta(days=days), until=monotonic() + seconds)
     if gone:
         log.info("retention.expired", rows=gone, all=all_of_it)
     if not all_of_it:
         runs.again(_NAME)
         messages.send(queue, [messages.Message(messages.EXPIRE, "sweep")])
+    return all_of_it
+
+
+def _call_out(retention: Retention, attention: Attention, now: datetime) -> None:
+    """First of all: nothing that is too slow among what is old may keep this from being said."""
     risky = retention.at_risk(now - timedelta(days=DELETED_DAYS - ALARM_DAYS))
     if risky:
         log.error("retention.at_risk", jobs=[job_id for job_id, _ in risky], oldest=risky[0][1].isoformat())
@@ -56,4 +62,3 @@ def expire(
         for job_id, submitted_at in risky:
             message = f"Kling deletes it {DELETED_DAYS} days after {submitted_at.isoformat()}"
             attention.attend(job_id, "result_at_risk", message, now, once=True)
-    return all_of_it
