@@ -71,6 +71,7 @@ def probe(file: IO[bytes] | Any, alive: Callable[[], object] = lambda: None, *, 
     """
     with _opened(file, sound_only=sound_only) as (container, stream, facts), _room_for(facts, alive):
         if facts.width is not None:
+            _has_all_clusters(container, alive)
             return _as_shown(facts, _ends(container, stream, facts))
         seconds = sound.heard(container, stream, alive)
         if sound.says_its_length(file, container):
@@ -92,6 +93,7 @@ def probe_film(
     with _opened(file) as (container, stream, facts), _room_for(facts, alive):
         if facts.width is None:
             raise NotMedia("holds no picture")
+        _has_all_clusters(container, alive)
         shown: list[Any] = []
         seconds = facts.duration or 0.0
         times = [seconds * (number + 0.5) / moments for number in range(moments)]
@@ -112,7 +114,7 @@ def probe_film(
 def _ends(container: Any, stream: Any, facts: MediaFacts) -> Any:
     """The first frame of a film whose last one is where it says that it ends."""
     first, seconds = frames.ends(container, stream)
-    if seconds is not None:
+    if seconds is not None and not _is_webm(container):  # of that, what lasts longest says how long
         _reaches(seconds, facts.duration)
     return first
 
@@ -129,6 +131,25 @@ def _has_all_fragments(file: IO[bytes] | Any, container: Any) -> None:
     at = file.tell()
     _reaches(container.duration / av.time_base, seconds_said(file))
     file.seek(at)
+
+
+def _is_webm(container: Any) -> bool:
+    return "webm" in container.format.name
+
+
+def _has_all_clusters(container: Any, alive: Callable[[], object]) -> None:
+    """The library takes a WebM that was cut for a shorter one: its streams don't say how long they are, only its head
+    says how long the longest is.
+    """
+    if not container.duration or not _is_webm(container):
+        return
+    ends = 0.0
+    for packet in container.demux():
+        alive()
+        if packet.pts is not None:
+            ends = max(ends, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+    _reaches(ends, container.duration / av.time_base)
+    container.seek(0)
 
 
 @contextmanager

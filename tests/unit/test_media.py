@@ -17,7 +17,7 @@ from PIL import Image
 
 from infra.boxes import BoxWalk, NotMedia
 from infra.emulator.tone import tone_frames
-from infra.media import MediaFacts, agree, look_at_film, look_at_image, probe, probe_film, probe_image
+from infra.media import Film, MediaFacts, agree, look_at_film, look_at_image, probe, probe_film, probe_image
 from infra.room import room
 
 
@@ -330,3 +330,43 @@ def test_a_film_beyond_4k_is_refused_whatever_its_index_says() -> None:
         for look in (probe, lambda file: probe_film(file, moments=9)):
             with pytest.raises(NotMedia):
                 look(BytesIO(film))
+
+
+def webm(*, sound_seconds: float = 0) -> bytes:
+    """A WebM of two seconds of film, and of this much sound."""
+    with NamedTemporaryFile(suffix=".webm") as out, av.open(out.name, "w") as made:
+        stream = made.add_stream("libvpx", rate=24, options={"deadline": "realtime", "cpu-used": "8", "g": "12"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        sound: Any = made.add_stream("libopus", rate=48000, layout="mono") if sound_seconds else None  # as in `song`
+        for number in range(48):
+            image = Image.effect_noise((64, 64), 20 + number).convert("RGB")
+            made.mux(stream.encode(av.VideoFrame.from_image(image)))  # type: ignore[no-untyped-call]  # as above
+        made.mux(stream.encode())
+        for frame in tone_frames(sound_seconds) if sound else ():
+            frame.sample_rate, frame.time_base, frame.pts = 48000, Fraction(1, 48000), None
+            made.mux(sound.encode(frame))
+        if sound:
+            made.mux(sound.encode(None))
+        made.close()
+        return Path(out.name).read_bytes()
+
+
+@pytest.mark.parametrize("part", [0.25, 0.5, 0.8])
+def test_a_webm_that_was_cut_is_no_media(part: float) -> None:
+    """Its head says how long it lasts, which its streams do not."""
+    body = webm()
+    for look in (probe, lambda file: probe_film(file, moments=9), probe_film):
+        assert (64, 2.0) == (_facts(look(BytesIO(body))).width, _facts(look(BytesIO(body))).duration)
+        with pytest.raises(NotMedia, match="it was cut"):
+            look(BytesIO(body[: int(len(body) * part)]))
+
+
+def _facts(seen: MediaFacts | Film) -> MediaFacts:
+    return seen.facts if isinstance(seen, Film) else seen
+
+
+def test_a_webm_lasts_as_long_as_its_sound() -> None:
+    """What is heard after the last picture makes no cut film of it."""
+    body = webm(sound_seconds=4)
+
+    assert 64 == probe(BytesIO(body)).width == probe_film(BytesIO(body), moments=9).facts.width
