@@ -24,7 +24,8 @@ from infra.settings import BadSettings, Settings, load
 from infra.store_errors import StoreError
 from webhook import budget, lifecycle
 from worker.sender import PART_BYTES
-from worker.services import now
+from worker.services import accounts, now
+from worker.store.attention import Attention
 from worker.store.buckets import Buckets
 from worker.store.keys import ApiKeys
 from worker.store.repository import Repository
@@ -289,13 +290,28 @@ def _connections(settings: Settings) -> int:
     return sum(room.good is False for room in rooms)
 
 
+def _accounts(settings: Settings) -> int:
+    """Name the accounts that jobs wait for and nobody configured; how many."""
+    engine = make_engine(settings, application="reelhook-cli", connections=1)
+    try:
+        missing = {one.account for one in Attention(engine).no_account(accounts(settings))}
+    except SQLAlchemyError:
+        click.echo("note  the rows can't be read, so nobody knows whether jobs wait for an account", err=True)
+        return 0
+    finally:
+        engine.dispose()
+    for name in sorted(missing):
+        click.echo(f"{_SIGNS[False]}  account {name}: jobs wait for it, and no KLING_URL of that name is set")
+    return len(missing)
+
+
 @click.command("doctor")
 @click.option("--lifecycle", "shown", is_flag=True, help="Print the lifecycle configuration the bucket should have.")
 @click.option("--set-lifecycle", "change", is_flag=True, help="Set it; rules that others have set stay.")
 @click.option("--expire-days", type=click.IntRange(1, 36500), help="With a rule that deletes results so old.")
 @click.option("--bucket", help="This one alone; otherwise S3_BUCKET and every bucket that an API key names.")
 def doctor(*, shown: bool, change: bool, expire_days: int | None, bucket: str | None) -> None:
-    """Try the real buckets, count connections against what the servers allow, say what is wrong. Exits 1 if so."""
+    """Try the real buckets, count connections and accounts against what is there, say what is wrong. Exits 1 if so."""
     try:
         settings = load()
     except BadSettings as fault:
@@ -308,5 +324,5 @@ def doctor(*, shown: bool, change: bool, expire_days: int | None, bucket: str | 
     if expire_days is not None:
         raise click.UsageError("--expire-days goes with --lifecycle or --set-lifecycle")
     faults = sum(_bucket(settings, one, places.get(one, ())) for one in ([bucket] if bucket else places))
-    faults += _connections(settings)
+    faults += _connections(settings) + _accounts(settings)
     sys.exit(1 if faults else 0)

@@ -218,7 +218,7 @@ def _sweep() -> None:
 @app.task(name=messages.ATTEND)
 def _attend() -> None:
     s = services()
-    attend(attention=s.attention, queue=s.queue, clock=now)
+    attend(attention=s.attention, queue=s.queue, clock=now, accounts=s.provider.accounts)
     reach(buckets=s.store.buckets, copier=s.copier, clock=now)
 
 

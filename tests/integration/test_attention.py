@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select
 
 from infra.http import NotSent
+from infra.settings import Settings
 from tests.fakes import MORNING, FakeClock, FakeQueue
 from tests.integration.submit_kit import Desk, Said, said
 from worker.jobs.machine import Event
@@ -24,6 +27,8 @@ from worker.store.subscriptions import Subscriptions
 from worker.store.tables import deliveries, events
 from worker.tasks.attend import attend
 from worker.tasks.expire import EVERY, expire
+
+doctor = import_module("webhook.doctor")  # its command has the same name
 
 
 @pytest.fixture
@@ -55,7 +60,7 @@ def look(engine: Engine, clock: FakeClock, times: int = 2) -> FakeQueue:
     """Look for jobs that want a person, more than once."""
     queue = FakeQueue()
     for _ in range(times):
-        attend(attention=Attention(engine), queue=queue, clock=clock)
+        attend(attention=Attention(engine), queue=queue, clock=clock, accounts=["default"])
     return queue
 
 
@@ -156,3 +161,24 @@ def test_a_result_at_risk_is_told_once(engine: Engine, store: Repository) -> Non
         expire(**rows, queue=FakeQueue(), days=30, clock=clock)  # type: ignore[arg-type]  # ** of mixed values
 
     assert [("risky", "result_at_risk")] == told(engine)
+
+
+def test_an_account_that_is_gone_from_the_settings_is_told(
+    engine: Engine, store: Repository, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its jobs wait: one of each caller is told of, the doctor names it, and when it is back they go on."""
+    desk = Desk(engine)
+    accounts = desk.provider.accounts
+    desk.provider = replace(desk.provider, accounts={"other": accounts["default"]})
+    assert State.ACCEPTED is desk.work()
+    for _ in range(2):
+        attend(attention=Attention(engine), queue=FakeQueue(), clock=desk.clock, accounts=desk.provider.accounts)
+    assert [("job", "account_missing")] == told(engine)
+    monkeypatch.setattr(doctor, "accounts", lambda _: desk.provider.accounts)
+    assert 1 == doctor._accounts(settings)
+    desk.provider = replace(desk.provider, accounts=accounts)
+
+    assert State.RUNNING is desk.until(State.RUNNING)
+    assert desk.seconds < 1800
+    monkeypatch.undo()
+    assert 0 == doctor._accounts(settings)

@@ -61,7 +61,7 @@ def due(made: Yard, name: str) -> datetime:
 def look(engine: Engine, worker: Yard) -> None:
     """What beat has done every minute and every hour."""
     attention, queue = Attention(engine), FakeQueue()
-    attend(attention=attention, queue=queue, clock=worker.clock)
+    attend(attention=attention, queue=queue, clock=worker.clock, accounts=["default"])
     reach(buckets=worker.store.buckets, copier=worker.copier, clock=worker.clock)
     rows: Any = {"runs": Runs(engine), "retention": Retention(engine), "attention": attention}
     expire(**rows, queue=queue, days=30, clock=worker.clock)

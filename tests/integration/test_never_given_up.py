@@ -35,7 +35,7 @@ def reasons(desk: Desk) -> list[str]:
 def look(desk: Desk) -> None:
     """What beat has done every minute and every hour."""
     attention, queue = Attention(desk.engine), FakeQueue()
-    attend(attention=attention, queue=queue, clock=desk.clock)
+    attend(attention=attention, queue=queue, clock=desk.clock, accounts=["default"])
     rows: Any = {"runs": Runs(desk.engine), "retention": Retention(desk.engine), "attention": attention}
     expire(**rows, queue=queue, days=30, clock=desk.clock)
 

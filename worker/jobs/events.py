@@ -56,6 +56,7 @@ REASONS = MappingProxyType(
         "result_at_risk": "its result is not safe yet and Kling deletes it soon",
         "not_submitted": "Kling was asked for it again and again, and took it not once; it is still tried",
         "account_stopped": "the account it waits for is stopped",
+        "account_missing": "the account it waits for is not in the settings any more",
         "receiver_disabled": "a receiver was disabled; its events are kept",
     }
 )

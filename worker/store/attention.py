@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from sqlalchemy import DateTime, Engine, bindparam, select, text
+from sqlalchemy import DateTime, Engine, Text, bindparam, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from worker.jobs.events import ATTENTION
 from worker.store.buckets import AWAY
@@ -53,6 +56,21 @@ _UNSUBMITTED = text(
     order by caller, account, created_at
     """
 )
+# Of each caller and account that nobody configured the job that has waited longest, with whether one was told of that
+# waits still. One that may go elsewhere is not held up.
+_NO_ACCOUNT = text(
+    """
+    select distinct on (caller, account) id, account, exists (
+        select 1 from jobs other join events e on e.job_id = other.id
+        where other.due_at is not null and other.account = j.account and other.caller = j.caller
+            and e.type = 'job.attention' and e.data ->> 'reason' = 'account_missing'
+    ) as told
+    from jobs j
+    where due_at is not null and state <> 'waiting' and not account = any(:names)
+        and not (state = 'accepted' and submissions = 0 and string_to_array(fallbacks, ',') && :names)
+    order by caller, account, created_at
+    """
+).bindparams(bindparam("names", type_=ARRAY(Text)))
 # Of each caller and bucket that takes nothing the job that has waited longest, unless one was told of that waits still.
 _BUCKET_AWAY = text(
     f"""
@@ -93,6 +111,14 @@ _NOT_COPIED = text(
     order by created_at limit 100
     """  # noqa: S608 - a word of ours
 )
+
+
+class NoAccount(NamedTuple):
+    """A job whose account is not among the configured ones."""
+
+    job_id: str
+    account: str
+    told: bool  #: whether it, or another of the same caller and account, was told of
 
 
 class Attention:
@@ -136,6 +162,11 @@ class Attention:
         """One job of each caller who waits for a stopped account and was not told so; each with the reason."""
         with self._engine.begin() as connection:
             return [(row.id, row.message or "") for row in connection.execute(_STOPPED)]
+
+    def no_account(self, names: Iterable[str]) -> list[NoAccount]:
+        """One job of each caller and account that is not among `names`, the configured ones."""
+        with self._engine.begin() as connection:
+            return [NoAccount(*row) for row in connection.execute(_NO_ACCOUNT, {"names": list(names)})]
 
     def unsubmitted(self, most: int, absences: int) -> list[tuple[str, str]]:
         """One job of each caller and account that was put off at least `most` times, or of which `absences` creates

@@ -48,6 +48,8 @@ def take_slots(
             )
         except NotAdmitted as reason:
             log.info("submit.waits", job=job.id, account=name, reason=str(reason))
+    if not configured:
+        log.error("account.missing", job=job.id, accounts=names)
     waits = now + timedelta(seconds=retry.vary(_WAIT_SECONDS))
     if store.postpone(job, waits, queued=bool(configured), lookups=0):
         # What came free while it was refused, or is for others who come first.
