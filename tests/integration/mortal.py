@@ -3,9 +3,9 @@
     python -m tests.integration.mortal
 
 An order is a line of JSON: `settings` (variables), `job`, `url` (of its one video), `part_bytes`, maybe the seconds of
-a `slice` and what it may `linger`, and when to die by SIGKILL: `call`, before the so-many-eth call to rows or bucket,
-or `byte`, once so many bytes have come of the source. With `delivery` in place of `job` that is attempted, and its
-process ends as it leaves. `now` is the time.
+a `slice` and what it may `linger`, the bytes of the largest file that is laid down on the disk (`spooled`), and when to
+die by SIGKILL: `call`, before the so-many-eth call to rows or bucket, or `byte`, once so many bytes have come of the
+source. With `delivery` in place of `job` that is attempted, and its process ends as it leaves. `now` is the time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from infra.http import Http, Stream
 from infra.settings import load
 from tests.fakes import FakeClock, FakeQueue, OwnHands
 from tests.integration.archive_kit import FakeProvider, Yard, video
-from worker import sender
+from worker import sender, source
 from worker.services import Services
 from worker.store.aside import Aside
 from worker.store.outbox import Outbox
@@ -96,6 +96,7 @@ def _clock(order: dict[str, Any]) -> FakeClock:
 def _work(order: dict[str, Any], services: Services) -> None:
     sender.PART_BYTES = sender.LONGEST_PART = order["part_bytes"]
     sender.LINGER = order.get("linger", sender.LINGER)
+    source.SPOOLED_BYTES = order.get("spooled", source.SPOOLED_BYTES)
     calls = iter(count())
     at = order.get("call", -1)
     engine = make_engine(services.settings, application="mortal")

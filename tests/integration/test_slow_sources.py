@@ -56,7 +56,7 @@ def test_a_part_that_takes_longer_than_any_worker_lives_is_sent_all_the_same(
     ):
         proxy.slow(rate)
         link = served.link("film.mp4", proxy.port)
-        common = {"settings": variables, "job": made.job_id, "url": link, "part_bytes": PART, **SLICE}
+        common = {"settings": variables, "job": made.job_id, "url": link, "part_bytes": PART, "spooled": 0, **SLICE}
         in_time, tasks = 0, 0
         while made.state is State.COPYING and tasks < _MOST_TASKS:
             middle, patience = int(rate * 0.3), int(rate * 1.4)
