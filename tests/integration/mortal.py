@@ -96,7 +96,8 @@ def _clock(order: dict[str, Any]) -> FakeClock:
 def _work(order: dict[str, Any], services: Services) -> None:
     sender.PART_BYTES = sender.LONGEST_PART = order["part_bytes"]
     sender.LINGER = order.get("linger", sender.LINGER)
-    source.SPOOLED_BYTES = order.get("spooled", source.SPOOLED_BYTES)
+    if "spooled" in order:
+        vars(source)["SPOOLED_BYTES"] = order["spooled"]
     calls = iter(count())
     at = order.get("call", -1)
     engine = make_engine(services.settings, application="mortal")

@@ -32,7 +32,7 @@ _MOST_TASKS = 30
 
 
 @pytest.mark.parametrize(
-    ("size", "rate", "vain"), [(600_000, 250_000, 0), (9 * 2**20, 5 * 10**6, 1), (12 * 2**20, 5 * 10**6, 0)]
+    ("size", "rate", "vain"), [(600_000, 250_000, 0), (9 * 2**20, 5 * 10**6, 1), (12 * 2**20, 3_500_000, 0)]
 )
 def test_a_part_that_takes_longer_than_any_worker_lives_is_sent_all_the_same(
     servers: Servers,
