@@ -13,8 +13,18 @@ _FORBIDDEN = frozenset({"AccessDenied", "403", "MethodNotAllowed", "405", "NotIm
 _LASTING = _FORBIDDEN | {
     "301", "AuthorizationHeaderMalformed", "EntityTooLarge", "ExpiredToken", "InvalidAccessKeyId", "InvalidArgument",
     "InvalidRequest", "InvalidStorageClass", "InvalidToken", "KeyTooLong", "KeyTooLongError", "MetadataTooLarge",
-    "NoSuchBucket", "PermanentRedirect", "RequestTimeTooSkewed", "SignatureDoesNotMatch",
+    "NoSuchBucket", "PermanentRedirect", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "AccountProblem",
+    "AllAccessDisabled", "InvalidObjectState", "InvalidPayer", "InvalidSecurity", "NotSignedUp", "QuotaExceeded",
+    "TokenRefreshRequired", "UserSuspended",
+    "KMS.DisabledException", "KMS.InvalidKeyUsageException", "KMS.InvalidStateException",
+    "KMS.KMSInvalidStateException", "KMS.NotFoundException",
 }  # fmt: skip
+#: How it says that the same may be taken a little later.
+_PASSING = frozenset({
+    "", "408", "429", "500", "502", "503", "504", "BandwidthLimitExceeded", "InternalError", "None", "OperationAborted",
+    "PriorRequestNotComplete", "RequestLimitExceeded", "RequestThrottled", "RequestTimeout", "ServiceUnavailable",
+    "SlowDown", "Throttling", "ThrottlingException", "TooManyRequestsException",
+})  # fmt: skip
 #: What it says of one object or upload, and would not say of every other.
 _OF_ONE = frozenset({
     "404", "409", "412", "BadDigest", "ConditionalRequestConflict", "EntityTooLarge", "EntityTooSmall",
@@ -38,6 +48,11 @@ class StoreError(Exception):
     def lasts(self) -> bool:
         """Whether the same will be refused until a person changes something."""
         return self.code in _LASTING
+
+    @property
+    def passes(self) -> bool:
+        """Whether the same may be taken a little later; of a word that nobody knows that is not said."""
+        return self.code in _PASSING
 
     @property
     def is_of_bucket(self) -> bool:

@@ -34,6 +34,7 @@ from worker.label import JOB, SHA256, content_type, label
 from worker.ports import Bucket, Http
 from worker.previews import NAMES, Previews
 from worker.proof import Proof, Prover
+from worker.relabel import Relabeller
 from worker.sender import Kept, Ledger, Sender, Sent, SliceOver
 from worker.source import NotHad, NotStored, Progress, Source, SourceChanged, Unproven, resume_headers
 
@@ -46,8 +47,6 @@ _FETCH_LIMIT = timedelta(hours=1)
 _PROOFS = 1000
 #: Films of this type are not made of boxes.
 UNBOXED = "video/webm"
-#: How a store says that it does not copy an object onto itself, or not for this key.
-_NO_COPYING = frozenset({"NotImplemented", "AccessDenied", "MethodNotAllowed", "InvalidRequest", "InvalidArgument"})
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,6 @@ class Copier:
     slice_seconds: float = 20.0  #: of copying in one task
     previews: Previews = field(default_factory=Previews)
     _others: dict[str, Copier] = field(default_factory=dict, init=False, repr=False)
-    _refusals: list[str] = field(default_factory=list, init=False, repr=False)  #: of copying an object onto itself
     _aside: Executor = field(default_factory=lambda: ThreadPoolExecutor(_PROOFS, "proof"), init=False, repr=False)
 
     def into(self, bucket: str) -> Copier:
@@ -97,6 +95,11 @@ class Copier:
         if not bucket or bucket == self.bucket.bucket:
             return self
         return self._others.setdefault(bucket, replace(self, bucket=self.bucket.of(bucket)))
+
+    @cached_property
+    def relabeller(self) -> Relabeller:
+        """Names hashes that were known too late."""
+        return Relabeller(self.bucket)
 
     @cached_property
     def sender(self) -> Sender:
@@ -298,18 +301,11 @@ class Copier:
         """Have the object name its SHA-256, where that was known only after its bytes had left: it is copied onto
         itself by the store, all at once. Without that it is archived all the same.
         """
-        if arrived.labelled or arrived.size > self.bucket.relabel_bytes or self._refusals:
+        if arrived.labelled or arrived.size > self.bucket.relabel_bytes or self.relabeller.refusal:
             return
         named = label(order.job, order.output, arrived.key, arrived.content_type, arrived.sha256)
-        try:
-            self.bucket.relabel(arrived.key, arrived.etag, **named)
-        except StoreError as fault:
-            if fault.code in _NO_COPYING:
-                self._refusals.append(str(fault))  # once is enough to know, and to tell
-                log.warning("archive.not_relabelled", key=arrived.key, reason=str(fault))
-                return
-            if fault.code not in {"PreconditionFailed", "412"}:  # it may have been copied, and nobody have heard of it
-                raise
+        if self.relabeller.asked_in_vain(arrived.key, arrived.etag, named):
+            return
         stored = self.bucket.head(arrived.key)
         if stored is None or stored.size != arrived.size or stored.metadata.get(SHA256) != arrived.sha256:
             raise NotStored("the bucket does not hold what was copied in it")

@@ -76,6 +76,23 @@ def test_where_the_store_copies_nothing_files_are_archived_all_the_same(
         assert 1 == capsys.readouterr().out.count("archive.not_relabelled")
 
 
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, "OperationNotSupported"), (503, "SlowDown"), (500, "InternalError")]
+)
+def test_no_word_of_the_store_about_the_copy_holds_a_film_up(
+    settings: Settings, engine: Engine, status: int, code: str
+) -> None:
+    """One that nobody knows is taken for no; one that asks to wait is heeded twice."""
+    with through_a_gate(settings, engine) as (made, worker, gate):
+        gate.refuse("copy", status, code)
+        works = 0
+        while worker.work() is State.COPYING:
+            works += 1
+            made.clock.advance(100_000)
+
+        assert (State.ARCHIVED, 2 if status >= 500 else 0) == (worker.state, works)
+
+
 def test_a_copy_whose_answer_is_lost_is_seen(settings: Settings, engine: Engine) -> None:
     """It was done, and done again it finds another ETag than it was told: the object says that all is well."""
     with through_a_gate(settings, engine) as (made, worker, gate):
