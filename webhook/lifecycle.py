@@ -40,12 +40,12 @@ def rules(prefixes: Sequence[str], expire_days: int | None) -> list[Rule]:
     if expire_days is not None and "" in prefixes:
         raise WholeBucket("S3_KEY_TEMPLATE begins with a field: expiry would delete whatever else is in the bucket")
     outer = [one for one in prefixes if not any(one != other and one.startswith(other) for other in prefixes)]
-    return [rule for number, one in enumerate(outer) for rule in _of_place(one, expire_days, named=number > 0)]
+    return [rule for one in outer for rule in _of_place(one, expire_days)]
 
 
-def _of_place(prefix: str, expire_days: int | None, *, named: bool) -> Iterator[Rule]:
+def _of_place(prefix: str, expire_days: int | None) -> Iterator[Rule]:
     common = {"Status": "Enabled", "Filter": {"Prefix": prefix}}
-    abort, expire = (f"{name}:{prefix}"[:_LONGEST_ID] if named else name for name in (_ABORT, _EXPIRE))
+    abort, expire = (f"{name}:{prefix}"[:_LONGEST_ID] for name in (_ABORT, _EXPIRE))
     days = ABORT_DAYS if prefix else ABORT_DAYS_OF_ALL
     yield {"ID": abort, **common, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": days}}
     if expire_days is not None:
@@ -53,9 +53,15 @@ def _of_place(prefix: str, expire_days: int | None, *, named: bool) -> Iterator[
 
 
 def merged(there: Sequence[Rule], ours: Sequence[Rule]) -> list[Rule]:
-    """The bucket's rules with `ours` among them in place of what we said before."""
-    foreign = (dict(rule) for rule in there if str(rule.get("ID")).partition(":")[0] not in {_ABORT, _EXPIRE})
-    return [*foreign, *ours]
+    """The bucket's rules with `ours` in place of what we said before of the same places; what another deployment says
+    of its own stays.
+    """
+    places = {_prefix(rule) for rule in ours}
+    return [*(dict(rule) for rule in there if not (_is_ours(rule) and _prefix(rule) in places)), *ours]
+
+
+def _is_ours(rule: Rule) -> bool:
+    return str(rule.get("ID")).partition(":")[0] in {_ABORT, _EXPIRE}
 
 
 def missing(there: Sequence[Rule], prefixes: Sequence[str]) -> list[str]:
