@@ -23,13 +23,14 @@ from infra.object_store import ObjectStore
 from infra.settings import BadSettings, Settings, load
 from infra.store_errors import StoreError
 from webhook import budget, lifecycle
-from worker.sender import PART_BYTES
 from worker.services import accounts, now
+from worker.spool import SPOOLED_BYTES
 from worker.store.attention import Attention
 from worker.store.buckets import Buckets
 from worker.store.keys import ApiKeys
 from worker.store.repository import Repository
 
+_WHOLE = SPOOLED_BYTES // 2**20  #: MiB
 #: What the codes of a store mean to the person who set it up. Source: the S3 API reference, "Error responses".
 _WORDS = MappingProxyType(
     {
@@ -70,7 +71,7 @@ _BREAKS = MappingProxyType(
     {
         "write": "nothing can be stored",
         "read": "nothing can be proven, so no job ends as archived",
-        "write in parts": f"files above {PART_BYTES // 2**20} MiB can't be stored, nor those whose length nobody says",
+        "write in parts": f"files above {_WHOLE} MiB can't be stored, nor those whose length nobody says",
         "presigned link": "files are archived, but links to them don't open",
     }
 )

@@ -24,6 +24,7 @@ from infra.settings import BadSettings, load
 from worker import messages
 from worker.services import PerProcess, Services, accounts, now
 from worker.store.aside import Aside
+from worker.store.moment import DatabaseClock
 from worker.store.repository import MaybeStored
 from worker.tasks.announce import Announcer, Ways
 from worker.tasks.archive import Fresh, archive
@@ -193,10 +194,17 @@ def _copy(job_id: str, fresh: Fresh | None = None) -> None:
             provider=s.provider,
             copier=s.copier,
             queue=onward,
-            clock=s.clock,
+            clock=_time(s),
             fresh=fresh,
         )
     onward.go()
+
+
+def _time(s: Services, *, anew: bool = False) -> DatabaseClock:
+    """The database's clock, by which rows are due and leases end; a host may be minutes off."""
+    if anew or not s.clock.heard:
+        s.store.ask_time()
+    return s.clock
 
 
 @app.task(name=messages.ANNOUNCE)
@@ -205,39 +213,41 @@ def _announce(delivery_id: str) -> None:
     secret = settings.secret_key.get_secret_value().encode()
     ways = Ways(s.guarded, s.queue, s.hands, s.link, secret, settings.delivery_timeout_seconds)
     most = settings.deaths_until_set_aside
-    Announcer(s.store, s.outbox, s.subscriptions, s.attention, s.aside, ways, now, most).announce(delivery_id)
+    Announcer(s.store, s.outbox, s.subscriptions, s.attention, s.aside, ways, _time(s), most).announce(delivery_id)
 
 
 @app.task(name=messages.SWEEP)
 def _sweep() -> None:
     s = services()
     rows: Any = {"store": s.store, "inbox": s.inbox, "outbox": s.outbox, "accounts": s.accounts}
-    sweep(**rows, concurrency=s.provider.concurrency, queue=s.queue, clock=now)
+    sweep(**rows, concurrency=s.provider.concurrency, queue=s.queue, clock=_time(s, anew=True))
 
 
 @app.task(name=messages.ATTEND)
 def _attend() -> None:
     s = services()
-    attend(attention=s.attention, queue=s.queue, clock=now, accounts=s.provider.accounts)
-    reach(buckets=s.store.buckets, copier=s.copier, clock=now)
+    clock = _time(s, anew=True)
+    attend(attention=s.attention, queue=s.queue, clock=clock, accounts=s.provider.accounts)
+    reach(buckets=s.store.buckets, copier=s.copier, clock=clock)
 
 
 @app.task(name=messages.EXPIRE)
 def _expire() -> None:
     s = services()
+    clock = _time(s, anew=True)
     done = expire(
         runs=s.runs,
         retention=s.retention,
         attention=s.attention,
         queue=s.queue,
         days=settings.retention_days,
-        clock=now,
+        clock=clock,
         seconds=s.slice_seconds,
     )
     if done:
-        catch_up(store=s.store, copier=s.copier, clock=now)
-        complaints = Complaints(s.runs, s.attention, s.queue, now)
-        tidy(transfers=s.store.transfers, copier=s.copier, complaints=complaints, clock=now, places=s.places())
+        catch_up(store=s.store, copier=s.copier, clock=clock)
+        complaints = Complaints(s.runs, s.attention, s.queue, clock)
+        tidy(transfers=s.store.transfers, copier=s.copier, complaints=complaints, clock=clock, places=s.places())
 
 
 @setup_logging.connect

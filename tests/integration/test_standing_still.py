@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from sqlalchemy import Engine
 
@@ -117,6 +119,22 @@ def test_a_move_says_what_the_time_is(engine: Engine) -> None:
     assert Repository(engine, told.hear).move(job, Event.SUBMIT_BEGUN, told())
 
     assert told() != MORNING
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_whose_host_is_off_goes_by_the_database(engine: Engine, hours: int) -> None:
+    """A sweep asks what the time is before it looks for what is due, and whoever leases a copy hears it."""
+    store, new = Repository(engine), NewJob("job", "default", "default", "videos/omni-video", None, None, b"f", b"{}")
+    job = store.accept(new, MORNING).job
+    for event in (Event.SUBMIT_BEGUN, Event.SUBMIT_TAKEN, Event.TASK_SUCCEEDED):
+        moved = store.move(job, event, MORNING)
+        assert moved is not None
+        job = moved.job
+    asked, leased = (DatabaseClock(lambda: datetime.now(UTC) + timedelta(hours=hours)) for _ in range(2))
+    Repository(engine, asked.hear).ask_time()
+    assert Repository(engine, leased.hear).lease("job", "worker", MORNING, timedelta(seconds=20))
+
+    assert all(abs(told() - datetime.now(UTC)) < timedelta(minutes=30) for told in (asked, leased))
 
 
 def test_not_sent_is_what_a_provider_says_of_what_may_not_leave(world: World) -> None:

@@ -16,8 +16,8 @@ class DatabaseClock:
     """Says what the time is at the database, from what that last said of it and how long ago that was.
 
     Hosts differ by minutes; whether a create is old enough to be absent must not depend on who asks. The statements
-    that begin a step and that move a job bring the time along, so it costs no question of its own. Before the first:
-    the host's time.
+    that begin a step and that move a job bring the time along, so it hardly costs a question of its own. Before the
+    first: the host's time.
     """
 
     def __init__(self, local: Callable[[], datetime] = _local, passed: Callable[[], float] = elapsed) -> None:
@@ -31,6 +31,11 @@ class DatabaseClock:
             return self._local()
         at, when = self._heard
         return at + timedelta(seconds=self._passed() - when)
+
+    @property
+    def heard(self) -> bool:
+        """Whether the database has said anything yet."""
+        return self._heard is not None
 
     def hear(self, at: datetime) -> None:
         """The database just said that it is `at`."""

@@ -84,7 +84,7 @@ class Repository:
     """The rows of jobs, through one engine."""
 
     def __init__(self, engine: Engine, hear: Callable[[datetime], None] = lambda _: None) -> None:
-        """`hear` is told what the time is at the database whenever a step is begun or a job is moved."""
+        """`hear` is told what the time is at the database where a step begins, a job moves, or it is asked."""
         self._engine = engine
         self._hear = hear
         self._single = single(engine)
@@ -272,6 +272,11 @@ class Repository:
         self._hear(row.told_at)
         return job_of(row)
 
+    def ask_time(self) -> None:
+        """Hear what the time is at the database, where many rows are held to it before any says it."""
+        row = statements.TIME.alone(self._engine).fetchone()
+        self._hear(row.told_at)
+
     def unbegin(self, job_id: str) -> None:
         """Take a beginning back that ended in trouble of the database's, not in a death."""
         statements.UNBEGIN.alone(self._engine, job=job_id)
@@ -300,7 +305,10 @@ class Repository:
         """The job, if it is being copied and nobody else holds it; it is `owner`'s for `length`."""
         times = {"now": now, "soon": now - ONE_BEGINNING, "until": now + length}
         row = statements.LEASE.alone(self._engine, job=job_id, owner=owner, **times).fetchone()
-        return job_of(row) if row else None
+        if row is None:
+            return None
+        self._hear(row.told_at)
+        return job_of(row)
 
     def progress(
         self, job_id: str, owner: str, now: datetime, length: timedelta, *, copied: int, total: int | None

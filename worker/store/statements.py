@@ -127,6 +127,7 @@ BEGIN: Mapping[Step, Statement] = MappingProxyType(
     }
 )
 
+TIME = Statement(select(func.clock_timestamp().label("told_at")))
 UNBEGIN = Statement(
     update(jobs).where(jobs.c.id == _JOB, jobs.c.begun > 0).values(begun=jobs.c.begun - 1, begun_at=None)
 )
@@ -140,7 +141,7 @@ LEASE = Statement(
         or_(jobs.c.lease_until.is_(None), jobs.c.lease_until <= _NOW, jobs.c.lease_owner == bindparam("owner")),
     )
     .values(lease_owner=bindparam("owner"), lease_until=_UNTIL, due_at=_UNTIL, **begun(_NOW, _SOON))
-    .returning(*JOB_COLUMNS)
+    .returning(*JOB_COLUMNS, func.clock_timestamp().label("told_at"))
 )
 PROGRESS = Statement(
     update(jobs)
