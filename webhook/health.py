@@ -27,7 +27,8 @@ def alive() -> ResponseReturnValue:
 @documented(Operation("Can it do its work?", "service", Ready, open=True, free=True, also={503: Word}))
 def ready() -> ResponseReturnValue:
     """The database answers, and its tables are those that this code knows, or a later version's. `notes`: what a person
-    should look at all the same, such as a bucket that takes no files: jobs wait for it, the door works.
+    should look at all the same, such as a bucket that takes no files: jobs wait for it, the door works. Anybody may
+    ask, so of what the store said there is the code only: its text may name accounts.
     """
     try:
         with door().engine.connect() as connection:
@@ -42,5 +43,6 @@ def ready() -> ResponseReturnValue:
 
 
 def _note(away: Away) -> str:
-    bucket = away.name or door().settings.s3_bucket
-    return f"bucket {bucket} takes no files since {away.since.isoformat(timespec='seconds')}: {away.reason}"
+    bucket = "a key's bucket" if away.name else "the bucket"
+    said = f": {away.code}" if away.code else ""
+    return f"{bucket} takes no files since {away.since.isoformat(timespec='seconds')}{said}"

@@ -151,14 +151,22 @@ def test_what_one_file_meets_is_no_trouble_of_the_bucket(
 
 
 def test_who_asks_hears_of_it_and_the_doctor_ends_it(
-    settings: Settings, engine: Engine, made: Yard, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, engine: Engine, made: Yard, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """/readyz stays ready and names the bucket; once the doctor could write there, all that waits is due."""
-    at(made, settings, f"http://127.0.0.1:{free_port()}").work()
+    """/readyz says the code to anybody, not a text that names accounts; once the doctor wrote, who waits is due."""
+    worker = at(made, settings, gate.url)
+    gate.refuse(
+        "put",
+        403,
+        "AccessDenied",
+        message="arn:aws:iam::123456789012:user/kling may not do that to s3://secret",
+        times=1,
+    )
+    worker.work()
     app = create_app(settings)
     web = app.test_client()
     (note,) = web.get("/readyz").get_json()["notes"]
-    assert note.startswith(f"bucket {settings.s3_bucket} takes no files since 2026")
+    assert f"the bucket takes no files since {MORNING.isoformat(timespec='seconds')}: AccessDenied" == note
     monkeypatch.setattr("webhook.doctor.load", lambda: settings)
     said = CliRunner().invoke(doctor).output
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -18,6 +19,8 @@ from worker.store.tables import buckets, jobs
 
 #: What a job's row says while it waits for its bucket.
 AWAY = "bucket_away"
+#: The code in what a `StoreError` says; a sentence of ours has none.
+_CODE = re.compile(r"S3 [a-z ]+: ([A-Z][A-Za-z0-9.]*|[0-9]{3})(?= |$)")
 #: How long whoever tries a bucket has it to himself.
 _TRIAL = timedelta(seconds=60)
 #: So often is a bucket that failed looked at; and how long one look may take.
@@ -31,6 +34,12 @@ class Away:
     name: str
     since: datetime
     reason: str
+
+    @property
+    def code(self) -> str:
+        """The word for it alone, the store's or the client's, such as AccessDenied; empty where there is none."""
+        found = _CODE.match(self.reason)
+        return found[1] if found else ""
 
 
 class Buckets:
