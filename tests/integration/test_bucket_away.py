@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
+from infra.db import make_engine
 from infra.object_store import ObjectStore
 from infra.settings import Settings
 from infra.stack.kept import free_port
+from infra.store_errors import StoreError
 from tests.fakes import MORNING, FakeQueue
 from tests.integration.archive_kit import Yard, copying_job, film, proven, video, yard
-from tests.origin import File, origin
+from tests.origin import File, film_of, origin
 from tests.s3_gate import Gate
 from webhook.app import create_app
 from webhook.doctor import doctor
 from webhook.wiring import door
 from worker.jobs.model import State
 from worker.store.attention import Attention
+from worker.store.buckets import AWAY
+from worker.store.repository import Repository
 from worker.store.retention import Retention
 from worker.store.runs import Runs
 from worker.tasks.attend import attend
@@ -111,6 +116,88 @@ def test_jobs_wait_for_their_bucket_together(settings: Settings, engine: Engine,
     assert [] == made.store.buckets.away()
     for made.job_id in names:
         proven(made, FILM)
+
+
+def test_a_bucket_is_away_while_its_only_job_tries(settings: Settings, engine: Engine, made: Yard, gate: Gate) -> None:
+    """The look that falls into a trial does not forget since when, by which a person is told."""
+    worker = at(made, settings, gate.url)
+    gate.refuse("put", 403, "AccessDenied")
+    gate.refuse("begin", 403, "AccessDenied")
+    worker.work()
+    made.clock.advance(601)
+    assert made.store.lease(made.job_id, "trying", made.clock(), timedelta(seconds=20))
+
+    look(engine, worker)
+    assert [MORNING] == [one.since for one in made.store.buckets.away()]
+    assert ["bucket_away"] == reasons(made)
+
+
+def test_who_waited_ends_whether_or_not_others_can_be_told(
+    settings: Settings, engine: Engine, made: Yard, gate: Gate
+) -> None:
+    """P1: another one's row is held: what was copied is archived. Of those that come later none writes others' rows."""
+    worker = at(made, settings, gate.url)
+    gate.refuse("put", 403, "AccessDenied")
+    worker.work()
+    made.job_id = "01more"
+    copying_job(made)
+    worker.restarted().store.buckets.failed("", StoreError("S3 put: no"), made.clock())
+    made.store.lease("01more", "one", made.clock(), timedelta(seconds=20))
+    made.store.put_off("01more", "one", made.clock() + timedelta(hours=1), error_code=AWAY)
+    made.clock.advance(120)
+    gate.refusals.clear()
+    hasty = make_engine(settings, application="hasty", lock_seconds=0.3)
+    with engine.begin() as holder:
+        holder.execute(text("select 1 from jobs where id = '01more' for update"))
+        assert State.ARCHIVED is replace(worker, store=Repository(hasty)).work()
+    hasty.dispose()
+    assert 1 == len(made.store.buckets.away())
+
+    assert [1, 0] == [made.store.buckets.answers("", made.clock()) for _ in range(2)]
+    assert made.clock() == due(made, "01more")
+
+
+def test_a_bucket_that_took_a_part_is_waited_for_by_nobody(
+    settings: Settings, engine: Engine, made: Yard, gate: Gate
+) -> None:
+    """A long film goes on from slice to slice at once, and so do the others, long before it is whole."""
+    file = film_of(film(), 17 * 2**20)
+    with origin(film=file) as served:
+        made.provider.outputs = [video(served.link("film.mp4"))]
+        worker = at(made, settings, gate.url).restarted(slice_seconds=0.0)
+        gate.refuse("begin", 403, "AccessDenied")
+        gate.refuse("put", 403, "AccessDenied")
+        worker.work()
+        assert 1 == len(made.store.buckets.away())
+        gate.refusals.clear()
+        made.clock.advance(3)
+        worker.work()
+        assert [] == made.store.buckets.away()
+        assert made.clock() == due(made, made.job_id)
+        while State.COPYING is worker.work():
+            assert made.clock() == due(made, made.job_id)
+        proven(made, file)
+
+
+def test_a_file_that_is_refused_as_damaged_is_told_and_ends(
+    settings: Settings, engine: Engine, made: Yard, gate: Gate
+) -> None:
+    """P1: tried on ever more rarely, told after an hour, over when Kling has deleted it."""
+    worker = at(made, settings, gate.url)
+    gate.refuse("put", 400, "BadDigest")
+    worker.work()
+    made.clock.advance(3500)
+    worker.work()
+    look(engine, worker)
+    assert [] == reasons(made)
+    assert made.clock() + timedelta(seconds=400) < due(made, made.job_id)
+    made.clock.advance(600)
+    worker.work()
+    look(engine, worker)
+    assert ["not_copied"] == reasons(made)
+    made.clock.at = MORNING + timedelta(days=30)
+
+    assert State.EXPIRED is worker.work()
 
 
 def test_a_bucket_that_is_never_reached_again(settings: Settings, engine: Engine, made: Yard) -> None:

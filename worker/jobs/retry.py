@@ -26,6 +26,8 @@ BUCKET_AGAIN = (15,)
 #: least and at most; and how long it may be before a person is told, where waiting may help.
 BUCKET_PART, BUCKET_SHORTEST, BUCKET_LONGEST = 0.25, 2, 600
 BUCKET_TOLD = 600
+#: Seconds for which a file may be refused as if it came damaged before a person is told.
+REFUSED_TOLD = 3600
 #: Seconds by which the jobs that wait for it are later than the one that tries it.
 BUCKET_SPREAD = 30
 #: Seconds until another create leaves after so many were proven absent: one may have been lost on its way, more mean

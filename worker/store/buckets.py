@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Engine, and_, delete, select, update
+from sqlalchemy import ColumnElement, Engine, and_, delete, exists, select, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -69,9 +69,12 @@ class Buckets:
             return connection.execute(select(buckets.c.probe_at).where(buckets.c.name == name)).scalar_one_or_none()
 
     def answers(self, name: str, now: datetime) -> int:
-        """A bucket takes files again: all jobs that wait for it are due; how many those are."""
+        """A bucket takes files again: all jobs that wait for it are due; how many those are. Who says so first makes
+        them due, so that each of many does not write all others' rows.
+        """
         with self._engine.begin() as connection:
-            connection.execute(delete(buckets).where(buckets.c.name == name))
+            if not connection.execute(delete(buckets).where(buckets.c.name == name)).rowcount:
+                return 0
             return connection.execute(update(jobs).where(jobs.c.bucket == name, _WAITING).values(due_at=now)).rowcount
 
     def look(self, now: datetime) -> list[Job]:
@@ -83,8 +86,10 @@ class Buckets:
         with self._engine.begin() as connection:
             names = connection.execute(due).scalars().all()
             found = [job_of(row) for row in connection.execute(first.where(jobs.c.bucket.in_(names), _WAITING))]
-            idle = {*names} - {job.bucket for job in found}
-            connection.execute(delete(buckets).where(buckets.c.name.in_(idle)))  # nobody wants to know
+            idle = buckets.c.name.in_({*names} - {job.bucket for job in found})
+            nobody = ~exists().where(jobs.c.bucket == buckets.c.name, _HELD_UP)  # wants to know
+            connection.execute(delete(buckets).where(idle, nobody))
+            connection.execute(update(buckets).where(idle).values(look_at=now + _LOOK_EVERY))
         return found
 
     def looked(self, job: Job, now: datetime, *, good: bool) -> None:
@@ -102,10 +107,9 @@ class Buckets:
             return [Away(*row) for row in connection.execute(query)]
 
 
-#: Whether a job waits for its bucket, and nobody tries that for its sake just now.
-_WAITING: ColumnElement[bool] = and_(
-    jobs.c.due_at.is_not(None),
-    jobs.c.state == State.COPYING,
-    jobs.c.error_code == AWAY,
-    jobs.c.lease_owner.is_(None),
+#: Whether a job waits for its bucket, or somebody tries that for its sake just now.
+_HELD_UP: ColumnElement[bool] = and_(
+    jobs.c.due_at.is_not(None), jobs.c.state == State.COPYING, jobs.c.error_code == AWAY
 )
+#: Whether it waits.
+_WAITING: ColumnElement[bool] = and_(_HELD_UP, jobs.c.lease_owner.is_(None))

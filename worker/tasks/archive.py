@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from infra.http import HttpError
 from infra.log import logger
 from infra.store_errors import StoreError
@@ -38,6 +40,9 @@ LEASE = timedelta(seconds=20)
 #: The same while something is thrown away: a call that is on its way for longer must not remove what the next worker
 #: has stored by then. The store's client gives a call up after a minute, and the system what it had not sent yet.
 CLEARING = timedelta(minutes=3)
+#: What a job's row says while the store refuses a file of it in a way that may pass.
+_REFUSED = "refused"
+_NO_ERROR: dict[str, Any] = {"error_code": None, "error_message": None}
 #: Seconds between two signs of life.
 _SIGN_SECONDS = 1.0
 
@@ -85,8 +90,7 @@ def archive(
         return
     except SliceOver:
         if not book.restarts:
-            store.put_off(job.id, owner, clock())
-            messages.send(queue, [messages.for_step(Step.ARCHIVE, job.id)])
+            _go_on(job, book, store=store, queue=queue, clock=clock)
             return
         fault = Unproven("a file had to be begun anew: its source did not go on with what it had begun")
         moved = _failed(job, book, fault, store=store, copier=copier, clock=clock)
@@ -163,6 +167,7 @@ class _Book:
         self.restarts = 0  #: how often parts that were sent were of no use any more
         self.begun = {transfer.place: transfer for transfer in begun}  #: files that were begun before
         self.faults: dict[Place, str] = {}  #: what is wrong with single outputs
+        self.brought = False  #: whether the bucket took anything
         self.grew = False  #: whether there is more now of a file that was begun before
         self._job_id = job_id
         self._store = store
@@ -177,6 +182,7 @@ class _Book:
     def add(self, file: ResultFile) -> None:
         """Write that a file is proven."""
         self._last = monotonic()
+        self.brought = True
         self.before += file.size
         if not self._store.add_file(self._job_id, self.owner, file, self._clock(), LEASE, copied=self.before):
             raise LeaseLost
@@ -198,6 +204,7 @@ class _Book:
         if not self._store.transfers.save(self._job_id, self.owner, transfer, self._clock(), LEASE):
             raise LeaseLost
         before = self.begun.get(transfer.place)
+        self.brought = self.brought or transfer.come > (before.come if before else 0)
         self.grew = self.grew or (before is not None and 0 < before.come < transfer.come)
 
     def restarted(self, transfer: Transfer) -> None:
@@ -226,10 +233,28 @@ def _finish(
     request = known(store.request(job.id))
     learned = _learned(provider.kind(job, request), task) if request else None
     if job.error_code:  # the store had refused it for a while
-        written |= {"error_code": None, "error_message": None}
-    if job.error_code == AWAY:
+        written |= _NO_ERROR
+    moved = store.move(job, Event.FILES_PROVEN, clock(), changes=written, also=Also(learned=learned, holder=owner))
+    _answers(job, store=store, clock=clock)
+    return moved
+
+
+def _go_on(job: Job, book: _Book, *, store: Repository, queue: Queue, clock: Clock) -> None:
+    """The next slice may begin. What the bucket took ends the wait for it: the end of the film may be far."""
+    store.put_off(job.id, book.owner, clock(), **(_NO_ERROR if book.brought else {}))
+    if book.brought:
+        _answers(job, store=store, clock=clock)
+    messages.send(queue, [messages.for_step(Step.ARCHIVE, job.id)])
+
+
+def _answers(job: Job, *, store: Repository, clock: Clock) -> None:
+    """Say that the bucket which a job waited for takes files. Where that fails, the others' turn comes all the same."""
+    if job.error_code != AWAY:
+        return
+    try:
         store.buckets.answers(job.bucket, clock())
-    return store.move(job, Event.FILES_PROVEN, clock(), changes=written, also=Also(learned=learned, holder=owner))
+    except SQLAlchemyError as fault:
+        log.warning("bucket.not_said", bucket=job.bucket, reason=type(fault).__name__)
 
 
 def _learned(kind: str, task: Task) -> Learned | None:
@@ -284,20 +309,28 @@ def _not_stored(job: Job, owner: str, fault: StoreError, *, store: Repository, c
     that a person hears of it; it ends the job once there is nothing left to copy.
     """
     now = clock()
-    of_bucket, lasts = fault.is_of_bucket, fault.lasts
-    said = {"error_code": AWAY if of_bucket else UNSTORABLE, "error_message": str(fault)} if of_bucket or lasts else {}
-    if said and _is_late(job, now):
+    said = {"error_code": _word_for(job, fault, now), "error_message": str(fault)}
+    if _is_late(job, now):
         log.error("archive.given_up", job=job.id, reason=str(fault))
         return store.move(job, Event.TASK_LOST, now, changes=said, also=Also(holder=owner))
     log.warning("archive.again", job=job.id, reason=str(fault))
-    if of_bucket:
+    if fault.is_of_bucket:
         due = store.buckets.failed(job.bucket, fault, now)
-    elif lasts:
+    elif fault.lasts or job.error_code in {_REFUSED, UNSTORABLE}:
         due = retry.bucket_again(job.updated_at, now)
     else:
         due = retry.after(retry.BUCKET_AGAIN, 1, now) or now
     store.put_off(job.id, owner, due, lookups=0, **said)
     return None
+
+
+def _word_for(job: Job, fault: StoreError, now: datetime) -> str:
+    """What a row is to say. One refusal after a long copy is no reason to call anybody, more without progress are."""
+    if fault.is_of_bucket:
+        return AWAY
+    again = job.error_code in {_REFUSED, UNSTORABLE}
+    long = again and now - job.updated_at >= timedelta(seconds=retry.REFUSED_TOLD)
+    return UNSTORABLE if fault.lasts or long else _REFUSED
 
 
 def _is_late(job: Job, now: datetime) -> bool:
