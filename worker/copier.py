@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property, partial
@@ -37,6 +36,7 @@ from worker.proof import Proof, Prover
 from worker.relabel import Relabeller
 from worker.sender import Kept, Ledger, Sender, Sent, SliceOver
 from worker.source import NotHad, NotStored, Progress, Source, SourceChanged, Unproven, resume_headers
+from worker.watched import Watched
 
 log = logger(__name__)
 
@@ -136,7 +136,7 @@ class Copier:
 
         Raises `Unproven`, `StoreError`, `LeaseLost`, `SliceOver`.
         """
-        book = _Watched(ledger, progress, begun or self.transfer(job, output))
+        book = Watched(ledger, progress, begun or self.transfer(job, output))
         order = _Order(job, output, book, book.progress, until)
         try:
             with _Proving(self._aside, self.prover, order) as proving:
@@ -185,6 +185,7 @@ class Copier:
         try:
             self.clear(transfer, ledger.alive)
         except StoreError as fault:  # what does not hold is not to be waited for: its row stays, and says to clear it
+            ledger.unsure(fault)
             log.warning("archive.not_cleared", key=transfer.key, reason=str(fault))
         else:
             ledger.drop(transfer)
@@ -320,52 +321,6 @@ class Copier:
         if size != sent.length or (sent.whole and crc32 != sent.crc32):
             raise NotStored("is not in the bucket as it was sent")
         return digest.hexdigest()
-
-
-class _Watched:
-    """A ledger, and whether what was raised came of it: a database that fails says nothing against a file."""
-
-    def __init__(self, ledger: Ledger, progress: Progress, at: Transfer) -> None:
-        self.at = at  #: what was last written
-        self.failed = False
-        self._ledger = ledger
-        self._progress = progress
-
-    def save(self, transfer: Transfer) -> None:
-        """As the ledger does."""
-        with self._watching():
-            self._ledger.save(transfer)
-        self.at = transfer
-
-    def drop(self, transfer: Transfer) -> None:
-        """As the ledger does."""
-        with self._watching():
-            self._ledger.drop(transfer)
-
-    def restarted(self, transfer: Transfer) -> None:
-        """As the ledger does."""
-        self._ledger.restarted(transfer)
-
-    def alive(self) -> None:
-        """As the ledger does."""
-        with self._watching():
-            self._ledger.alive()
-
-    def progress(self, copied: int, length: int | None) -> None:
-        """Say how far a file is."""
-        try:  # for each piece: no more around it than it takes
-            self._progress(copied, length)
-        except Exception:
-            self.failed = True
-            raise
-
-    @contextmanager
-    def _watching(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception:
-            self.failed = True
-            raise
 
 
 class _Proving:

@@ -10,24 +10,18 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from infra.log import logger
 from infra.store_errors import StoreError
 from worker import ports
 from worker.jobs import keys
 from worker.jobs.transfer import Rest, Transfer
+from worker.source import Again
 
 log = logger(__name__)
 
 _MISSING = frozenset({"NoSuchKey", "NotFound", "404"})
-
-
-class Again(ports.Body, Protocol):
-    """Bytes that can be read more than once."""
-
-    def seek(self, at: int, /) -> object:
-        """Go to a byte."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +32,15 @@ class Rests:
 
     def put(self, at: Transfer, body: Again, label: dict[str, Any], save: Callable[[Transfer], None]) -> None:
         """Keep `body`, all that came after the last part, and have that written by `save`; unless so much lies there
-        already.
+        already. It is written first: who has lost the lease must leave nothing that nobody would clear away.
         """
         size, crc32 = _summed(iter(body.read, b""))
         if not size or (at.rest and at.rest.size >= size):
             return
         body.seek(0)
         said = {**label, "content_type": "application/octet-stream"}
-        self.bucket.put(keys.rest(at.key), body, size, **said)
         save(replace(at, rest=Rest(at.size, size, crc32)))
+        self.bucket.put(keys.rest(at.key), body, size, **said)
 
     def get(self, at: Transfer) -> Iterable[bytes] | None:
         """What lies beside a file; None where that is not what its row means. It is read twice, as it is not held."""

@@ -23,10 +23,10 @@ from infra.http import HttpError
 from infra.store_errors import StoreError, Taken, UploadGone
 from worker import ports
 from worker.jobs.transfer import Transfer
-from worker.label import SHA256
+from worker.label import JOB, SHA256
 from worker.pipe import Mark, Next, Part, Pipe
 from worker.rests import Rests
-from worker.source import Body, NotHad, NotStored, Source
+from worker.source import Again, Body, NotHad, NotStored, Reported, Source
 from worker.tape import Held
 
 #: Bytes of the shortest part, above S3's least of 5 MiB: so much is in memory of the first one of a slice. A file that
@@ -74,6 +74,9 @@ class Ledger(Protocol):
 
     def alive(self) -> None:
         """Say that it goes on. Raises `LeaseLost`."""
+
+    def unsure(self, fault: StoreError) -> None:
+        """A call that throws something away has failed; where that was no refusal, it may be on its way still."""
 
 
 @dataclass(frozen=True)
@@ -140,11 +143,21 @@ class Sender:
         except UploadGone:
             # Completed before, and the answer was lost; or ended by somebody else, and all must be sent again.
             if self.bucket.seen(at.key) is None:
-                ledger.drop(at)
+                self._forget(at, ledger)
                 raise
         if not (alone and etag):
             self.bucket.end_uploads(at.key)
         return replace(sent, etag=etag)
+
+    def _put_aside(self, source: Source, at: Transfer, body: Again, label: Label, ledger: Ledger) -> None:
+        told = Reported(body, source.report)
+        with _of(told):
+            self.rests.put(at, told, label(None), ledger.save)
+
+    def _forget(self, at: Transfer, ledger: Ledger) -> None:
+        """Of what lies beside a file nobody would know any more, so that goes first."""
+        self.rests.drop(at.key)
+        ledger.drop(at)
 
     # --- whole --------------------------------------------------------------------------------------------------
     def _held(
@@ -163,18 +176,23 @@ class Sender:
                     raise SliceOver
         except _CUT:
             if late < inf:
-                self.rests.put(at, source.tape.body, label(None), ledger.save)
+                self._put_aside(source, at, source.tape.body, label, ledger)
             raise
         digest = source.digest.hexdigest()
         held(source.tape.read, source.size)
         sent = Sent(replace(at, size=source.size, sha256=digest, whole=True), kept=source.tape.read)
+        told, said = Reported(source.tape.body, source.report), label(digest)
         try:
-            return replace(sent, etag=self.bucket.put_stream(at.key, source.tape.body, source.size, **label(digest)))
+            with _of(told):
+                return replace(sent, etag=self.bucket.put_stream(at.key, told, source.size, **said))
         except Taken as fault:  # by the same, perhaps, of which the answer was lost
             stored = self.bucket.head(at.key)
-            if stored is None or stored.metadata.get(SHA256) != digest:
+            if stored and stored.metadata.get(SHA256) == digest:
+                return replace(sent, etag=stored.etag)
+            if not self._stays(at, said, stored, ledger):
                 raise NotStored("another file lies where it belongs") from fault
-            return replace(sent, etag=stored.etag)
+        with _of(told):
+            return replace(sent, etag=self.bucket.put(at.key, told, source.size, **said))
 
     def _as_it_comes(self, source: Source, at: Transfer, label: Label, ledger: Ledger, late: float) -> Sent:
         """Where nothing could be laid down."""
@@ -183,12 +201,30 @@ class Sender:
             with _of(source):
                 etag = self.bucket.put_stream(at.key, _Timely(source, late), source.length, **label(None))
         except Taken as fault:
-            raise NotStored("another file lies where it belongs") from fault
+            if not self._stays(at, label(None), self.bucket.head(at.key), ledger):
+                raise NotStored("another file lies where it belongs") from fault
+            self._begun(at, label, ledger)  # what goes in parts takes the place of what is there
+            raise SliceOver from fault
         except SliceOver:
             self._begun(at, label, ledger)  # nothing of it stays; in parts, as which it goes on, it will
             raise
         digest = source.digest.hexdigest()
         return Sent(replace(at, size=source.size, sha256=digest, whole=True), etag, source.tape.read)
+
+    def _stays(self, at: Transfer, said: dict[str, Any], stored: Any, ledger: Ledger) -> bool:
+        """Whether bytes of the same job that did not hold lie there, and can only be written over: this key of the
+        store's may not clear them away. The lease is held for long then.
+        """
+        if stored is None or stored.metadata.get(JOB) != said["metadata"][JOB]:
+            return False
+        ledger.alive()
+        try:
+            self.bucket.delete(at.key)
+        except StoreError as fault:
+            ledger.unsure(fault)
+            ledger.alive()
+            return fault.forbids
+        return False
 
     # --- in parts -----------------------------------------------------------------------------------------------
     def _in_parts(self, source: Source, at: Transfer, label: Label, ledger: Ledger, until: float) -> Sent:
@@ -206,7 +242,7 @@ class Sender:
                 try:
                     mark = begun.drained(source, late, pipe.cut)
                 except _CUT:
-                    self.rests.put(at, Held(part.pieces), label(None), ledger.save)
+                    self._put_aside(source, at, Held(part.pieces), label, ledger)
                     raise
                 under_way, over, length = begun, monotonic() > until, mark.next
                 # A part of unknown length is held in memory: two would be too much.
@@ -232,7 +268,7 @@ class Sender:
         try:
             etag = sent.etag(source)
         except UploadGone:  # a lifecycle rule ended it: its parts are lost
-            ledger.drop(at)
+            self._forget(at, ledger)
             raise
         mark = sent.part.mark
         assert mark is not None
@@ -321,7 +357,7 @@ def _fitting(least: int, longest: int, count: int, seconds: float) -> int:
 
 
 @contextmanager
-def _of(source: Source) -> Iterator[None]:
+def _of(source: Source | Reported) -> Iterator[None]:
     """Raise what the source raised while a body of it was sent, not what the store's client made of that."""
     try:
         yield

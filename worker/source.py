@@ -6,8 +6,9 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
+from io import SEEK_SET
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 from infra.boxes import BoxWalk
 from infra.sniff import HEAD_BYTES
@@ -47,6 +48,19 @@ class NotStored(Unproven):
 
 class SourceChanged(Unproven):
     """The rest of another file was offered than the one that was begun: begin anew."""
+
+
+class Again(Protocol):
+    """A body that can be read more than once."""
+
+    def read(self, size: int = -1, /) -> bytes | memoryview:
+        """The next bytes; none at the end."""
+
+    def seek(self, at: int, whence: int = SEEK_SET, /) -> int:
+        """Go to a byte."""
+
+    def tell(self) -> int:
+        """Where the next read begins, in bytes."""
 
 
 class Source:
@@ -118,7 +132,11 @@ class Source:
 
     def report(self) -> None:
         """Say how many bytes have come. Raises `LeaseLost`."""
-        self._progress(self.size, self.length)
+        try:
+            self._progress(self.size, self.length)
+        except Exception as fault:
+            self.fault = fault
+            raise
 
     def next(self, most: int) -> bytes:
         """The next bytes, at most `most`; none at the end. The last ones are handed out only if the file holds."""
@@ -166,6 +184,32 @@ class Body:
         piece = self._source.next(left) if left else b""
         self._source.report()
         return piece
+
+
+class Reported:
+    """A body that can be sent again; each time that some of it is asked for, it is reported that it goes on."""
+
+    def __init__(self, body: Again, report: Callable[[], None]) -> None:
+        self.fault: Exception | None = None  #: why it ended early; a client library may have hidden it
+        self._body = body
+        self._report = report
+
+    def read(self, size: int = -1, /) -> bytes | memoryview:
+        """The next bytes. Raises `LeaseLost`."""
+        try:
+            self._report()
+            return self._body.read(size)
+        except Exception as fault:
+            self.fault = fault
+            raise
+
+    def seek(self, at: int, whence: int = SEEK_SET, /) -> int:
+        """Move, as a file does."""
+        return self._body.seek(at, whence)
+
+    def tell(self) -> int:
+        """Where the next read begins, in bytes."""
+        return self._body.tell()
 
 
 def validator(headers: Mapping[str, str]) -> str | None:

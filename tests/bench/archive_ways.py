@@ -59,6 +59,9 @@ class _Ledger:
     def restarted(self, transfer: Transfer) -> None:
         """Nothing."""
 
+    def unsure(self, _fault: object) -> None:
+        """Nobody else is here."""
+
     def alive(self) -> None:
         """Nothing."""
 

@@ -31,13 +31,20 @@ from worker import sender
 from worker.jobs import retry
 from worker.jobs.machine import Event
 from worker.jobs.model import State
+from worker.jobs.transfer import Transfer
+from worker.source import LeaseLost
 from worker.store.aside import Aside
 from worker.store.outbox import Outbox
 from worker.store.repository import NewJob, Repository
 from worker.store.tables import deliveries
+from worker.tape import Held
+from worker.tasks import archive
+from worker.tasks.archive import LEASE
 
 FILM = film()
 PART = 5 * 2**20
+#: Of what no test looks at the label of.
+LABEL: dict[str, Any] = {"content_type": "a/b", "filename": "x", "metadata": {}}
 
 
 @pytest.fixture(autouse=True)
@@ -207,6 +214,78 @@ def test_who_was_held_up_changes_nothing_that_another_one_has_stored(
             made.work()
 
         proven(made, good)
+
+
+def test_nobody_has_a_job_while_something_of_it_may_still_be_thrown_away(settings: Settings, engine: Engine) -> None:
+    """P2: the store fails to say whether it deleted a film that did not hold: it may do so for three more minutes, and
+    until then nobody, called or not, stores another one there.
+    """
+    bad = File.of(FILM[:-3000] + bytes(3000))
+    with placed(settings, engine, bad) as (made, _), Gate(settings.s3_endpoint_url or "") as gate:
+        gate.refuse("delete", 500, "InternalError", times=1)
+        behind(made, settings, gate.url).work()
+        made.clock.advance(179)
+        assert (1, None) == (made.attempts, made.store.lease(made.job_id, "next", made.clock(), LEASE))
+        made.clock.advance(1)
+        assert made.store.lease(made.job_id, "next", made.clock(), LEASE) is not None
+
+
+def test_a_slow_bucket_keeps_nobody_from_holding_a_job(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P2: each piece of a small file that a bucket takes is a sign of life: a send that outlasts a lease keeps it."""
+    monkeypatch.setattr(archive, "_SIGN_SECONDS", 0)
+    file = film_of(FILM, 4 * 2**20)
+    with placed(settings, engine, file) as (made, _):
+
+        class Slow:
+            """Takes a piece in three quarters of a lease."""
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(made.bucket, name)
+
+            def put_stream(self, key: str, body: Any, length: int, **label: Any) -> str:
+                """Take all of them, and only then store it."""
+                while body.read():
+                    made.clock.advance(15)
+                    assert made.store.lease(made.job_id, "next", made.clock(), LEASE) is None
+                return made.bucket.put_stream(key, body, length, **label)
+
+        made.restarted(bucket=Slow()).work()
+        proven(made, file)
+
+
+def test_of_an_upload_that_vanished_nothing_stays_beside_the_file(settings: Settings, engine: Engine) -> None:
+    """P7: nobody would know any more of what came after its last part."""
+    file = film_of(FILM, 12 * 2**20)
+    with placed(settings, engine, file, slice_seconds=0.0) as (made, _):
+        made.work()
+        (at,) = made.store.transfers.of(made.job_id)
+        book = made.store.lease(made.job_id, "late", made.clock(), LEASE)
+        assert (book, at.upload_id) != (None, None)
+        body = Held([file.read(at.size, at.size + 1000)])
+        made.copier.sender.rests.put(at, body, LABEL, lambda rest: saved(made, rest))
+        made.store.put_off(made.job_id, "late", made.clock())
+        made.bucket.abort(at.key, str(at.upload_id))
+        made.until_end()
+
+        proven(made, file)
+
+
+def saved(made: Yard, transfer: Transfer) -> None:
+    """Write how far a file is, as who holds the lease."""
+    if not made.store.transfers.save(made.job_id, "late", transfer, made.clock(), LEASE):
+        raise LeaseLost
+
+
+def test_who_has_lost_the_lease_puts_nothing_beside_a_file(settings: Settings, engine: Engine) -> None:
+    """P7: another one may have archived it by now, and would not clear it away again."""
+    with placed(settings, engine, File.of(FILM)) as (made, _):
+        at = Transfer("video", "original", 0, made.bucket.bucket, "kling/film")
+        with pytest.raises(LeaseLost):
+            made.copier.sender.rests.put(at, Held([b"late"]), LABEL, lambda rest: saved(made, rest))
+
+        assert [] == made.bucket.keys("")
 
 
 @pytest.mark.parametrize("size", [0, 2 * PART + 1000])

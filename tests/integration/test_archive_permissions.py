@@ -13,7 +13,7 @@ from infra.settings import Settings
 from tests.integration.archive_kit import Yard, copying_job, film, proven, video, yard
 from tests.origin import File, film_of, origin
 from tests.s3_gate import Gate
-from worker import sender
+from worker import sender, source
 from worker.jobs.model import State
 from worker.store.attention import Attention
 
@@ -142,3 +142,27 @@ def test_a_file_that_is_refused_as_it_is_is_told_and_waited_for(settings: Settin
         assert State.COPYING is worker.work()
         made.clock.advance(86400)
         assert State.EXPIRED is worker.work()
+
+
+@pytest.mark.parametrize("as_it_comes", [False, True])
+def test_what_may_not_be_cleared_is_written_over(
+    settings: Settings, engine: Engine, gate: Gate, monkeypatch: pytest.MonkeyPatch, *, as_it_comes: bool
+) -> None:
+    """P1: a film that was stored and does not hold stays there, as this key may delete nothing; the good one behind the
+    fresh link takes its place, and costs no attempt.
+    """
+    if as_it_comes:
+        monkeypatch.setattr(source, "HELD_BYTES", 0)
+        monkeypatch.setattr(source, "spool", lambda _: None)
+    good, bad = File.of(FILM), File.of(FILM[:-3000] + bytes(3000))
+    gate.refuse("delete", 403, "AccessDenied")
+    with origin(film=bad, fresh=good) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as made:
+        worker = behind(made, settings, gate)
+        worker.work()
+        assert (State.COPYING, 1) == (made.state, made.attempts)
+        made.clock.advance(100_000)
+        made.provider.outputs = [video(served.link("fresh.mp4"))]
+
+        assert State.ARCHIVED is worker.until_end()
+        assert 1 == made.attempts
+        proven(made, good)

@@ -317,13 +317,15 @@ class Repository:
         values = {"until": now + length, "new_bytes_copied": copied, "new_bytes_total": total}
         return statements.PROGRESS.alone(self._engine, job=job_id, owner=owner, **values).rowcount == 1
 
-    def put_off(self, job_id: str, owner: str, due_at: datetime, **changes: Any) -> None:
-        """Give a lease back; the copy goes on at `due_at`."""
+    def put_off(
+        self, job_id: str, owner: str, due_at: datetime, *, until: datetime | None = None, **changes: Any
+    ) -> None:
+        """Give a lease back; the copy goes on at `due_at`. `until` then nobody may have it, if that is said."""
         with self._single.begin() as connection:
             connection.execute(
                 update(jobs)
                 .where(jobs.c.id == job_id, jobs.c.lease_owner == owner)
-                .values(lease_owner=None, lease_until=None, due_at=due_at, **HEARD, **changes)
+                .values(lease_owner=None, lease_until=until, due_at=max(due_at, until or due_at), **HEARD, **changes)
             )
 
     def add_file(

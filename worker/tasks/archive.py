@@ -95,7 +95,7 @@ def archive(
         fault = Unproven("a file had to be begun anew: its source did not go on with what it had begun")
         moved = _failed(job, book, fault, store=store, copier=copier, clock=clock)
     except StoreError as fault:
-        moved = _not_stored(job, owner, fault, store=store, clock=clock)
+        moved = _not_stored(job, book, fault, store=store, clock=clock)
     except (Unproven, HttpError, KlingError) as fault:
         moved = _failed(job, book, fault, store=store, copier=copier, clock=clock)
     if moved:
@@ -151,6 +151,7 @@ def _still_ours(begun: Transfer | None, job: Job, output: Output, *, copier: Cop
     try:
         copier.into(begun.bucket).clear(begun, book.alive)
     except StoreError as reason:
+        book.unsure(reason)
         if begun.bucket == copier.bucket.bucket and not reason.forbids:
             raise
         log.warning("archive.not_cleared", bucket=begun.bucket, reason=str(reason))  # it may be another store's by now
@@ -173,6 +174,7 @@ class _Book:
         self._store = store
         self._clock = clock
         self._last = monotonic()
+        self._settled: datetime | None = None  #: when nothing is thrown away any more
 
     def progress(self, copied: int, length: int | None) -> None:
         """Bytes are flowing; now and then that is written."""
@@ -184,7 +186,8 @@ class _Book:
         self._last = monotonic()
         self.brought = True
         self.before += file.size
-        if not self._store.add_file(self._job_id, self.owner, file, self._clock(), LEASE, copied=self.before):
+        now, lease = self._clock(), self._lease()
+        if not self._store.add_file(self._job_id, self.owner, file, now, lease, copied=self.before):
             raise LeaseLost
 
     def alive(self) -> None:
@@ -195,13 +198,13 @@ class _Book:
         """Write how many bytes of the current file have come."""
         self._last = monotonic()
         total = None if length is None else self.before + length
-        now = self._clock()
+        now, lease = self._clock(), max(lease, self._lease())
         if not self._store.progress(self._job_id, self.owner, now, lease, copied=self.before + copied, total=total):
             raise LeaseLost
 
     def save(self, transfer: Transfer) -> None:
         """Write how far a file is."""
-        if not self._store.transfers.save(self._job_id, self.owner, transfer, self._clock(), LEASE):
+        if not self._store.transfers.save(self._job_id, self.owner, transfer, self._clock(), self._lease()):
             raise LeaseLost
         before = self.begun.get(transfer.place)
         self.brought = self.brought or transfer.come > (before.come if before else 0)
@@ -216,6 +219,18 @@ class _Book:
         """Forget a file under way."""
         if not self._store.transfers.drop(self._job_id, self.owner, transfer):
             raise LeaseLost
+
+    def unsure(self, fault: StoreError) -> None:
+        """Something may be thrown away as long as a call takes: until then nobody stores anything in its place."""
+        if fault.passes:
+            self._settled = self._clock() + CLEARING
+
+    def put_off(self, due: datetime, **changes: Any) -> None:
+        """Give the job back; it goes on when it is `due`, and not before what was thrown away is gone."""
+        self._store.put_off(self._job_id, self.owner, due, until=self._settled, **changes)
+
+    def _lease(self) -> timedelta:
+        return max(LEASE, self._settled - self._clock()) if self._settled else LEASE
 
 
 def _finish(
@@ -241,7 +256,7 @@ def _finish(
 
 def _go_on(job: Job, book: _Book, *, store: Repository, queue: Queue, clock: Clock) -> None:
     """The next slice may begin. What the bucket took ends the wait for it: the end of the film may be far."""
-    store.put_off(job.id, book.owner, clock(), **(_NO_ERROR if book.brought else {}))
+    book.put_off(clock(), **(_NO_ERROR if book.brought else {}))
     if book.brought:
         _answers(job, store=store, clock=clock)
     messages.send(queue, [messages.for_step(Step.ARCHIVE, job.id)])
@@ -283,7 +298,7 @@ def _failed(
         # A source that breaks off again and again, and gives a part each time, gets there.
         counts = not (book.grew and isinstance(fault.__cause__, HttpError))
         after = attempts if counts else None
-        _again(job, book.owner, str(fault), store=store, clock=clock, attempts=after, wait=wait, lookups=lookups)
+        _again(job, book, str(fault), clock=clock, attempts=after, wait=wait, lookups=lookups)
         return None
     log.error("archive.given_up", job=job.id, attempts=attempts, reason=str(fault))
     _clear(job, book, store=store, copier=copier)
@@ -304,7 +319,7 @@ def _rests(job: Job, owner: str, *, store: Repository, clock: Clock) -> bool:
     return until is not None
 
 
-def _not_stored(job: Job, owner: str, fault: StoreError, *, store: Repository, clock: Clock) -> Moved | None:
+def _not_stored(job: Job, book: _Book, fault: StoreError, *, store: Repository, clock: Clock) -> Moved | None:
     """Our own bucket: waiting for it is free, and giving up would lose what was paid for. Why stands in the row, so
     that a person hears of it; it ends the job once there is nothing left to copy.
     """
@@ -312,7 +327,7 @@ def _not_stored(job: Job, owner: str, fault: StoreError, *, store: Repository, c
     said = {"error_code": _word_for(job, fault, now), "error_message": str(fault)}
     if _is_late(job, now):
         log.error("archive.given_up", job=job.id, reason=str(fault))
-        return store.move(job, Event.TASK_LOST, now, changes=said, also=Also(holder=owner))
+        return store.move(job, Event.TASK_LOST, now, changes=said, also=Also(holder=book.owner))
     log.warning("archive.again", job=job.id, reason=str(fault))
     if fault.is_of_bucket:
         due = store.buckets.failed(job.bucket, fault, now)
@@ -320,7 +335,7 @@ def _not_stored(job: Job, owner: str, fault: StoreError, *, store: Repository, c
         due = retry.bucket_again(job.updated_at, now)
     else:
         due = retry.after(retry.BUCKET_AGAIN, 1, now) or now
-    store.put_off(job.id, owner, due, lookups=0, **said)
+    book.put_off(due, lookups=0, **said)
     return None
 
 
@@ -357,15 +372,16 @@ def _clear(job: Job, book: _Book, *, store: Repository, copier: Copier) -> None:
             copier.into(transfer.bucket).clear(transfer, book.alive)
             book.drop(transfer)
     except (StoreError, LeaseLost) as reason:
+        if isinstance(reason, StoreError):
+            book.unsure(reason)
         log.warning("archive.not_cleared", job=job.id, reason=str(reason))
 
 
 def _again(
     job: Job,
-    owner: str,
+    book: _Book,
     reason: str,
     *,
-    store: Repository,
     clock: Clock,
     attempts: int | None,
     wait: float = 0,
@@ -377,4 +393,4 @@ def _again(
     due = retry.after(schedule, attempts or 1, clock(), endless=True) or clock()
     due = max(due, clock() + timedelta(seconds=wait))
     count = job.archive_attempts if attempts is None else attempts
-    store.put_off(job.id, owner, due, archive_attempts=count, lookups=lookups)
+    book.put_off(due, archive_attempts=count, lookups=lookups)

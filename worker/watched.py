@@ -1,0 +1,61 @@
+"""A ledger that is watched, so that a database that fails is told from a file that does not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from infra.store_errors import StoreError
+from worker.jobs.transfer import Transfer
+from worker.sender import Ledger
+from worker.source import Progress
+
+
+class Watched:
+    """A ledger, and whether what was raised came of it: a database that fails says nothing against a file."""
+
+    def __init__(self, ledger: Ledger, progress: Progress, at: Transfer) -> None:
+        self.at = at  #: what was last written
+        self.failed = False
+        self._ledger = ledger
+        self._progress = progress
+
+    def save(self, transfer: Transfer) -> None:
+        """As the ledger does."""
+        with self._watching():
+            self._ledger.save(transfer)
+        self.at = transfer
+
+    def drop(self, transfer: Transfer) -> None:
+        """As the ledger does."""
+        with self._watching():
+            self._ledger.drop(transfer)
+
+    def restarted(self, transfer: Transfer) -> None:
+        """As the ledger does."""
+        self._ledger.restarted(transfer)
+
+    def alive(self) -> None:
+        """As the ledger does."""
+        with self._watching():
+            self._ledger.alive()
+
+    def unsure(self, fault: StoreError) -> None:
+        """As the ledger does."""
+        self._ledger.unsure(fault)
+
+    def progress(self, copied: int, length: int | None) -> None:
+        """Say how far a file is."""
+        try:  # for each piece: no more around it than it takes
+            self._progress(copied, length)
+        except Exception:
+            self.failed = True
+            raise
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            self.failed = True
+            raise
