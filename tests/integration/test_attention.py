@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, text
 
 from infra.http import NotSent
 from infra.settings import Settings
@@ -182,3 +182,19 @@ def test_an_account_that_is_gone_from_the_settings_is_told(
     assert desk.seconds < 1800
     monkeypatch.undo()
     assert 0 == doctor._accounts(settings)
+
+
+def test_what_cannot_be_looked_for_keeps_nobody_from_hearing(engine: Engine, store: Repository) -> None:
+    """One question that the database does not answer is logged; the others are asked, and told of."""
+    job(store, "copying", Event.SUBMIT_BEGUN, Event.SUBMIT_TAKEN, Event.TASK_SUCCEEDED, archive_attempts=9)
+    job(store, "lost")
+    with engine.begin() as holder:
+        holder.execute(text("update jobs set account = 'gone' where id = 'lost'"))
+        holder.execute(text("alter table accounts rename to away"))
+    try:
+        look(engine, FakeClock())
+    finally:
+        with engine.begin() as holder:
+            holder.execute(text("alter table away rename to accounts"))
+
+    assert [("copying", "not_copied"), ("lost", "account_missing")] == told(engine)

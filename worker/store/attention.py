@@ -60,13 +60,16 @@ _UNSUBMITTED = text(
 # waits still. One that may go elsewhere is not held up.
 _NO_ACCOUNT = text(
     """
-    select distinct on (caller, account) id, account, exists (
-        select 1 from jobs other join events e on e.job_id = other.id
-        where other.due_at is not null and other.account = j.account and other.caller = j.caller
-            and e.type = 'job.attention' and e.data ->> 'reason' = 'account_missing'
-    ) as told
-    from jobs j
-    where due_at is not null and state <> 'waiting' and not account = any(:names)
+    with lacking as (
+        select id, caller, account, state, submissions, fallbacks, created_at from jobs
+        where due_at is not null and not account = any(:names)
+    ), told as (
+        select distinct l.caller, l.account from lacking l join events e on e.job_id = l.id
+        where e.type = 'job.attention' and e.data ->> 'reason' = 'account_missing'
+    )
+    select distinct on (caller, account) id, account, (caller, account) in (select caller, account from told) as told
+    from lacking
+    where state <> 'waiting'
         and not (state = 'accepted' and submissions = 0 and string_to_array(fallbacks, ',') && :names)
     order by caller, account, created_at
     """

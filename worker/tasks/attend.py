@@ -4,8 +4,11 @@ for a bucket or a stopped account, or reach nobody.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import timedelta
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from functools import partial
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from infra.log import logger
 from worker import messages
@@ -20,18 +23,36 @@ _GRACE = timedelta(minutes=10)
 
 
 def attend(*, attention: Attention, queue: Queue, clock: Clock, accounts: Iterable[str]) -> None:
-    """Tell of every job that wants a person and was not told of. `accounts`: the names of those that are configured."""
+    """Tell of every job that wants a person and was not told of. `accounts`: the names of those that are configured.
+
+    What can't be looked for, or told, keeps nobody from hearing of the rest.
+    """
     now = clock()
-    found = [(job, "slow", message) for job, message in attention.slow(now, _GRACE)]
-    found += [(job, "not_copied", message) for job, message in attention.not_copied(retry.ARCHIVE_ALARM)]
+    for reason, find in _looks(attention, now, accounts).items():
+        try:
+            for job, message in find():
+                log.warning("job.attention", job=job, reason=reason, message=message)
+                told = attention.attend(job, reason, message, now)
+                messages.send(queue, map(messages.for_delivery, told))
+        except SQLAlchemyError:
+            log.exception("attention.not_looked", reason=reason)
+
+
+def _looks(
+    attention: Attention, now: datetime, accounts: Iterable[str]
+) -> dict[str, Callable[[], Iterable[tuple[str, str]]]]:
+    """By reason, how jobs are found; each with a sentence."""
     told_from = now - timedelta(seconds=retry.BUCKET_TOLD)
-    found += [(job, "bucket_away", message) for job, message in attention.away(told_from)]
-    found += [(job, "account_stopped", message) for job, message in attention.stopped()]
+    return {
+        "slow": partial(attention.slow, now, _GRACE),
+        "not_copied": partial(attention.not_copied, retry.ARCHIVE_ALARM),
+        "bucket_away": partial(attention.away, told_from),
+        "account_stopped": attention.stopped,
+        "account_missing": partial(_missing, attention, accounts),
+        "not_submitted": partial(attention.unsubmitted, retry.DEFERRALS_UNTIL_TOLD, retry.ABSENCES_UNTIL_TOLD),
+    }
+
+
+def _missing(attention: Attention, accounts: Iterable[str]) -> list[tuple[str, str]]:
     lost = [one for one in attention.no_account(accounts) if not one.told]
-    found += [(one.job_id, "account_missing", f"account {one.account!r} is not in the settings") for one in lost]
-    unsubmitted = attention.unsubmitted(retry.DEFERRALS_UNTIL_TOLD, retry.ABSENCES_UNTIL_TOLD)
-    found += [(job, "not_submitted", message) for job, message in unsubmitted]
-    for job, reason, message in found:
-        log.warning("job.attention", job=job, reason=reason, message=message)
-        told = attention.attend(job, reason, message, now)
-        messages.send(queue, map(messages.for_delivery, told))
+    return [(one.job_id, f"account {one.account!r} is not in the settings") for one in lost]
