@@ -188,10 +188,8 @@ def _taken(
     return replace(moved, step=None) if moved else None
 
 
-def _deferred(
-    job: Job, reason: str, *, store: Repository, now: datetime, seconds: float = 0, sure: bool = True
-) -> Moved | None:
-    """Not created; where that is `sure` this submission never counted, else it is looked up before the next one."""
+def _deferred(job: Job, reason: str, *, store: Repository, now: datetime, seconds: float = 0) -> Moved | None:
+    """Surely not created: this submission never counted."""
     log.warning("submit.deferred", job=job.id, reason=reason)
     due = retry.after(retry.SUBMIT_AGAIN, job.deferrals + 1, now, endless=True) or now
     moved = store.move(
@@ -199,7 +197,7 @@ def _deferred(
         Event.SUBMIT_DEFERRED,
         now,
         due_at=max(due, now + timedelta(seconds=seconds)),
-        changes={"deferrals": job.deferrals + 1, "submissions": job.submissions - sure},
+        changes={"deferrals": job.deferrals + 1, "submissions": job.submissions - 1},
         note={"reason": reason.replace("\0", "")},
     )
     return replace(moved, step=None) if moved else None
@@ -213,17 +211,18 @@ def _refused(
     job: Job, fault: KlingError, *, store: Repository, accounts: Accounts, provider: Provider, clock: Clock
 ) -> Moved | None:
     now = clock()
-    match fault.retry:
+    # A page without a word of the provider's may have turned its answer away, not our request.
+    match Retry.UNKNOWN_OUTCOME if fault.page else fault.retry:
         case Retry.WAIT | Retry.REAUTHENTICATE:
             if isinstance(fault, ConcurrencyExceeded):
                 learned = accounts.learn_limit(job, now)
                 log.warning("account.limit_learned", account=job.account, slots=learned)
-            return _deferred(job, str(fault), store=store, now=now, sure=not fault.page)
+            return _deferred(job, str(fault), store=store, now=now)
         case Retry.STOP_ACCOUNT:
             log.error("account.stopped", job=job.id, account=job.account, code=fault.code, reason=str(fault))
             accounts.stop(job, str(fault), now)
             probe = slots.PROBE.total_seconds()
-            return _deferred(job, str(fault), store=store, now=now, seconds=probe, sure=not fault.page)
+            return _deferred(job, str(fault), store=store, now=now, seconds=probe)
         case Retry.UNKNOWN_OUTCOME | Retry.LATER:
             log.warning("submit.unknown", job=job.id, reason=str(fault))
             _look_up_later(job, store=store, provider=provider, now=now)
