@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from threading import Lock, Semaphore, Thread
+from threading import Lock, Semaphore, Thread, current_thread
 from typing import Any, cast
 
 from sqlalchemy import Engine, func, select
@@ -252,8 +252,8 @@ class _Step:
             raise self._fault
 
     def pause(self) -> None:
-        """Stand still here, if it is time; die, if it was killed."""
-        if self._passes is None:
+        """Stand still here, if it is time; die, if it was killed. Others who use the same rows go by."""
+        if self._passes is None or current_thread() is not self._thread:
             return
         if self._passes:
             self._passes -= 1
