@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 from billiard.exceptions import WorkerLostError
@@ -245,9 +246,9 @@ def _expire() -> None:
         seconds=s.slice_seconds,
     )
     if done:
-        catch_up(store=s.store, copier=s.copier, clock=clock)
         complaints = Complaints(s.runs, s.attention, s.queue, clock)
         tidy(transfers=s.store.transfers, copier=s.copier, complaints=complaints, clock=clock, places=s.places())
+        catch_up(store=s.store, copier=s.copier, clock=clock, until=monotonic() + s.slice_seconds)
 
 
 @setup_logging.connect

@@ -300,6 +300,36 @@ def test_a_manifest_that_could_not_be_written_is_written_later(settings: Setting
     assert ("failed", [0], [1]) == (state, there, [ordinal for ordinal, _ in missing])
 
 
+def test_one_manifest_that_can_not_be_written_keeps_no_other_one(settings: Settings, engine: Engine) -> None:
+    """A bucket that is away is asked once in a run, a row that can't be read is passed by, and time has an end."""
+    names = ["01job", "01more"]
+    with (
+        origin(film=File.of(FILM), bad=File.of(b"<html>" * 100)) as served,
+        yard(settings, engine, [video(served.link("film.mp4")), video(served.link("bad.mp4"), 1)]) as made,
+        Gate(settings.s3_endpoint_url or "") as gate,
+    ):
+        made.provider.answer = answer(served.link("film.mp4"), served.link("bad.mp4"))
+        made.job_id = "01more"
+        copying_job(made)
+        for made.job_id in names:
+            made.work()
+        gate.refuse("put", 403, "AccessDenied")
+        worker = made.restarted(bucket=ObjectStore(settings.model_copy(update={"s3_endpoint_url": gate.url})))
+        made.clock.advance(31 * 86400)
+        for worker.job_id in names:
+            made.clock.advance(1)
+            assert State.FAILED is worker.work()
+        heard = gate.heard.count("put")
+        catch_up(store=made.store, copier=worker.copier, clock=made.clock)
+        assert heard + 1 == gate.heard.count("put")
+        made.store.set_answer("01more", b"{")  # the newer one, so the first
+        catch_up(store=made.store, copier=made.copier, clock=made.clock, until=0)
+        assert names[::-1] == [job.id for job in made.store.manifests.missing(made.clock() - timedelta(days=1))]
+        catch_up(store=made.store, copier=made.copier, clock=made.clock)
+
+    assert ["01more"] == [job.id for job in made.store.manifests.missing(made.clock() - timedelta(days=1))]
+
+
 def test_verify_finds_the_jobs_of_a_time(made: Yard) -> None:
     """All archived jobs, or those since a day."""
     day = made.clock()

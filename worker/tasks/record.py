@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
+from math import inf
+from time import monotonic
 
 from infra.log import logger
 from infra.store_errors import StoreError
@@ -64,30 +66,55 @@ def record(
 
 def of_what_there_is(job: Job, short: Shortfall, *, store: Repository, copier: Copier, now: datetime) -> dict[str, str]:
     """The same for a job with good files, which were paid for. What can't be written now, `catch_up` writes."""
-    files = store.files([job.id])[job.id]
-    if not files:
-        return {}
-    kept = store.answer(job.id)
     try:
-        return record(
-            job, read_task(200, {}, kept) if kept else None, files, store=store, copier=copier, now=now, short=short
-        )
+        return _of_files(job, short, store=store, copier=copier, now=now)
     except StoreError as fault:
         log.warning("archive.no_manifest", job=job.id, reason=str(fault))
         return {}
 
 
+def _of_files(job: Job, short: Shortfall, *, store: Repository, copier: Copier, now: datetime) -> dict[str, str]:
+    """Nothing where there are none. Raises `StoreError`."""
+    files = store.files([job.id])[job.id]
+    if not files:
+        return {}
+    kept = store.answer(job.id)
+    task = read_task(200, {}, kept) if kept else None
+    return record(job, task, files, store=store, copier=copier, now=now, short=short)
+
+
 def afterwards(job: Job, *, store: Repository, copier: Copier, clock: Clock) -> None:
     """The same for a job that has ended without."""
+    try:
+        _late(job, store=store, copier=copier, clock=clock)
+    except StoreError as fault:
+        log.warning("archive.no_manifest", job=job.id, reason=str(fault))
+
+
+def _late(job: Job, *, store: Repository, copier: Copier, clock: Clock) -> None:
     short = Shortfall(job.state, job.error_message or "")
-    if job.state in ENDS and (said := of_what_there_is(job, short, store=store, copier=copier, now=clock())):
+    if job.state in ENDS and (said := _of_files(job, short, store=store, copier=copier, now=clock())):
         store.manifests.written(job.id, said)
 
 
-def catch_up(*, store: Repository, copier: Copier, clock: Clock) -> None:
-    """The same for all such jobs: they were set aside, or their bucket took nothing when they ended."""
+def catch_up(*, store: Repository, copier: Copier, clock: Clock, until: float = inf) -> None:
+    """The same for all such jobs: they were set aside, or their bucket took nothing when they ended. What is not done
+    by `until`, of the monotonic clock, is left to the next time, and so is a bucket that takes none.
+    """
+    away: set[str] = set()
     for job in store.manifests.missing(clock() - _TRIED):
-        afterwards(job, store=store, copier=copier.into(job.bucket), clock=clock)
+        if monotonic() > until:
+            return
+        if job.bucket in away:
+            continue
+        try:
+            _late(job, store=store, copier=copier.into(job.bucket), clock=clock)
+        except StoreError as fault:
+            log.warning("archive.no_manifest", job=job.id, reason=str(fault))
+            if fault.is_of_bucket:
+                away.add(job.bucket)
+        except Exception:
+            log.exception("archive.no_manifest", job=job.id)
 
 
 def _missing(task: Task | None, files: Sequence[ResultFile], short: Shortfall) -> list[Missing]:
