@@ -38,8 +38,8 @@ from worker.store.outbox import Outbox
 from worker.store.repository import NewJob, Repository
 from worker.store.tables import deliveries
 from worker.tape import Held
-from worker.tasks import archive
-from worker.tasks.archive import LEASE
+from worker.tasks import book
+from worker.tasks.book import LEASE
 
 FILM = film()
 PART = 5 * 2**20
@@ -234,7 +234,7 @@ def test_a_slow_bucket_keeps_nobody_from_holding_a_job(
     settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P2: each piece of a small file that a bucket takes is a sign of life: a send that outlasts a lease keeps it."""
-    monkeypatch.setattr(archive, "_SIGN_SECONDS", 0)
+    monkeypatch.setattr(book, "_SIGN_SECONDS", 0)
     file = film_of(FILM, 4 * 2**20)
     with placed(settings, engine, file) as (made, _):
 
@@ -261,8 +261,8 @@ def test_of_an_upload_that_vanished_nothing_stays_beside_the_file(settings: Sett
     with placed(settings, engine, file, slice_seconds=0.0) as (made, _):
         made.work()
         (at,) = made.store.transfers.of(made.job_id)
-        book = made.store.lease(made.job_id, "late", made.clock(), LEASE)
-        assert (book, at.upload_id) != (None, None)
+        held = made.store.lease(made.job_id, "late", made.clock(), LEASE)
+        assert (held, at.upload_id) != (None, None)
         body = Held([file.read(at.size, at.size + 1000)])
         made.copier.sender.rests.put(at, body, LABEL, lambda rest: saved(made, rest))
         made.store.put_off(made.job_id, "late", made.clock())

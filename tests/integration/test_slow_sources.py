@@ -22,7 +22,7 @@ from tests.proxy import FaultProxy
 from worker import sender
 from worker.jobs.model import State
 from worker.jobs.transfer import Transfer
-from worker.tasks.archive import LEASE
+from worker.tasks.book import LEASE
 
 FILM = film()
 PART = 5 * 2**20

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, Engine, and_, exists, select, update
+from sqlalchemy import ColumnElement, Engine, and_, exists, func, select, update
 
 from infra.db import single
 from worker.jobs.model import ENDS, Job, State
@@ -33,6 +33,13 @@ class Manifests:
         query = select(*JOB_COLUMNS).where(_UNRECORDED, jobs.c.updated_at >= since)
         with self._single.begin() as connection:
             return [job_of(row) for row in connection.execute(query.order_by(jobs.c.updated_at.desc()).limit(_SOME))]
+
+    def stored_at(self, job_id: str) -> datetime | None:
+        """When the last file of a job was proven."""
+        with self._single.begin() as connection:
+            latest = select(func.max(files.c.stored_at)).where(files.c.job_id == job_id)
+            moment: datetime | None = connection.execute(latest).scalar_one()
+        return moment and moment.astimezone(UTC)
 
     def written(self, job_id: str, said: Mapping[str, str]) -> None:
         """Say of a job that has ended where its manifest lies."""

@@ -31,20 +31,14 @@ from worker.store.buckets import AWAY
 from worker.store.moves import Also, Learned, Moved
 from worker.store.repository import Repository
 from worker.tasks.begin import Begin
-from worker.tasks.record import Place, Shortfall, afterwards, of_what_there_is, record
+from worker.tasks.book import LEASE, Book
+from worker.tasks.record import Shortfall, afterwards, of_what_there_is, record
 
 log = logger(__name__)
 
-#: How long a copy may be silent before another worker takes it up. Renewed while bytes flow.
-LEASE = timedelta(seconds=20)
-#: The same while something is thrown away: a call that is on its way for longer must not remove what the next worker
-#: has stored by then. The store's client gives a call up after a minute, and the system what it had not sent yet.
-CLEARING = timedelta(minutes=3)
 #: What a job's row says while the store refuses a file of it in a way that may pass.
 _REFUSED = "refused"
 _NO_ERROR: dict[str, Any] = {"error_code": None, "error_message": None}
-#: Seconds between two signs of life.
-_SIGN_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +68,7 @@ def archive(
     if job is None or _rests(job, owner, store=store, clock=clock):
         return
     begun, copier = [] if fresh else store.transfers.of(job.id), copier.into(job.bucket)
-    book = _Book(job.id, owner, begun, store=store, clock=clock)
+    book = Book(job.id, owner, begun, store=store, clock=clock)
     if job.begun == begin.most + 1:  # once only: clearing away may be what kills
         _clear(job, book, store=store, copier=copier)
     if not begin.may(job):
@@ -83,8 +77,8 @@ def archive(
     try:
         task = fresh.task if fresh else _task(job, store=store, provider=provider, clock=clock)
         stored = [] if fresh else store.files([job.id])[job.id]
-        files = _copy_all(job, task, stored, book, copier=copier, until=until)
-        moved = _finish(job, owner, task, files, store=store, provider=provider, copier=copier, clock=clock)
+        files = _copy_all(job, task, stored, book, store=store, copier=copier, until=until)
+        moved = _finish(job, book, task, files, store=store, provider=provider, copier=copier, clock=clock)
     except LeaseLost:
         log.warning("archive.lease_lost", job=job.id)
         return
@@ -114,13 +108,15 @@ def _task(job: Job, *, store: Repository, provider: Provider, clock: Clock) -> T
 
 
 def _copy_all(
-    job: Job, task: Task, files: Sequence[ResultFile], book: _Book, *, copier: Copier, until: float
+    job: Job, task: Task, files: Sequence[ResultFile], book: Book, *, store: Repository, copier: Copier, until: float
 ) -> list[ResultFile]:
     """`files`: those that are stored already."""
     if not task.outputs:
         raise Unproven("the provider says that the task succeeded, and names no file")
     stored = {(file.kind, file.variant, file.ordinal): file for file in files}
     already = len(stored)
+    if stored:
+        book.stored_at = store.manifests.stored_at(job.id)
     book.before = sum(file.size for file in files)
     faults: list[Unproven] = []
     for output in task.outputs:
@@ -144,7 +140,7 @@ def _copy_all(
     return list(stored.values())
 
 
-def _still_ours(begun: Transfer | None, job: Job, output: Output, *, copier: Copier, book: _Book) -> Transfer | None:
+def _still_ours(begun: Transfer | None, job: Job, output: Output, *, copier: Copier, book: Book) -> Transfer | None:
     """What was begun, unless it was for another place: settings may change between two slices."""
     if begun is None or copier.is_place(begun, job, output):
         return begun
@@ -159,83 +155,9 @@ def _still_ours(begun: Transfer | None, job: Job, output: Output, *, copier: Cop
     return None
 
 
-class _Book:
-    """Where it is written how far a job's copy is. Writing renews the lease: it is the sign of life, too."""
-
-    def __init__(self, job_id: str, owner: str, begun: Sequence[Transfer], *, store: Repository, clock: Clock) -> None:
-        self.before = 0  #: bytes of the files that are proven
-        self.owner = owner
-        self.restarts = 0  #: how often parts that were sent were of no use any more
-        self.begun = {transfer.place: transfer for transfer in begun}  #: files that were begun before
-        self.faults: dict[Place, str] = {}  #: what is wrong with single outputs
-        self.brought = False  #: whether the bucket took anything
-        self.grew = False  #: whether there is more now of a file that was begun before
-        self._job_id = job_id
-        self._store = store
-        self._clock = clock
-        self._last = monotonic()
-        self._settled: datetime | None = None  #: when nothing is thrown away any more
-
-    def progress(self, copied: int, length: int | None) -> None:
-        """Bytes are flowing; now and then that is written."""
-        if monotonic() - self._last >= _SIGN_SECONDS:
-            self.sign(copied, length)
-
-    def add(self, file: ResultFile) -> None:
-        """Write that a file is proven."""
-        self._last = monotonic()
-        self.brought = True
-        self.before += file.size
-        now, lease = self._clock(), self._lease()
-        if not self._store.add_file(self._job_id, self.owner, file, now, lease, copied=self.before):
-            raise LeaseLost
-
-    def alive(self) -> None:
-        """Have it to oneself for longer, to throw something away, unless another one has it."""
-        self.sign(0, None, CLEARING)
-
-    def sign(self, copied: int, length: int | None, lease: timedelta = LEASE) -> None:
-        """Write how many bytes of the current file have come."""
-        self._last = monotonic()
-        total = None if length is None else self.before + length
-        now, lease = self._clock(), max(lease, self._lease())
-        if not self._store.progress(self._job_id, self.owner, now, lease, copied=self.before + copied, total=total):
-            raise LeaseLost
-
-    def save(self, transfer: Transfer) -> None:
-        """Write how far a file is."""
-        if not self._store.transfers.save(self._job_id, self.owner, transfer, self._clock(), self._lease()):
-            raise LeaseLost
-        before = self.begun.get(transfer.place)
-        self.brought = self.brought or transfer.come > (before.come if before else 0)
-        self.grew = self.grew or (before is not None and 0 < before.come < transfer.come)
-
-    def restarted(self, transfer: Transfer) -> None:
-        """All of a file is sent again."""
-        self.restarts += 1
-        self.begun.pop(transfer.place, None)
-
-    def drop(self, transfer: Transfer) -> None:
-        """Forget a file under way."""
-        if not self._store.transfers.drop(self._job_id, self.owner, transfer):
-            raise LeaseLost
-
-    def unsure(self, fault: StoreError) -> None:
-        """Something may be thrown away as long as a call takes: until then nobody stores anything in its place."""
-        if fault.passes:
-            self._settled = self._clock() + CLEARING
-
-    def put_off(self, due: datetime, **changes: Any) -> None:
-        """Give the job back; it goes on when it is `due`, and not before what was thrown away is gone."""
-        self._store.put_off(self._job_id, self.owner, due, until=self._settled, **changes)
-
-    def _lease(self) -> timedelta:
-        return max(LEASE, self._settled - self._clock()) if self._settled else LEASE
-
-
 def _finish(
     job: Job,
-    owner: str,
+    book: Book,
     task: Task,
     files: list[ResultFile],
     *,
@@ -244,17 +166,19 @@ def _finish(
     copier: Copier,
     clock: Clock,
 ) -> Moved | None:
-    written: dict[str, Any] = {**record(job, task, files, store=store, copier=copier, now=clock())}
+    written: dict[str, Any] = {
+        **record(job, task, files, store=store, copier=copier, now=book.stored_at or clock(), alive=book.done)
+    }
     request = known(store.request(job.id))
     learned = _learned(provider.kind(job, request), task) if request else None
     if job.error_code:  # the store had refused it for a while
         written |= _NO_ERROR
-    moved = store.move(job, Event.FILES_PROVEN, clock(), changes=written, also=Also(learned=learned, holder=owner))
+    moved = store.move(job, Event.FILES_PROVEN, clock(), changes=written, also=Also(learned=learned, holder=book.owner))
     _answers(job, store=store, clock=clock)
     return moved
 
 
-def _go_on(job: Job, book: _Book, *, store: Repository, queue: Queue, clock: Clock) -> None:
+def _go_on(job: Job, book: Book, *, store: Repository, queue: Queue, clock: Clock) -> None:
     """The next slice may begin. What the bucket took ends the wait for it: the end of the film may be far."""
     book.put_off(clock(), **(_NO_ERROR if book.brought else {}))
     if book.brought:
@@ -285,9 +209,7 @@ def _afterwards(job_id: str, *, store: Repository, copier: Copier, clock: Clock)
         afterwards(ended, store=store, copier=copier, clock=clock)
 
 
-def _failed(
-    job: Job, book: _Book, fault: Exception, *, store: Repository, copier: Copier, clock: Clock
-) -> Moved | None:
+def _failed(job: Job, book: Book, fault: Exception, *, store: Repository, copier: Copier, clock: Clock) -> Moved | None:
     lookups = job.lookups + 1 if isinstance(fault, ResourceMissing) else 0
     # What came and does not hold is not likely to hold tomorrow. What did not come may come as long as it is there.
     had = isinstance(fault, Unproven) and not isinstance(fault, NotHad)
@@ -302,6 +224,10 @@ def _failed(
         return None
     log.error("archive.given_up", job=job.id, attempts=attempts, reason=str(fault))
     _clear(job, book, store=store, copier=copier)
+    try:
+        book.done()  # or the manifest of what there is might take the place of a better one
+    except LeaseLost:
+        return None
     short = Shortfall(State.FAILED if had else State.EXPIRED, str(fault), book.faults)
     written = of_what_there_is(job, short, store=store, copier=copier, now=clock())
     changes = {"archive_attempts": attempts, "error_code": "unprovable", "error_message": str(fault), **written}
@@ -319,7 +245,7 @@ def _rests(job: Job, owner: str, *, store: Repository, clock: Clock) -> bool:
     return until is not None
 
 
-def _not_stored(job: Job, book: _Book, fault: StoreError, *, store: Repository, clock: Clock) -> Moved | None:
+def _not_stored(job: Job, book: Book, fault: StoreError, *, store: Repository, clock: Clock) -> Moved | None:
     """Our own bucket: waiting for it is free, and giving up would lose what was paid for. Why stands in the row, so
     that a person hears of it; it ends the job once there is nothing left to copy.
     """
@@ -365,7 +291,7 @@ def _is_gone(job: Job, lookups: int, *, store: Repository, now: datetime) -> boo
     return _is_late(job, now)
 
 
-def _clear(job: Job, book: _Book, *, store: Repository, copier: Copier) -> None:
+def _clear(job: Job, book: Book, *, store: Repository, copier: Copier) -> None:
     """Leave nothing under way of a job that is given up."""
     try:
         for transfer in store.transfers.of(job.id):
@@ -379,7 +305,7 @@ def _clear(job: Job, book: _Book, *, store: Repository, copier: Copier) -> None:
 
 def _again(
     job: Job,
-    book: _Book,
+    book: Book,
     reason: str,
     *,
     clock: Clock,

@@ -26,8 +26,9 @@ from worker.store.accounts import Accounts
 from worker.store.missing import ABSENT
 from worker.store.moves import Also, Lease, Moved
 from worker.store.repository import Repository
-from worker.tasks.archive import LEASE, Fresh
+from worker.tasks.archive import Fresh
 from worker.tasks.begin import Begin
+from worker.tasks.book import LEASE
 from worker.tasks.submit import taken
 
 log = logger(__name__)

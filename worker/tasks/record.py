@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -47,19 +47,25 @@ def record(
     copier: Copier,
     now: datetime,
     short: Shortfall | None = None,
+    alive: Callable[[], None] = lambda: None,
 ) -> dict[str, str]:
-    """Store the manifest; what the job's row says of it then. Raises `StoreError`."""
+    """Store the manifest; what the job's row says of it then. Raises `StoreError`.
+
+    It takes the place of any other one, and may arrive late: so whoever writes it down writes the same bytes, `now`
+    being from a row, and `alive`, called before it leaves, raises what it must where another one has the job.
+    """
     after = {one.name: one.job.id for one in store.chains.earlier(job.id)} if job.depth else {}
     body = manifest(
         job,
         known(store.request(job.id)),
         task.raw if task else {},
-        files,
+        sorted(files, key=lambda file: (file.ordinal, file.kind, file.variant)),
         now,
         after=after,
         lack=Lack(short.state, short.reason, _missing(task, files, short)) if short else None,
     )
     key, digest = keys.manifest_key(copier.key_template, job), sha256(body).hexdigest()
+    alive()
     copier.bucket.put(key, body, **manifest_label(job, key, digest))
     return {"manifest_key": key, "manifest_sha256": digest}
 
