@@ -2,10 +2,13 @@
 
 from datetime import timedelta
 from functools import partial
+from threading import Timer
 
 import pytest
 from sqlalchemy import Engine, select, text
 
+from infra.db import make_engine, single
+from infra.settings import Settings
 from tests.fakes import MORNING, race
 from tests.integration.store_kit import COPYING, LEASE, accepted, led
 from worker.jobs.machine import Event, Step
@@ -176,3 +179,42 @@ def test_a_callback_for_an_ended_job_moves_nothing(engine: Engine) -> None:
 def test_a_callback_for_an_unknown_job_is_not_stored(engine: Engine) -> None:
     """No job, no row."""
     assert [None] == Inbox(engine).put([Arrival("nobody", b"{}", "understood", None, MORNING)])
+
+
+def test_a_callback_that_another_door_holds_sets_nobody_apart(engine: Engine, settings: Settings) -> None:
+    """It is being written elsewhere for more than a lock may take: others' jobs are due as soon as theirs come."""
+    store, door = Repository(engine), make_engine(settings, application="door", connections=1, lock_seconds=0.2)
+    for name in ("same", "other"):
+        job = led(store, accepted(store, name), Event.SUBMIT_BEGUN)
+        store.move(job, Event.SUBMIT_TAKEN, MORNING, due_at=MORNING + timedelta(hours=1))
+    inbox = Inbox(single(door))
+    same = [Arrival("same", b"{}", "understood", "succeed", MORNING)]
+    assert [True] == inbox.put(same)
+    with engine.connect() as holder:
+        holder.execute(text("select 1 from callbacks where job_id = 'same' for update"))
+        freed = Timer(0.8, holder.rollback)
+        freed.start()
+        assert [False] == inbox.put(same)
+        freed.join()
+    assert [True] == inbox.put([Arrival("other", b"{}", "understood", "succeed", MORNING)])
+    door.dispose()
+
+    assert {"same", "other"} == {due.job_id for due in store.claim_due(MORNING, lease=LEASE, limit=10)}
+
+
+def test_what_was_kept_while_jobs_were_locked_asks_for_ends_only(engine: Engine, settings: Settings) -> None:
+    """That a running task goes on running is no reason to ask for it then either."""
+    store, door = Repository(engine), make_engine(settings, application="door", connections=1, lock_seconds=0.2)
+    for name in ("goes on", "ended"):
+        job = led(store, accepted(store, name), Event.SUBMIT_BEGUN)
+        store.move(job, Event.SUBMIT_TAKEN, MORNING, due_at=MORNING + timedelta(hours=1))
+    inbox = Inbox(single(door))
+    with engine.begin() as holder:
+        holder.execute(text("lock table jobs in access exclusive mode"))
+        going = Arrival("goes on", b"{}", "understood", "Processing", MORNING, ends=False)
+        assert [True, True] == inbox.put([going, Arrival("ended", b"{}", "understood", "succeed", MORNING)])
+    door.dispose()
+
+    inbox = Inbox(engine)
+    inbox.remind(MORNING)
+    assert ["ended"] == [due.job_id for due in store.claim_due(MORNING, lease=LEASE, limit=10)]

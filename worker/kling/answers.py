@@ -40,6 +40,8 @@ _WORDS = {
     "failed": TaskStatus.FAILED,
     "failure": TaskStatus.FAILED,
 }
+#: Those that say of a task only that it goes on.
+GOES_ON = tuple(word for word, status in _WORDS.items() if status in {TaskStatus.SUBMITTED, TaskStatus.PROCESSING})
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from infra.db import LOCK_SECONDS, sqlstate
 from infra.elapsed import elapsed
 from infra.log import logger
 from infra.statement import Rows, Statement
+from worker.kling.answers import GOES_ON
 from worker.store.tables import callbacks
 
 log = logger(__name__)
@@ -95,14 +96,20 @@ select count(*) filter (where found_by = 'callback') as on_time,
 from delayed
 """)  # noqa: S608 - a condition of ours
 )
-#: Make the jobs due whose rows were held when their callbacks came. What was kept for a job that there is not goes.
+#: Make the jobs due whose rows were held when their callbacks came; as `_PUT` does, not a running one that is said to
+#: go on: where nobody may look at jobs that is kept for all. What was kept for a job that there is not goes.
 _REMIND = Statement(
     text("""
 with free as (
-    select id from jobs where id in (select job_id from callbacks where unheard)
+    select id, state <> 'running' or exists (
+        select 1 from callbacks where job_id = jobs.id and unheard
+            and (status is null or lower(status) <> all(cast(:going as text[])))
+    ) as wanted
+    from jobs where id in (select job_id from callbacks where unheard)
     order by id limit :limit for no key update skip locked
 ), nudged as (
-    update jobs set due_at = :now from free where jobs.id = free.id and due_at > :now and lease_owner is null
+    update jobs set due_at = :now from free
+    where jobs.id = free.id and wanted and due_at > :now and lease_owner is null
 ), gone as (
     delete from callbacks where unheard and not exists (select 1 from jobs where jobs.id = callbacks.job_id)
 )
@@ -112,8 +119,9 @@ update callbacks set unheard = false from free where job_id = free.id and unhear
 
 
 #: Seconds for which nobody waits for `jobs` again once a whole statement waited in vain for all of it: whoever changes
-#: the table takes his time.
+#: the table takes his time. What waits as well without it, longer than so many seconds, waited for the same callback.
 _APART_SECONDS = 5.0
+_AT_ONCE_SECONDS = 0.1
 _LOCKED = "55P03"
 #: Jobs that one sweep makes due so.
 _REMINDED = 500
@@ -192,16 +200,24 @@ class Inbox:
             except OperationalError as fault:
                 if sqlstate(fault) != _LOCKED:
                     raise
+            kept, seconds = self._keep(values)
+            if seconds < _AT_ONCE_SECONDS:
                 self._apart_until = elapsed() + _APART_SECONDS
                 log.warning("inbox.apart", reason="the table of jobs is locked")
+            return kept
+        return self._keep(values)[0]
+
+    def _keep(self, values: Mapping[str, Any]) -> tuple[Rows, float]:
+        """And the seconds that storing it took."""
         with self._patient.begin() as connection:
             # The same callback may be on its way to the disk in another process: that is worth waiting for.
             connection.execute(text(f"set local lock_timeout = '{LOCK_SECONDS}s'"))
-            return _KEEP(connection, **values)
+            began = elapsed()
+            return _KEEP(connection, **values), elapsed() - began
 
     def remind(self, now: datetime) -> None:
         """Make jobs due whose rows were held when a callback came for them. Those that still are wait on."""
-        _REMIND.alone(self._engine, now=now, limit=_REMINDED)
+        _REMIND.alone(self._engine, now=now, limit=_REMINDED, going=list(GOES_ON))
 
     def health(self, since: datetime) -> Health:
         """How the tasks were told of whose end was found since then."""
