@@ -32,12 +32,15 @@ _OF_ONE = frozenset({
     "InvalidRequest", "KeyTooLong", "KeyTooLongError", "MetadataTooLarge", "NoSuchKey", "NoSuchUpload", "NotFound",
     "OperationAborted", "PreconditionFailed", "RequestTimeout", "XAmzContentSHA256Mismatch",
 })  # fmt: skip
+#: What is asked beside the file, a removal just once: that it fails for now says nothing of what the bucket takes.
+_ASIDE = frozenset({"copy", "delete"})
 
 
 class StoreError(Exception):
     """The store refused or could not be reached. The text names the operation and the store's code, no link."""
 
     code = ""  #: the store's own word for it, such as AccessDenied; empty where no answer came
+    operation = ""  #: what was asked, such as put
 
     @property
     def forbids(self) -> bool:
@@ -58,6 +61,11 @@ class StoreError(Exception):
     def is_of_bucket(self) -> bool:
         """Whether other objects would fare no better there just now."""
         return self.code not in _OF_ONE
+
+    @property
+    def is_aside(self) -> bool:
+        """Whether something failed for now that no file depends on."""
+        return self.passes and self.operation in _ASIDE
 
 
 class UploadGone(StoreError):
@@ -82,7 +90,9 @@ class named:  # noqa: N801 - reads as a word in `with named("put"):`
             error = fault.response.get("Error", {})
             raised = UploadGone if error.get("Code") in {"NoSuchUpload", "InvalidPart"} else StoreError
             refusal = raised(f"S3 {self._operation}: {error.get('Code')} {error.get('Message')}")
-            refusal.code = str(error.get("Code", ""))
+            refusal.code, refusal.operation = str(error.get("Code", "")), self._operation
             raise refusal from fault
         if isinstance(fault, BotoCoreError | TransportError):
-            raise StoreError(f"S3 {self._operation}: {type(fault).__name__}") from fault
+            unheard = StoreError(f"S3 {self._operation}: {type(fault).__name__}")
+            unheard.operation = self._operation
+            raise unheard from fault

@@ -237,6 +237,25 @@ def test_what_one_file_meets_is_no_trouble_of_the_bucket(
     assert State.ARCHIVED is worker.work()
 
 
+def test_a_removal_that_fails_for_now_is_no_trouble_of_the_bucket(
+    settings: Settings, engine: Engine, made: Yard, gate: Gate
+) -> None:
+    """It is asked once, beside a film that is there: nobody else waits for that, and it is soon done."""
+    file = film_of(film(), 17 * 2**20)
+    with origin(film=file) as served:
+        made.provider.outputs = [video(served.link("film.mp4"))]
+        worker = at(made, settings, gate.url).restarted(slice_seconds=0.0)
+        worker.work()
+        gate.refuse("delete", 503, "SlowDown", times=1)
+        while "delete" not in gate.heard:
+            assert State.COPYING is worker.work()
+        assert [] == made.store.buckets.away()
+        assert due(made, made.job_id) <= made.clock() + timedelta(seconds=20)
+        made.clock.advance(20)
+        assert State.ARCHIVED is worker.work()
+        proven(made, file)
+
+
 def test_who_asks_hears_of_it_and_the_doctor_ends_it(
     settings: Settings, engine: Engine, made: Yard, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:

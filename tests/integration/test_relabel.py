@@ -107,6 +107,7 @@ def test_a_copy_that_fails_for_now_is_made_later(settings: Settings, engine: Eng
     with through_a_gate(settings, engine) as (made, worker, gate):
         gate.refuse("copy", 503, "SlowDown", times=4)
         assert State.COPYING is worker.work()
+        assert [] == made.store.buckets.away()  # others' files are taken
         sent = gate.heard.count("part") + gate.heard.count("put")
         made.clock.advance(100_000)
         worker.until_end()

@@ -255,7 +255,7 @@ def _not_stored(job: Job, book: Book, fault: StoreError, *, store: Repository, c
         log.error("archive.given_up", job=job.id, reason=str(fault))
         return store.move(job, Event.TASK_LOST, now, changes=said, also=Also(holder=book.owner))
     log.warning("archive.again", job=job.id, reason=str(fault))
-    if fault.is_of_bucket:
+    if said["error_code"] == AWAY:
         due = store.buckets.failed(job.bucket, fault, now)
     elif fault.lasts or job.error_code in {_REFUSED, UNSTORABLE}:
         due = retry.bucket_again(job.updated_at, now)
@@ -267,7 +267,7 @@ def _not_stored(job: Job, book: Book, fault: StoreError, *, store: Repository, c
 
 def _word_for(job: Job, fault: StoreError, now: datetime) -> str:
     """What a row is to say. One refusal after a long copy is no reason to call anybody, more without progress are."""
-    if fault.is_of_bucket:
+    if fault.is_of_bucket and not fault.is_aside:
         return AWAY
     again = job.error_code in {_REFUSED, UNSTORABLE}
     long = again and now - job.updated_at >= timedelta(seconds=retry.REFUSED_TOLD)
