@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from kombu.transport import redis, virtual
+from redis.exceptions import ConnectionError  # noqa: A004 - the one that kombu looks for
 
 from infra.log import logger
 
@@ -89,7 +90,7 @@ class Channel(redis.Channel):
 
     def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: FBT001, FBT002 - kombu's signature
         if asynchronous:  # it keeps a connection to itself while it waits for messages
-            return super()._create_client(asynchronous=True)  # type: ignore[misc]  # the stubs leave it out
+            return _reading(super()._create_client(asynchronous=True))  # type: ignore[misc]  # the stubs leave it out
         if self._commands is None:
             self._commands = super()._create_client()  # type: ignore[misc]  # as above
         return self._commands
@@ -124,6 +125,22 @@ class Transport(redis.Transport):
             super()._deliver(message, queue)
         except Unreadable as fault:
             _dropped(fault)
+
+
+def _reading(client: Any) -> Any:
+    """The same client. What it can't read of an answer, or of a connection that it has no more, is no word about any
+    message: it is a connection that failed, which is made anew.
+    """
+    parse = client.parse_response
+
+    def parse_response(*args: Any, **options: Any) -> Any:
+        try:
+            return parse(*args, **options)
+        except _NOT_READ as fault:
+            raise ConnectionError(f"no answer that can be read: {type(fault).__name__}") from fault
+
+    client.parse_response = parse_response
+    return client
 
 
 def _dropped(fault: Exception) -> None:

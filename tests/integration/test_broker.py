@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
@@ -94,3 +94,27 @@ def test_bytes_that_are_no_message_end_nobody(app: Celery, junk: bytes) -> None:
         taken[0].ack()
 
         assert [sent.id] == [message.headers["id"] for message in taken]
+
+
+def test_an_answer_that_the_client_cannot_read_ends_its_connection(app: Celery) -> None:
+    """That is no message to drop: whoever listens hears of it, and goes on by a connection that can be read."""
+    taken: list[Message] = []
+    with app.connection_for_read() as connection:
+        channel: Any = connection.channel()
+        channel.queue_purge("celery")
+        with Consumer(channel, [app.amqp.queues["celery"]], on_message=taken.append):
+            with pytest.raises(TimeoutError):
+                connection.drain_events(timeout=0.1)  # now it waits for messages
+            channel.client.connection.read_response = lambda *_, **__: len(cast("Any", None))
+            sent = app.send_task("nothing", queue="celery")
+            with pytest.raises(connection.connection_errors):
+                connection.drain_events(timeout=5)
+            assert not channel.client.connection.is_connected
+            del channel.client.connection.read_response
+            # What Redis had handed to that connection is lost: jobs are rows, and a sweep sends another message.
+            again = app.send_task("nothing", queue="celery")
+            while not taken:
+                connection.drain_events(timeout=5)
+        taken[0].ack()
+
+    assert taken[0].headers["id"] in {sent.id, again.id}
