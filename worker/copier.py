@@ -36,6 +36,7 @@ from worker.proof import Proof, Prover
 from worker.relabel import Relabeller
 from worker.sender import Kept, Ledger, Sender, Sent, SliceOver
 from worker.source import NotHad, NotStored, Progress, Source, SourceChanged, Unproven, resume_headers
+from worker.spool import DiskFault
 from worker.watched import Watched
 
 log = logger(__name__)
@@ -144,7 +145,7 @@ class Copier:
                 proving.begin(arrived.key, arrived.kept, arrived.size)
                 self._relabel(order, arrived)
             proof = proving.result()
-        except HttpError as fault:
+        except (HttpError, DiskFault) as fault:
             raise NotHad(f"{order}: {fault}") from fault
         except (NotMedia, NotStored, SourceChanged) as fault:
             self._begin_anew(book.at, ledger)
@@ -229,7 +230,7 @@ class Copier:
         at = begun or self.transfer(order.job, order.output)
         try:
             return self._fetch(order, proving, at, begun)
-        except SourceChanged as reason:  # said before any of it was sent
+        except SourceChanged as reason:  # nothing of what was sent counts
             log.warning("archive.begun_anew", job=order.job.id, reason=str(reason))
             order.ledger.restarted(at)
             return self._fetch(replace(order, until=math.inf), proving, at.afresh(), begun)

@@ -8,7 +8,7 @@ means, of a worker that was late: only the bytes whose CRC-32 the row names coun
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from infra.store_errors import StoreError
 from worker import ports
 from worker.jobs import keys
 from worker.jobs.transfer import Rest, Transfer
-from worker.source import Again
+from worker.source import Again, SourceChanged
 
 log = logger(__name__)
 
@@ -34,28 +34,41 @@ class Rests:
         """Keep `body`, all that came after the last part, and have that written by `save`; unless so much lies there
         already. It is written first: who has lost the lease must leave nothing that nobody would clear away.
         """
-        size, crc32 = _summed(iter(body.read, b""))
+        size, crc32 = max(_sums(iter(body.read, b"")), default=(0, 0))
         if not size or (at.rest and at.rest.size >= size):
             return
         body.seek(0)
         said = {**label, "content_type": "application/octet-stream"}
-        save(replace(at, rest=Rest(at.size, size, crc32)))
+        save(replace(at, rest=Rest(at.size, size, crc32, at.validator)))
         self.bucket.put(keys.rest(at.key), body, size, **said)
 
     def get(self, at: Transfer) -> Iterable[bytes] | None:
-        """What lies beside a file; None where that is not what its row means. It is read twice, as it is not held."""
+        """What lies beside a file; None where that is not what its row means. It is read twice, as it is not held, and
+        raises `SourceChanged` where it has become another one in between.
+        """
         if at.rest is None:
             return ()
+        sums: list[tuple[int, int]] = [(0, 0)]
         try:
-            found = _summed(self.bucket.chunks(keys.rest(at.key)))
+            sums += _sums(self.bucket.chunks(keys.rest(at.key)))
         except StoreError as fault:
             if fault.code not in _MISSING and not fault.forbids:
                 raise
-            found = 0, 0
-        if found != (at.rest.size, at.rest.crc32):
+        if sums[-1] != (at.rest.size, at.rest.crc32):
             log.warning("archive.rest_lost", key=at.key)
             return None
-        return self.bucket.chunks(keys.rest(at.key))
+        return self._same(keys.rest(at.key), dict(sums), at.rest.size)
+
+    def _same(self, key: str, sums: Mapping[int, int], whole: int) -> Iterator[bytes]:
+        """What lies under `key`. No piece is handed out that is not as it was, if they are cut as they were."""
+        size, crc32 = 0, 0
+        for piece in self.bucket.chunks(key):
+            size, crc32 = size + len(piece), zlib.crc32(piece, crc32)
+            if size > whole or sums.get(size, crc32) != crc32:
+                raise SourceChanged("what came of it before was written over")
+            yield piece
+        if size != whole:
+            raise SourceChanged("what came of it before was cut off")
 
     def drop(self, key: str) -> None:
         """Leave nothing beside the file under `key`, as far as that is allowed."""
@@ -67,9 +80,9 @@ class Rests:
             log.warning("archive.rest_not_cleared", key=key, reason=str(fault))
 
 
-def _summed(pieces: Iterator[bytes | memoryview]) -> tuple[int, int]:
-    """How many bytes they are, and their CRC-32."""
+def _sums(pieces: Iterator[bytes | memoryview]) -> Iterator[tuple[int, int]]:
+    """After each piece, how many bytes they are so far, and their CRC-32."""
     size, crc32 = 0, 0
     for piece in pieces:
         size, crc32 = size + len(piece), zlib.crc32(piece, crc32)
-    return size, crc32
+        yield size, crc32

@@ -116,7 +116,12 @@ class Sender:
         `held` is called once all of a small file is there, before it leaves.
         """
         if at.upload_id or source.length is None or source.length > 2 * PART_BYTES:
-            return self._in_parts(source, self._begun(at, label, ledger), label, ledger, until)
+            at = self._begun(at, label, ledger)
+            try:
+                return self._in_parts(source, at, label, ledger, until)
+            except UploadGone:  # a lifecycle rule ended it: its parts are lost
+                self._forget(at, ledger)
+                raise
         late = max(until, monotonic()) + LINGER
         if source.tape.whole:
             return self._held(source, at, label, ledger, late, held)
@@ -265,11 +270,7 @@ class Sender:
         self, at: Transfer, sent: _UnderWay, source: Source, ledger: Ledger, *, last: bool = False
     ) -> Transfer:
         """After one more part, which now stands in the row."""
-        try:
-            etag = sent.etag(source)
-        except UploadGone:  # a lifecycle rule ended it: its parts are lost
-            self._forget(at, ledger)
-            raise
+        etag = sent.etag(source)
         mark = sent.part.mark
         assert mark is not None
         at = at.with_part(etag, size=mark.size, crc32=mark.crc32, walk=mark.walk)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import SEEK_CUR, SEEK_END, SEEK_SET
 from tempfile import TemporaryFile
 
@@ -20,6 +22,10 @@ log = logger(__name__)
 SPOOLED_BYTES = 16 * 2**20
 #: Bytes handed to a connection at a time.
 _HANDED_BYTES = 2**18
+
+
+class DiskFault(Exception):
+    """The disk failed, or had no room left after all. That says nothing against the file."""
 
 
 class Spool:
@@ -42,16 +48,18 @@ class Spool:
         return Spooled(self, self._at)
 
     def add(self, piece: bytes) -> None:
-        """Take what comes next."""
+        """Take what comes next. Raises `DiskFault`."""
         left = memoryview(piece)
-        while left:
-            count = os.pwrite(self._file, left, self._at)
-            self._at += count
-            left = left[count:]
+        with _disk():
+            while left:
+                count = os.pwrite(self._file, left, self._at)
+                self._at += count
+                left = left[count:]
 
     def read(self, at: int, count: int) -> bytes:
-        """At most `count` bytes from byte `at`; none at its end."""
-        return os.pread(self._file, max(min(count, self._at - at), 0), at)
+        """At most `count` bytes from byte `at`; none at its end. Raises `DiskFault`."""
+        with _disk():
+            return os.pread(self._file, max(min(count, self._at - at), 0), at)
 
 
 class Spooled:
@@ -76,6 +84,14 @@ class Spooled:
     def tell(self) -> int:
         """Where the next read begins, in bytes."""
         return self._at
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as fault:
+        raise DiskFault(f"this machine's disk: {fault.strerror}") from fault
 
 
 def spool(size: int) -> Spool | None:

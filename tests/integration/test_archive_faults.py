@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,7 +28,7 @@ from tests.integration.archive_kit import Yard, copying_job, film, proven, video
 from tests.origin import File, Origin, film_of, origin
 from tests.proxy import FaultProxy
 from tests.s3_gate import Gate
-from worker import sender
+from worker import sender, spool
 from worker.jobs import retry
 from worker.jobs.machine import Event
 from worker.jobs.model import State
@@ -267,6 +268,24 @@ def test_of_an_upload_that_vanished_nothing_stays_beside_the_file(settings: Sett
         made.copier.sender.rests.put(at, body, LABEL, lambda rest: saved(made, rest))
         made.store.put_off(made.job_id, "late", made.clock())
         made.bucket.abort(at.key, str(at.upload_id))
+        made.restarted(slice_seconds=60.0).until_end()  # in one slice, or the next would find it
+
+        proven(made, file)
+
+
+def test_a_disk_that_is_full_costs_no_file(settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P1: room that nobody had promised ends in the middle of a film, again and again: it waits, and is archived."""
+    monkeypatch.setattr(spool, "sys", SimpleNamespace(platform="darwin"))  # where no room can be promised
+    file = film_of(FILM, 9 * 2**20)
+    with placed(settings, engine, file) as (made, _):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, hard))
+        try:
+            for _ in range(len(retry.ARCHIVE_AGAIN) + 2):
+                assert State.COPYING is made.work()
+                made.clock.advance(10_000)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         made.until_end()
 
         proven(made, file)

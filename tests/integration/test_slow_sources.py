@@ -130,6 +130,50 @@ def test_the_version_before_may_have_gone_on_without_it(cut: Any) -> None:
     assert [None] == [one.rest for one in made.store.transfers.of(made.job_id)]
 
 
+def test_the_version_before_may_have_begun_with_another_file(cut: Any) -> None:
+    """It knows nothing of what is aside, which begins where nothing was sent: nothing of the old one is in the new."""
+    made, file = cut
+    (begun,) = made.store.transfers.of(made.job_id)
+    file.etag = '"2"'
+    job = made.store.lease(made.job_id, "old", made.clock(), LEASE)
+    assert job is not None
+    assert made.store.transfers.save(made.job_id, "old", replace(begun, validator=file.etag), made.clock(), LEASE)
+    made.clock.advance(100)
+
+    assert [None] == [one.rest for one in made.store.transfers.of(made.job_id)]
+    made.until_end()
+    proven(made, file)
+
+
+@pytest.mark.parametrize("shorter", [False, True])
+def test_what_is_put_aside_may_become_another_one_while_it_is_read(cut: Any, *, shorter: bool) -> None:
+    """A worker that was late writes over it after it was looked at, with as many bytes or fewer: all comes anew."""
+    made, file = cut
+    (key,) = made.bucket.keys("")
+    size = len(b"".join(made.bucket.chunks(key)))
+
+    class Late:
+        """The bucket, in which that happens."""
+
+        looks = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(made.bucket, name)
+
+        def chunks(self, asked: str) -> Any:
+            """What lies there."""
+            self.looks += asked == key
+            if self.looks == 2:
+                made.bucket.put(key, bytes(1 if shorter else size), content_type="a/b", filename="x", metadata={})
+            return made.bucket.chunks(asked)
+
+    late = Late()
+    made.restarted(bucket=late).until_end()
+
+    assert (2, 0) == (late.looks, file.asked[-1][0])
+    proven(made, file)
+
+
 @pytest.mark.parametrize(("equal", "wanted"), [(True, [5, 5, 5, 5, 4]), (False, [5, 19])])
 def test_equal_parts_where_the_store_wants_them(
     settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch, *, equal: bool, wanted: list[int]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import tempfile
 from io import SEEK_END
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.spool import spool
+from worker.spool import DiskFault, spool
 
 
 @given(pieces=st.lists(st.binary(max_size=200_000), max_size=6), at=st.integers(0, 900_000), count=st.integers(0, 900))
@@ -48,3 +49,19 @@ def test_where_there_is_no_room_it_says_so(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not-there"))
 
     assert None is spool(10)
+
+
+def test_a_disk_that_fails_says_nothing_against_the_file() -> None:
+    """P7: no room is left after all, or it can't be read: that is told from bytes that do not hold."""
+    laid = spool(10)
+    assert laid is not None
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        laid.add(b"0123456789")
+        with pytest.raises(DiskFault, match="File too large"):
+            laid.add(b"x")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert b"0123456789" == b"".join(iter(laid.body.read, b""))

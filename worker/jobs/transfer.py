@@ -14,6 +14,7 @@ class Rest:
     start: int  #: the byte of the file that it begins with
     size: int  #: bytes
     crc32: int
+    validator: str | None = None  #: of the version of the source that it is of
 
 
 @dataclass(frozen=True)

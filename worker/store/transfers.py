@@ -82,6 +82,7 @@ def _is(job_id: str, transfer: Transfer) -> ColumnElement[bool]:
 
 def _transfer(row: dict[str, Any]) -> Transfer:
     rest = Rest(**row["rest"]) if row["rest"] else None
-    if rest and rest.start != row["size"]:  # the version before knows of none, and leaves it as it is
+    # The version before knows of none, and leaves it as it is when it goes on, or begins with another file.
+    if rest and (rest.start, rest.validator) != (row["size"], row["validator"]):
         rest = None
     return Transfer(**{**row, "etags": tuple(row["etags"]), "rest": rest})
