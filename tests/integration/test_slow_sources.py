@@ -170,7 +170,7 @@ def test_what_is_put_aside_may_become_another_one_while_it_is_read(cut: Any, *, 
     late = Late()
     made.restarted(bucket=late).until_end()
 
-    assert (2, 0) == (late.looks, file.asked[-1][0])
+    assert (2, 0, 0) == (late.looks, file.asked[-1][0], made.attempts)
     proven(made, file)
 
 
