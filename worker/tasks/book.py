@@ -18,10 +18,11 @@ from worker.tasks.record import Place
 #: How long a copy may be silent before another worker takes it up. Renewed while bytes flow.
 LEASE = timedelta(seconds=20)
 #: The same while something is thrown away: a call that is on its way for longer must not remove what the next worker
-#: has stored by then. The store's client gives a call up after a minute, and the system what it had not sent yet.
-CLEARING = timedelta(minutes=3)
-#: Seconds between two signs of life.
-_SIGN_SECONDS = 1.0
+#: has stored by then. The store's client gives a call up after a minute. Longer, and so long would wait who takes over
+#: from one that was killed meanwhile.
+CLEARING = timedelta(seconds=90)
+#: Between two signs of life.
+_SIGN = timedelta(seconds=1)
 
 
 class Book:
@@ -44,7 +45,7 @@ class Book:
 
     def progress(self, copied: int, length: int | None) -> None:
         """Bytes are flowing; now and then that is written."""
-        if monotonic() - self._last >= _SIGN_SECONDS:
+        if monotonic() - self._last >= _SIGN.total_seconds():
             self.sign(copied, length)
 
     def add(self, file: ResultFile) -> None:
@@ -62,8 +63,9 @@ class Book:
         self.sign(0, None, CLEARING)
 
     def done(self) -> None:
-        """The same once all files are there: what is said of them is on its way."""
-        self.sign(0, 0, CLEARING)
+        """Be sure to have it still, once all files are there, before what is said of them is on its way."""
+        if self.stored_at is None or self._clock() - self.stored_at >= _SIGN:
+            self.sign(0, 0)
 
     def sign(self, copied: int, length: int | None, lease: timedelta = LEASE) -> None:
         """Write how many bytes of the current file have come."""
