@@ -6,6 +6,7 @@ import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from itertools import chain, count
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -218,14 +219,14 @@ def test_who_was_held_up_changes_nothing_that_another_one_has_stored(
 
 
 def test_nobody_has_a_job_while_something_of_it_may_still_be_thrown_away(settings: Settings, engine: Engine) -> None:
-    """P2: the store fails to say whether it deleted a film that did not hold: it may do so for three more minutes, and
+    """P2: the store fails to say whether it deleted a film that did not hold: it may do so for ninety more seconds, and
     until then nobody, called or not, stores another one there.
     """
     bad = File.of(FILM[:-3000] + bytes(3000))
     with placed(settings, engine, bad) as (made, _), Gate(settings.s3_endpoint_url or "") as gate:
         gate.refuse("delete", 500, "InternalError", times=1)
         behind(made, settings, gate.url).work()
-        made.clock.advance(179)
+        made.clock.advance(89)
         assert (1, None) == (made.attempts, made.store.lease(made.job_id, "next", made.clock(), LEASE))
         made.clock.advance(1)
         assert made.store.lease(made.job_id, "next", made.clock(), LEASE) is not None
@@ -235,7 +236,7 @@ def test_a_slow_bucket_keeps_nobody_from_holding_a_job(
     settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P2: each piece of a small file that a bucket takes is a sign of life: a send that outlasts a lease keeps it."""
-    monkeypatch.setattr(book, "_SIGN_SECONDS", 0)
+    monkeypatch.setattr(book, "_SIGN", timedelta(0))
     file = film_of(FILM, 4 * 2**20)
     with placed(settings, engine, file) as (made, _):
 
