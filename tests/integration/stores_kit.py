@@ -1,15 +1,12 @@
-"""S3 servers of other make than the embedded one, as processes: moto, and rclone where it is installed."""
+"""S3 servers of other make than the embedded one, as processes: moto and rclone."""
 
 from __future__ import annotations
 
-import shutil
 import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import pytest
 
 from infra.settings import Settings
 from infra.stack.process import Child, wait_until
@@ -32,9 +29,7 @@ def _answers(port: int) -> bool:
 def _command(kind: str, port: int, folder: Path) -> list[str]:
     if kind == "moto":
         return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    rclone = shutil.which("rclone")
-    if rclone is None:
-        pytest.skip("no rclone on PATH")
+    rclone = str(Path(sys.executable).with_name("rclone"))
     served = folder / "served"
     served.mkdir()
     return [rclone, "serve", "s3", "--auth-key", f"{KEY},{SECRET}", "--addr", f"127.0.0.1:{port}", str(served)]

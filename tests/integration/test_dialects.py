@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -60,6 +60,29 @@ def test_a_film_is_archived_on_any_store(
         assert file.read(0, file.size) == answer.content
         assert "video/mp4" == answer.headers["Content-Type"]
         assert made.files[0].sha256 == answer.headers["x-amz-meta-reelhook-sha256"]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_where_an_etag_is_another_the_bytes_tell(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch, *, same: bool
+) -> None:
+    """P2: a store may call a file otherwise than it said, as rclone does of parts; what differs is not archived."""
+    monkeypatch.setattr(source, "SPOOLED_BYTES", 0)
+    file, complete = film_of(FILM, 17 * 2**20), ObjectStore.complete
+
+    def completed(store: ObjectStore, key: str, upload: str, etags: Sequence[str]) -> str:
+        complete(store, key, upload, etags)
+        there = store.head(key)
+        if not same and there:
+            body = file.read(0, file.size - 1) + b"?"
+            store.put(key, body, content_type=there.content_type, filename="x", metadata=there.metadata)
+        return '"what nobody says again"'
+
+    monkeypatch.setattr(ObjectStore, "complete", completed)
+    with origin(film=file) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as made:
+        made.work()
+
+        assert (State.ARCHIVED if same else State.COPYING, 0 if same else 1) == (made.state, made.attempts)
 
 
 def test_the_doctor_finds_nothing_wrong_with_any_store(elsewhere: Settings) -> None:
