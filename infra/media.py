@@ -6,29 +6,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from io import BytesIO
 from typing import IO, Any
 
 import av
 from av.error import FFmpegError
 from av.stream import Disposition
-from PIL import Image, UnidentifiedImageError
 
 from infra import frames, sound
 from infra.boxes import NotMedia
 from infra.fragments import seconds_said
 from infra.opening import LIMITS, opened
-from infra.room import BYTES_A_PIXEL, LARGEST_FILM, LARGEST_PICTURE, SMALL_FILM, SMALL_PICTURE, room
-from infra.sniff import HEAD_BYTES, sniff
+from infra.room import LARGEST_FILM, SMALL_FILM, room
 
-#: What Pillow raises of bytes that are no picture, or one too large to be honest.
-_NO_PICTURE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-
-
-#: Pixels of the largest picture that is decoded, in whatever format. The provider's have 17 million at most.
-_MOST_PIXELS = 40_000_000
-#: Pillow's names of the pictures that are read, by content type: of all that it knows, some run other programs.
-_PICTURES = {f"image/{name.lower()}": name for name in ("JPEG", "PNG", "GIF", "WEBP", "AVIF")}
 #: Seconds by which a file may end before it says so, and as a part of what it says.
 _SLACK = (0.25, 0.02)
 #: A film of more frames is not decoded whole for moments of it: of such a one the key frames do, which are many.
@@ -211,40 +200,6 @@ def _seconds(container: Any, stream: Any) -> float | None:
 
 def _rate(rate: Fraction | None) -> float | None:
     return round(float(rate), 3) if rate else None
-
-
-def _picture(body: bytes) -> Image.Image:
-    """Opened, nothing decoded. Raises `NotMedia`, and what Pillow raises."""
-    named = sniff(body[:HEAD_BYTES], "image")
-    if named not in _PICTURES:
-        raise NotMedia(f"does not begin as a picture of any format that is read: {', '.join(_PICTURES)}")
-    return Image.open(BytesIO(body), formats=[_PICTURES[named]])
-
-
-def look_at_image(body: bytes) -> MediaFacts:
-    """Format and sides of a still picture, from its head and its check sums, without its pixels. Raises `NotMedia`."""
-    try:
-        with _picture(body) as image:
-            facts = MediaFacts(container=(image.format or "?").lower(), width=image.width, height=image.height)
-            image.verify()
-    except _NO_PICTURE as fault:
-        raise NotMedia(f"is no picture ({type(fault).__name__})") from fault
-    return facts
-
-
-def probe_image(body: bytes, alive: Callable[[], object] = lambda: None) -> MediaFacts:
-    """The facts of a still picture, decoded whole. Raises `NotMedia`. `alive` is called while it waits for memory."""
-    try:
-        with _picture(body) as image:
-            pixels, form = image.width * image.height, image.format or "?"
-            needed = pixels * BYTES_A_PIXEL.get(form, BYTES_A_PIXEL["JPEG"])  # there is a JPEG by another name
-            if pixels > _MOST_PIXELS or needed > LARGEST_PICTURE:
-                raise NotMedia(f"has {image.width} x {image.height} pixels, more than are looked at in a {form}")
-            with room(large=needed > SMALL_PICTURE, alive=alive):
-                image.load()
-            return MediaFacts(container=(image.format or "?").lower(), width=image.width, height=image.height)
-    except _NO_PICTURE as fault:
-        raise NotMedia(f"is no picture ({type(fault).__name__})") from fault
 
 
 def look_at_film(file: IO[bytes] | Any) -> MediaFacts:

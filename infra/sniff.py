@@ -15,6 +15,7 @@ _SIGNS = (
     (4, b"ftypqt  ", "video/quicktime"),
     (4, b"ftypM4A ", "audio/mp4"),
     (4, b"ftypavif", "image/avif"),
+    (4, b"ftypavis", "image/avif"),
     (4, b"ftyp", "video/mp4"),
     (0, b"\x1a\x45\xdf\xa3", "video/webm"),
     (0, b"OggS", "audio/ogg"),

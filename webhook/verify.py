@@ -15,9 +15,10 @@ from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedCol
 
 from infra.boxes import BoxWalk, NotMedia
 from infra.db import make_engine
-from infra.media import probe, probe_image
+from infra.media import probe
 from infra.object_store import ObjectStore
 from infra.settings import BadSettings, load
+from infra.stills import probe_image
 from infra.store_errors import StoreError
 from webhook import lifecycle
 from worker.copier import UNBOXED

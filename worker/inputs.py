@@ -13,8 +13,9 @@ from typing import IO, Any
 
 from infra.boxes import NotMedia
 from infra.http import Http, HttpError
-from infra.media import look_at_film, look_at_image
+from infra.media import look_at_film
 from infra.object_store import ObjectStore
+from infra.stills import look_at_image
 from infra.store_errors import StoreError
 from worker.jobs.model import ResultFile
 from worker.kling.evaluate import Verdict

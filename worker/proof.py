@@ -15,7 +15,8 @@ from hashlib import sha256
 from typing import Any
 
 from infra.boxes import NotMedia
-from infra.media import Film, MediaFacts, agree, probe, probe_film, probe_image
+from infra.media import Film, MediaFacts, agree, probe, probe_film
+from infra.stills import probe_image
 from worker.jobs import keys
 from worker.jobs.model import Job
 from worker.kling.wire import Output

@@ -13,9 +13,10 @@ import requests
 from sqlalchemy import Engine
 
 from infra.emulator import Emulator
-from infra.media import probe, probe_image
+from infra.media import probe
 from infra.stack.process import wait_until
 from infra.stack.servers import Servers
+from infra.stills import probe_image
 from tests.house import House, house
 from tests.receiver import Receiver
 from worker.jobs.model import State

@@ -1,8 +1,6 @@
 import struct
 import threading
-import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -17,8 +15,9 @@ from PIL import Image
 
 from infra.boxes import BoxWalk, NotMedia
 from infra.emulator.tone import tone_frames
-from infra.media import Film, MediaFacts, agree, look_at_film, look_at_image, probe, probe_film, probe_image
+from infra.media import Film, MediaFacts, agree, look_at_film, probe, probe_film
 from infra.room import room
+from infra.stills import probe_image
 
 
 def film(*, seconds: int = 1, faststart: bool = True, movflags: str = "", g: str = "250") -> bytes:
@@ -240,19 +239,6 @@ def test_what_follows_a_film_has_to_be_a_box(after: bytes) -> None:
         walk(FILM + after)
 
 
-def test_a_picture_too_large_is_refused_by_its_head() -> None:
-    """81 million pixels are a few KiB on their way and 243 MB in memory: that they are too many is seen before."""
-    body = BytesIO()
-    Image.new("1", (9000, 9000)).save(body, "PNG")
-    tracemalloc.start()
-    try:
-        with pytest.raises(NotMedia, match="9000 x 9000 pixels"):
-            probe_image(body.getvalue())
-        assert tracemalloc.get_traced_memory()[1] < 2**20
-    finally:
-        tracemalloc.stop()
-
-
 def test_what_lists_files_or_ports_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A session description listens at a port, a list opens files of this machine: neither is a film."""
     (tmp_path / "film.mp4").write_bytes(FILM)
@@ -263,35 +249,6 @@ def test_what_lists_files_or_ports_is_not_opened(tmp_path: Path, monkeypatch: py
         for look in (probe, probe_film, look_at_film):
             with pytest.raises(NotMedia, match="any format that is read"):
                 look(BytesIO(body))
-
-
-@pytest.mark.parametrize("form", ["EPS", "TIFF", "BMP", "PPM", "ICO"])
-def test_only_pictures_of_the_web_are_opened(form: str) -> None:
-    """Pillow would run Ghostscript for one of the others."""
-    body = BytesIO()
-    Image.new("RGB", (32, 32)).save(body, form)
-    for look in (probe_image, look_at_image):
-        with pytest.raises(NotMedia, match="any format that is read"):
-            look(body.getvalue())
-
-
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "AVIF"])
-def test_pictures_of_the_web_are_read(form: str) -> None:
-    """By their first bytes, whatever they are called."""
-    body = BytesIO()
-    Image.new("RGB", (32, 24)).save(body, form)
-
-    assert MediaFacts(form.lower(), None, 32, 24) == look_at_image(body.getvalue()) == probe_image(body.getvalue())
-
-
-def test_a_picture_is_refused_by_what_its_format_takes() -> None:
-    """A WebP takes four times the memory of a PNG of the same size, so it may have fewer pixels."""
-    picture = Image.new("RGB", (6000, 4000))
-    for form, refused in (("PNG", False), ("WEBP", True)):
-        body = BytesIO()
-        picture.save(body, form, **({"quality": 1, "method": 0} if form == "WEBP" else {"compress_level": 1}))
-        with pytest.raises(NotMedia, match="6000 x 4000 pixels") if refused else nullcontext():
-            probe_image(body.getvalue())
 
 
 def film_of(width: int, height: int) -> bytes:

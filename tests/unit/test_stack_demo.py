@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from infra.media import MediaFacts, probe, probe_image
+from infra.media import MediaFacts, probe
 from infra.stack import samples
 from infra.stack.demo_proof import NotProven, Seen, _compare
 from infra.stack.demo_requests import Expected, Media, requests_of
 from infra.stack.kept import Kept
+from infra.stills import probe_image
 
 MEDIA = Media("http://127.0.0.1/picture", "http://127.0.0.1/film")
 
