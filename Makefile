@@ -67,6 +67,10 @@ lint: $(INSTALLED) ## ruff, mypy --strict, import-linter
 suite: $(INSTALLED) ## the tests only (ARGS="-k name" narrows, ARGS="-n 0" in one process)
 	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
+.PHONY: lives
+lives: $(INSTALLED) ## the model of any order, for as long as you like: some 2 lives a second (LIVES=5000)
+	@$(BIN)/python -m pytest -n 0 --timeout 0 --lives $(or $(LIVES),2000) $(ARGS) tests/integration/test_any_order.py
+
 .PHONY: chaos
 chaos: $(INSTALLED) ## faults and kills against the real processes, every promise checked (ARGS="--quick redis" narrows)
 	@$(BIN)/python -m tests.chaos $(ARGS)

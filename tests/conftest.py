@@ -29,6 +29,11 @@ hypothesis_settings.load_profile("suite")
 _connect = socket.socket.connect
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make lives` plays the model of any order for longer than the suite does."""
+    parser.addoption("--lives", type=int, default=20, help="orders that test_any_order plays (default: 20)")
+
+
 def _loopback_only(self: socket.socket, address: Any) -> None:
     """Nothing in a test may leave the machine, not even by mistake."""
     if self.family in {socket.AF_INET, socket.AF_INET6} and not str(address[0]).startswith(

@@ -7,6 +7,7 @@ Kling. P1 to P4 hold at every moment, and once nothing goes wrong any more every
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -183,9 +184,10 @@ class Life(RuleBasedStateMachine):
         raise AssertionError([self.store.get(name) for name in self.seen])
 
 
-def test_whatever_happens_in_whatever_order(migrated: Engine) -> None:
+def test_whatever_happens_in_whatever_order(migrated: Engine, request: pytest.FixtureRequest) -> None:
     """P1, P3, P4 over arbitrary orders, repetitions, losses, delays, deaths, clocks and processes that stand still."""
     machine = type("LifeOnRows", (Life,), {"engine": migrated})
+    lives = request.config.getoption("lives")
     run_state_machine_as_test(
-        machine, settings=hypothesis_settings(max_examples=20, stateful_step_count=30, deadline=None)
+        machine, settings=hypothesis_settings(max_examples=lives, stateful_step_count=30, deadline=None)
     )
