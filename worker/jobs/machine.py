@@ -58,7 +58,6 @@ TABLE = MappingProxyType(
         # A create that was thought absent and shows itself after all is adopted, never asked for again.
         (_S.ACCEPTED, _E.SUBMIT_TAKEN): Move(_S.RUNNING, Step.FOLLOW_UP),
         (_S.ACCEPTED, _E.SUBMIT_REFUSED): Move(_S.FAILED, Step.ANNOUNCE),
-        (_S.ACCEPTED, _E.SUBMIT_UNSETTLED): Move(_S.UNKNOWN, Step.ANNOUNCE),
         (_S.ACCEPTED, _E.CANCEL_ASKED): Move(_S.CANCELLED, Step.ANNOUNCE),
         (_S.SUBMITTING, _E.SUBMIT_TAKEN): Move(_S.RUNNING, Step.FOLLOW_UP),
         (_S.SUBMITTING, _E.SUBMIT_DEFERRED): Move(_S.ACCEPTED, Step.SUBMIT),

@@ -105,19 +105,16 @@ def _look_first(job: Job, *, store: Repository, accounts: Accounts, provider: Pr
 
 
 def _not_told(job: Job, fault: Exception, *, store: Repository, now: datetime) -> Moved:
-    """Nobody says whether a create shows itself after all: put off, told to a person, and ended as any such silence."""
+    """Nobody says whether a create shows itself after all: put off, told to a person, and ended as any such silence.
+
+    Each create of an accepted job was proven absent, or the row would not count it any more: it is no doubt of a cost.
+    """
     log.warning("submit.unanswered", job=job.id, reason=str(fault))
     lookups = job.lookups + 1
     if retry.is_silent(lookups, job.updated_at, now):
-        absences, _ = store.absences(job)
-        proven = absences >= job.submissions
-        words = "the last request made no task" if proven else "whether the provider made a task could not be settled"
-        changes = {
-            "error_code": "not_made" if proven else "unsettled",
-            "error_message": f"{words}, and for {retry.RUNNING_HOURS} hours nobody answered: {fault}",
-        }
-        end = Event.SUBMIT_REFUSED if proven else Event.SUBMIT_UNSETTLED
-        return store.move(job, end, now, changes=changes) or Moved(job, None)
+        words = f"the last request made no task, and for {retry.RUNNING_HOURS} hours nobody answered: {fault}"
+        changes = {"error_code": "not_made", "error_message": words}
+        return store.move(job, Event.SUBMIT_REFUSED, now, changes=changes) or Moved(job, None)
     again = {"deferrals": job.deferrals + 1, "lookups": lookups}
     store.postpone(job, retry.after(retry.LOOK_FIRST_AGAIN, lookups, now, endless=True) or now, **again)
     return Moved(job, None)
