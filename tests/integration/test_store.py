@@ -3,16 +3,20 @@ from datetime import timedelta
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import Engine, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 
+from tests.conftest import emptied
 from tests.fakes import MORNING, FakeClock, a_file, race
 from tests.integration.store_kit import COPYING, LEASE, accepted, led, new
 from worker.jobs.access import Caller
-from worker.jobs.machine import Event, Step
+from worker.jobs.machine import TABLE, Event, Step
 from worker.jobs.model import State
 from worker.store.keys import ApiKeys
 from worker.store.migrate import is_ready, migrate
+from worker.store.moves import Also
 from worker.store.outbox import Attempt, Outbox
 from worker.store.repository import Repository
 from worker.store.tables import api_keys, events, jobs, metadata
@@ -59,6 +63,35 @@ def test_of_racing_moves_one_wins(engine: Engine) -> None:
 
     assert 1 == sum(moved is not None for moved in moves)
     assert ["job.accepted", "job.submitting"] == [event["type"] for event in store.timeline(job.id)]
+
+
+@given(happened=st.lists(st.sampled_from(Event), max_size=12))
+@settings(max_examples=20)
+def test_what_was_read_before_a_move_is_of_no_use(migrated: Engine, happened: list[Event]) -> None:
+    """Compare-and-set: whoever read a job before it was moved can neither move it nor put it off, wherever it went."""
+    store = Repository(emptied(migrated))
+    read = [accepted(store)]
+    for event in happened:
+        if moved := store.move(read[-1], event, MORNING):
+            read.append(moved.job)
+    for old in read[:-1]:
+        assert not store.postpone(old, MORNING + timedelta(days=1), lookups=9)
+        assert {None} == {store.move(old, event, MORNING) for event in Event}
+
+    assert read[-1] == store.get("a")
+
+
+@pytest.mark.parametrize("event", [event for state, event in TABLE if state is State.COPYING])
+def test_a_move_gives_the_lease_back(engine: Engine, event: Event) -> None:
+    """Wherever a job goes from being copied, nobody holds it there: no row says for ever that somebody works on it."""
+    store = Repository(engine)
+    job = led(store, accepted(store), *COPYING)
+    held = store.lease(job.id, "worker", MORNING, LEASE)
+    assert held
+    assert store.move(held, event, MORNING, also=Also(holder="worker"))
+
+    with engine.connect() as connection:
+        assert [(None, None)] == connection.execute(select(jobs.c.lease_owner, jobs.c.lease_until)).all()
 
 
 def test_an_end_is_told_once(engine: Engine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -111,6 +112,40 @@ def lost_to_sight(desk: Desk) -> Callable[[str], Said]:
         return task() if desk.wire.creates and desk.seconds > desk.wire.creates[0] + 60 else MISSING
 
     return says
+
+
+@pytest.mark.parametrize("code", [1103, 1201, 1301])
+def test_a_refusal_to_look_is_not_absence(engine: Engine, code: int) -> None:
+    """Of a create that was not answered only Kling's own 1203 says that it made no task: whatever else it says of the
+    look-up, for an hour, lets no second one leave.
+    """
+    desk = Desk(engine)
+
+    def says(method: str) -> Said:
+        if method == "POST":
+            return NoAnswer("gone")
+        return said(code, 400, message="not this account") if desk.seconds < 3600 else task()
+
+    desk.wire.says = says
+
+    assert State.RUNNING is desk.until(State.RUNNING)
+    assert [0.0] == desk.wire.creates
+
+
+@pytest.mark.parametrize("shown", range(1, retry.ABSENT_LOOKUPS + 2))
+def test_a_task_that_shows_itself_at_any_look_is_the_only_one(engine: Engine, shown: int) -> None:
+    """At the first look-up, at the last one that proves absence, or at the one before the next create leaves."""
+    desk, looks = Desk(engine), count(1)
+
+    def says(method: str) -> Said:
+        if method == "POST":
+            return NoAnswer("gone")
+        return task() if next(looks) >= shown else MISSING
+
+    desk.wire.says = says
+
+    assert State.RUNNING is desk.until(State.RUNNING)
+    assert [0.0] == desk.wire.creates
 
 
 @pytest.mark.parametrize("skew", [-300, 300])
