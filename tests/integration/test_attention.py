@@ -177,6 +177,7 @@ def test_an_account_that_is_gone_from_the_settings_is_told(
     monkeypatch.setattr(doctor, "accounts", lambda _: desk.provider.accounts)
     assert 1 == doctor._accounts(settings)
     desk.provider = replace(desk.provider, accounts=accounts)
+    assert ["job"] == desk.accounts.wake_all(desk.clock(), desk.provider.concurrency)
 
     assert State.RUNNING is desk.until(State.RUNNING)
     assert desk.seconds < 1800

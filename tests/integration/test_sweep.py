@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine, text
 
 from infra.queue import Queue, make_celery
 from infra.settings import Settings
-from tests.fakes import FakeClock, FakeQueue
+from tests.fakes import MORNING, FakeClock, FakeQueue
 from tests.integration.slots_kit import new, the
 from worker import messages
 from worker.jobs.machine import Event
@@ -19,6 +21,7 @@ from worker.store.inbox import Inbox
 from worker.store.outbox import Outbox
 from worker.store.repository import Repository
 from worker.tasks.sweep import LEASE, LONGEST, sweep
+from worker.tasks.take_slots import WAIT_SECONDS
 
 #: Jobs that wait for an account that is full or stopped.
 MANY = 12_000
@@ -53,6 +56,13 @@ class Beat:
             assert moved is not None
             job = moved.job
 
+    def full(self) -> None:
+        """The account's one slot is taken, by a job that nobody has to look after soon."""
+        self.store.accept(new("holder"), self.clock())
+        gate = partial(self.accounts.admit, job=the(self.store, "holder"), account="default", configured=1, now=MORNING)
+        due = self.clock() + timedelta(days=1)
+        assert self.store.move(the(self.store, "holder"), Event.SUBMIT_BEGUN, self.clock(), due_at=due, gate=gate)
+
     def tick(self) -> Counter[str]:
         """One sweep; what was sent by it, by task."""
         before = len(self.queue.sent)
@@ -63,17 +73,44 @@ class Beat:
 
 
 def test_jobs_that_wait_for_slots_cost_nothing(engine: Engine) -> None:
-    """12,000 jobs of a full account: each sweep sends but its share of those that ask by themselves."""
+    """12,000 jobs of a full account ask once a day each: five minutes of sweeps send 41 messages."""
     beat = Beat(engine)
-    beat.line(MANY, spread=600)
-    sent = []
-    for _ in range(10):
-        sent.append(beat.tick()[messages.SUBMIT])
+    beat.full()
+    beat.line(MANY, spread=WAIT_SECONDS)
+    sent = 0
+    for _ in range(100):
+        sent += beat.tick()[messages.SUBMIT]
         while beat.queue.sent:
             job = the(beat.store, beat.queue.sent.pop()[2][0])
-            beat.store.postpone(job, beat.clock() + timedelta(minutes=10), queued=True)
+            beat.store.postpone(job, beat.clock() + timedelta(seconds=WAIT_SECONDS), queued=True)
 
-    assert [MANY // 600 * BEAT] * 9 == sent[1:]
+    assert 99 * BEAT * MANY // WAIT_SECONDS == sent
+
+
+def test_who_was_not_woken_is_found_by_the_next_sweep(engine: Engine) -> None:
+    """The slot comes free, and whoever freed it dies before he wakes anybody: a sweep makes the first in the line due,
+    though its own time is a day away, and once more when that message is lost; the others sleep on.
+    """
+    beat = Beat(engine)
+    beat.full()
+    beat.line(MANY, spread=WAIT_SECONDS)
+    with beat.engine.begin() as connection:
+        connection.execute(text("update jobs set due_at = due_at + interval '1 day' where queued"))
+        connection.execute(text("update jobs set state = 'failed', due_at = null where id = 'holder'"))
+    sent = [beat.tick()[messages.SUBMIT] for _ in range(int(LEASE.total_seconds()) // BEAT + 2)]
+
+    assert ([1, 1], 2) == ([sent[0], sent[-1]], sum(sent))
+    assert 1 == len({args for _, _, args in beat.queue.sent})
+
+
+def test_jobs_of_an_account_that_is_gone_are_found_once_it_is_back(engine: Engine) -> None:
+    """It was never asked for, so no row knows it: its job sleeps for a day, and a sweep finds it all the same."""
+    beat = Beat(engine)
+    beat.accounts.expect("elsewhere:videos")
+    beat.store.accept(replace(new("job"), account="elsewhere"), beat.clock())
+    beat.store.postpone(the(beat.store, "job"), beat.clock() + timedelta(days=1), queued=True)
+
+    assert {messages.SUBMIT: 1} == beat.tick()
 
 
 def test_what_runs_is_not_kept_waiting_by_what_waits(engine: Engine) -> None:

@@ -58,6 +58,11 @@ class Accounts:
         packs = {pack: concurrency(pack.partition(":")[0]) for pack in turns.waited_for(self._engine)}
         return [job for pack, most in packs.items() if most for job in self.wake(pack, now, most)]
 
+    def expect(self, pack: str) -> None:
+        """Jobs wait for a pack that may not be known yet: once its account is configured, `wake_all` finds them."""
+        with self._engine.begin() as connection:
+            turns.know(connection, pack)
+
     def learn_limit(self, job: Job, now: datetime) -> int:
         """The provider refused `job` for want of a slot: as many as the others hold is what there is."""
         name = slots.pack(job.account, job.family)

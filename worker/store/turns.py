@@ -48,7 +48,7 @@ def admit(connection: Connection, job: Job, account: str, configured: int, now: 
     name = slots.pack(account, job.family)
     row = _LOCKED(connection, pack=name).fetchone()
     if row is None:
-        connection.execute(upsert(accounts).values(name=name).on_conflict_do_nothing())
+        know(connection, name)
         row = _LOCKED(connection, pack=name).fetchone()
     assert row is not None, "rows of accounts stay"
     if row.stopped_at is not None:
@@ -66,6 +66,11 @@ def admit(connection: Connection, job: Job, account: str, configured: int, now: 
         raise NotAdmitted(f"{own} of the {share} slots that API key {job.caller} may hold are taken")
     if waited and job.id not in _turns(connection, row, allowed, job, share):
         raise NotAdmitted("it is the turn of others that wait")
+
+
+def know(connection: Connection, pack: str) -> None:
+    """Let there be a row of a pack."""
+    connection.execute(upsert(accounts).values(name=pack).on_conflict_do_nothing())
 
 
 def wake(engine: Engine, pack: str, now: datetime, configured: int | None = None) -> tuple[str, ...]:

@@ -19,8 +19,9 @@ from worker.store.turns import NotAdmitted
 
 log = logger(__name__)
 
-#: Seconds until a job that waits for slots asks by itself: it is woken, and every sweep looks whom nobody woke.
-_WAIT_SECONDS = 600
+#: Seconds until a job that waits for slots asks by itself. It has no need to: it is woken, and every sweep looks, with
+#: one question for each pack, whom nobody woke. To ask costs each of those who wait a message and some milliseconds.
+WAIT_SECONDS = 86400
 #: Seconds after the call's own limit until a create whose worker vanished is looked up.
 _VANISHED_SECONDS = 5
 
@@ -50,8 +51,9 @@ def take_slots(
             log.info("submit.waits", job=job.id, account=name, reason=str(reason))
     if not configured:
         log.error("account.missing", job=job.id, accounts=names)
-    waits = now + timedelta(seconds=retry.vary(_WAIT_SECONDS))
-    if store.postpone(job, waits, queued=bool(configured), lookups=0):
+        accounts.expect(slots.pack(job.account, job.family))
+    waits = now + timedelta(seconds=retry.vary(WAIT_SECONDS))
+    if store.postpone(job, waits, queued=True, lookups=0):
         # What came free while it was refused, or is for others who come first.
         packs = {slots.pack(name, job.family): most for name, most in configured.items()}
         woken = [other for pack, most in packs.items() for other in accounts.wake(pack, now, most)]
