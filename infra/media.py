@@ -17,6 +17,7 @@ from infra.boxes import NotMedia
 from infra.fragments import seconds_said
 from infra.opening import LIMITS, opened
 from infra.room import LARGEST_FILM, SMALL_FILM, room
+from infra.upright import sides
 
 #: Seconds by which a file may end before it says so, and as a part of what it says.
 _SLACK = (0.25, 0.02)
@@ -166,8 +167,11 @@ def _room_for(facts: MediaFacts, alive: Callable[[], object]) -> AbstractContext
 
 
 def _as_shown(facts: MediaFacts, first: Any) -> MediaFacts:
-    """With the sides of the picture itself, where there is one: an index may say anything."""
-    return facts if facts.width is None else replace(facts, width=first.width, height=first.height)
+    """With the sides of the picture as it is shown, where there is one: an index may say anything."""
+    if facts.width is None:
+        return facts
+    width, height = sides(first)
+    return replace(facts, width=width, height=height)
 
 
 def _readable(streams: Iterable[Any]) -> Any:

@@ -9,12 +9,15 @@ from typing import Any
 from PIL import Image
 
 from infra.boxes import NotMedia
+from infra.upright import turns
 
 #: Longest side of a poster in pixels.
 POSTER_SIDE = 960
 #: Longest side of one picture of a contact sheet, and how many stand beside and below each other.
 TILE_SIDE, TILES = 320, 3
 _GAP = 4
+#: By quarter turns to the left.
+_TURNED = {1: Image.Transpose.ROTATE_90, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_270}
 
 
 def poster(frame: Any) -> bytes:
@@ -44,7 +47,7 @@ def _small(frame: Any, side: int) -> Image.Image:
     shrink = side / max(frame.width, frame.height, side)
     width, height = max(round(frame.width * shrink), 1), max(round(frame.height * shrink), 1)
     image: Image.Image = frame.reformat(width=width, height=height, format="rgb24").to_image()
-    return image
+    return image.transpose(_TURNED[quarters]) if (quarters := turns(frame)) else image
 
 
 def _jpeg(image: Image.Image) -> bytes:

@@ -12,13 +12,19 @@ from infra.media import probe_film
 from infra.pictures import TILES, contact_sheet, poster, tile
 
 
-def film(frames: int, *, size: tuple[int, int] = (320, 180)) -> bytes:
-    """A real MP4 at 24 frames a second that grows lighter from black to white, a key frame each half second."""
+def film(frames: int, *, size: tuple[int, int] = (320, 180), turned: int = 0) -> bytes:
+    """A real MP4 at 24 frames a second that grows lighter from black to white, a key frame each half second; the left
+    half of it, where it says that it is shown `turned` by so many degrees to the left.
+    """
     with NamedTemporaryFile(suffix=".mp4") as out, av.open(out.name, "w") as made:
         stream = made.add_stream("libx264", rate=24, options={"preset": "ultrafast", "g": "12"})
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        if turned:
+            stream.set_display_rotation(turned)
         for number in range(frames):
             image = Image.new("L", size, number * 255 // max(frames - 1, 1)).convert("RGB")
+            if turned:
+                image.paste((0, 0, 0), (size[0] // 2, 0, *size))
             made.mux(stream.encode(av.VideoFrame.from_image(image)))  # type: ignore[no-untyped-call]  # PyAV's
         made.mux(stream.encode())
         made.close()
@@ -53,6 +59,23 @@ def test_a_contact_sheet_shows_nine_moments_in_order(monkeypatch: pytest.MonkeyP
     shown = lightness(sheet_of(film(240)))
 
     assert all(abs(light - (number + 0.5) / 9 * 255) < 20 for number, light in enumerate(shown)), shown
+
+
+@pytest.mark.parametrize(("turned", "light"), [(90, "bottom"), (180, "right"), (-90, "top")])
+def test_a_film_on_its_side_is_shown_upright(turned: int, light: str) -> None:
+    """As players do: in its facts, its poster and its contact sheet."""
+    body = film(24, turned=turned)
+    seen = probe_film(BytesIO(body), moments=TILES**2, show=tile)
+    wide, high = (320, 180) if turned == 180 else (180, 320)
+    last = seen.moments[-1].convert("L")
+    halves = {"top": (90, 9), "bottom": (90, 311), "left": (9, 90), "right": (311, 90)}
+    lighter = max(
+        ("top", "bottom") if turned != 180 else ("left", "right"), key=lambda side: last.getpixel(halves[side])
+    )
+
+    assert (wide, high) == (seen.facts.width, seen.facts.height)
+    assert (wide, high) == Image.open(BytesIO(poster(seen.first))).size
+    assert (light, (wide, high)) == (lighter, last.size)
 
 
 def test_a_film_of_one_frame_has_a_contact_sheet() -> None:
