@@ -28,8 +28,9 @@ _WITH_A_BODY = frozenset({"POST", "PUT", "PATCH"})
 #: By the name of an encoding: what zlib calls it.
 _PACKED = {"gzip": zlib.MAX_WBITS | 32, "x-gzip": zlib.MAX_WBITS | 32, "deflate": zlib.MAX_WBITS}
 
-#: Bytes by which zlib knows its own frame.
+#: Bytes by which zlib knows its own frame, and a gzip file its next member.
 _FRAME_BYTES = 2
+_MEMBER = b"\x1f\x8b"
 
 
 class Broken(Exception):
@@ -92,6 +93,8 @@ class Reply:
                 return self._pieces.popleft()
             if self._pieces and self._decoder:
                 self._decoder.feed(self._pieces.popleft())
+            elif self._ended and self._decoder and not self._decoder.whole:
+                raise Broken("ends inside of what it packed")
             elif self._ended:
                 return b""
             else:
@@ -146,19 +149,34 @@ class _Decoder:
     """Unpacks a body, never more than is asked for: a few bytes may stand for many."""
 
     def __init__(self, bits: int) -> None:
+        self._bits = bits
         self._unpacked = zlib.decompressobj(bits)
         self._may_lack_its_frame = bits == zlib.MAX_WBITS
         self._packed = b""
+        self._begun = False
         self._holds = False  #: whether there may be more of what was fed
+
+    @property
+    def whole(self) -> bool:
+        """Whether what was fed ended where it says that it does."""
+        return self._unpacked.eof or not self._begun
 
     def feed(self, packed: bytes) -> None:
         """Take what came, once all before was handed out."""
+        self._begun = True
         self._packed += packed
-        self._holds = len(self._packed) >= _FRAME_BYTES or not self._may_lack_its_frame
+        self._holds = len(self._packed) >= _FRAME_BYTES or not (self._may_lack_its_frame or self._unpacked.eof)
 
     def next(self, most: int) -> bytes:
         """What can be made of it, at most so many bytes; none when more must come first."""
-        if not self._holds or self._unpacked.eof:
+        piece = b""
+        while self._holds and not piece:
+            piece = self._next(most)
+        return piece
+
+    def _next(self, most: int) -> bytes:
+        if self._unpacked.eof and not self._goes_on():
+            self._packed, self._holds = b"", False  # what follows is nobody's
             return b""
         try:
             piece = self._unpacked.decompress(self._packed, most)
@@ -168,6 +186,14 @@ class _Decoder:
             self._unpacked = zlib.decompressobj(-zlib.MAX_WBITS)  # so some send what they call deflate
             piece = self._unpacked.decompress(self._packed, most)
         self._may_lack_its_frame = False
-        self._packed = self._unpacked.unconsumed_tail
-        self._holds = len(piece) == most
+        ended = self._unpacked.eof
+        self._packed = self._unpacked.unused_data if ended else self._unpacked.unconsumed_tail
+        self._holds = len(self._packed) >= _FRAME_BYTES if ended else len(piece) == most
         return piece
+
+    def _goes_on(self) -> bool:
+        """Whether another member of a gzip file follows. Source: RFC 1952, 2.2."""
+        if self._bits == zlib.MAX_WBITS or not self._packed.startswith(_MEMBER):
+            return False
+        self._unpacked = zlib.decompressobj(self._bits)
+        return True

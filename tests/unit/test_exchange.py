@@ -58,6 +58,7 @@ def framed(body: bytes, frame: str, size: int) -> bytes:
 PACKED: dict[str, Callable[[bytes], bytes]] = {
     "": lambda body: body,
     "gzip": gzip.compress,
+    "x-gzip": lambda body: b"".join(gzip.compress(body[n : n + 50]) for n in range(0, max(len(body), 1), 50)),
     "deflate": zlib.compress,
     "Deflate": lambda body: zlib.compress(body, wbits=-15),
     "own": lambda body: body,
@@ -95,6 +96,22 @@ def test_an_answer_that_breaks_off_is_none(body: bytes, frame: str, at: int) -> 
 
     with pytest.raises(Broken):
         read([text[: at % len(text)]])
+
+
+@given(
+    st.binary(min_size=1, max_size=100),
+    st.sampled_from(["gzip", "x-gzip", "deflate", "Deflate"]),
+    st.integers(1, 10**6),
+)
+def test_what_was_packed_and_cut_is_none(body: bytes, packed: str, at: int) -> None:
+    """Also where the cut length is said, or none: a packing says itself where it ends."""
+    whole = PACKED[packed](body)
+    for frame in ("length", "chunks", "end"):
+        text = f"HTTP/1.1 200 OK\r\nContent-Encoding: {packed}\r\n".encode() + framed(
+            whole[: at % (len(whole) - 1) + 1], frame, 7
+        )
+        with pytest.raises((Broken, zlib.error)):
+            read([text])
 
 
 @given(st.binary(max_size=200))
