@@ -252,6 +252,8 @@ class Copier:
                 progress=order.progress,
                 rest=rest or (),
             )
+            if not source.resumed:
+                source.check()
             kind = content_type(output) if source.size else content_type(output, source.head())
             if kind == UNBOXED and not source.size:
                 source.boxes = None

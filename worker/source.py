@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any, Protocol
 
 from infra.boxes import BoxWalk
-from infra.sniff import HEAD_BYTES
+from infra.sniff import HEAD_BYTES, sniff
 from worker.jobs import retry
 from worker.jobs.transfer import Transfer
 from worker.ports import Stream
@@ -23,6 +23,10 @@ Progress = Callable[[int, int | None], None]
 
 #: Nothing comes in longer pieces.
 _LONGEST_PIECE = 2**20
+_KINDS = ("video", "image", "audio")
+#: How a page or an error begins that calls itself something else, behind what may stand before it.
+_PAGE = (b"<", b"{")
+_BLANK = b"\xef\xbb\xbf \t\r\n"
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
@@ -94,6 +98,7 @@ class Source:
         )
         self.digest = digest if self.size else sha256()
         self.tape = self._tape()
+        self._type = stream.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         self.stop = stream.stop  #: makes a `next()` that waits in another thread fail
         self.fault: Exception | None = None  #: why the last part ended early; a client library may have hidden it
         self._limit = largest if self.length is None else self.length
@@ -129,6 +134,16 @@ class Source:
         while len(self._rest) < HEAD_BYTES and (piece := next(self._chunks, b"")):
             self._rest = memoryview(bytes(self._rest) + piece if self._rest else piece)
         return bytes(self._rest[:HEAD_BYTES])
+
+    def check(self) -> None:
+        """Raises `NotHad` where what begins here is no file, but what a server says in place of one: whatever it calls
+        it, and whatever was to come.
+        """
+        head = self.head()
+        if not head:
+            raise NotHad("the result link answers with nothing")
+        if not any(sniff(head, kind) for kind in _KINDS) and (_is_text(self._type) or head.lstrip(_BLANK)[:1] in _PAGE):
+            raise NotHad("the result link answers with a page instead of a file")
 
     def report(self) -> None:
         """Say how many bytes have come. Raises `LeaseLost`."""
@@ -222,6 +237,10 @@ def validator(headers: Mapping[str, str]) -> str | None:
     return etag if etag.startswith('"') else headers.get("Last-Modified")
 
 
+def _is_text(content_type: str) -> bool:
+    return content_type.startswith("text/") or content_type.endswith(("json", "xml"))
+
+
 def _encoded(headers: Mapping[str, str]) -> bool:
     return headers.get("Content-Encoding", "").strip().lower() not in {"", "identity"}
 
@@ -248,8 +267,6 @@ def _bounds(stream: Stream, transfer: Transfer) -> tuple[int, int | None]:
     if stream.status not in {200, 206}:
         wait = retry.retry_after(stream.headers.get("Retry-After"))
         raise NotHad(f"the result link answers HTTP {stream.status}", wait=wait)
-    if stream.headers.get("Content-Type", "").startswith("text/"):
-        raise NotHad("the result link answers with a page instead of a file")
     if stream.status == 206:
         return transfer.come, _whole_length(stream.headers, transfer)
     text = "" if _encoded(stream.headers) else stream.headers.get("Content-Length", "")  # of what it was encoded to

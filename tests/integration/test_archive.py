@@ -199,7 +199,7 @@ def test_half_a_film_is_never_archived(place: Any, *, says_length: bool) -> None
         {"status": 404},
         {"status": 410},
         {"status": 429, "headers": {"Retry-After": "999999999"}},
-        {"headers": {"Content-Type": "text/html"}},
+        {"size": 6, "read": lambda start, end: b"<html>"[start:end], "headers": {"Content-Type": "text/html"}},
         {"status": 503, "headers": {"Content-Type": "text/html", "Retry-After": "600"}},
         {"size": 0},
         {"claims": 1000},
@@ -224,6 +224,42 @@ def test_a_dead_link_is_asked_for_anew(place: Any, changes: dict[str, Any]) -> N
         assert asked + 1 == made.provider.asked
 
         proven(made, good)
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        (b'{"code": 1101, "message": "expired"}', "application/json"),
+        (b'\r\n{"code": 1101}', "video/mp4"),
+        (b"\xef\xbb\xbf<!doctype html><title>Sorry</title>", "video/mp4"),
+        (b"expired", "text/plain; charset=utf-8"),
+        (b"", "video/mp4"),
+    ],
+)
+def test_a_page_by_any_name_is_no_file_and_costs_none(place: Any, page: bytes, said: str) -> None:
+    """P1: a server that answers 200 and no file, more often than a file may fail, gives it in the end; and what had
+    come of it before is not thrown away.
+    """
+    film, sorry = film_of(FILM, 12 * 2**20), File.of(page, headers={"Content-Type": said})
+    with place(film, slice_seconds=0.0) as (made, served):
+        made.work()
+        served.files["film"] = sorry
+        for _ in range(len(retry.ARCHIVE_AGAIN) + 2):
+            assert State.COPYING is made.work()
+            made.clock.advance(10_000)
+        served.files["film"] = film
+        made.until_end()
+
+        assert [(0, 200), (5 * 2**20, 206), (10 * 2**20, 206)] == film.asked
+        proven(made, film)
+
+
+def test_a_film_that_is_called_text_is_a_film(place: Any) -> None:
+    """Some CDNs know no better name: its bytes tell."""
+    with place(File.of(FILM, headers={"Content-Type": "text/plain"})) as (made, _):
+        made.work()
+
+        proven(made, File.of(FILM))
 
 
 def test_a_page_that_says_when_to_come_again_is_heard(place: Any) -> None:
