@@ -28,7 +28,7 @@ from pydantic import (
     ValidationInfo,
 )
 
-from infra import stores
+from infra import store_values, stores
 
 Network = IPv4Network | IPv6Network
 
@@ -170,19 +170,21 @@ class Settings(BaseModel):
 
     # --- the bucket ---------------------------------------------------------------------------------------------
     # Platforms have names of their own for most of these; `infra.stores` knows them.
-    s3_bucket: str = Field(min_length=3, validation_alias="S3_BUCKET")
+    s3_bucket: Annotated[str, AfterValidator(store_values.bucket)] = Field(validation_alias="S3_BUCKET")
     s3_access_key_id: SecretStr = Field(validation_alias="S3_ACCESS_KEY_ID")
     s3_secret_access_key: SecretStr = Field(validation_alias="S3_SECRET_ACCESS_KEY")
     #: What goes with a key that is lent for a while only.
     s3_session_token: SecretStr | None = Field(None, validation_alias="S3_SESSION_TOKEN")
     #: Unset means AWS itself.
-    s3_endpoint_url: Annotated[str, AfterValidator(_http_url)] | None = Field(None, validation_alias="S3_ENDPOINT_URL")
+    s3_endpoint_url: Annotated[str, AfterValidator(store_values.endpoint)] | None = Field(
+        None, validation_alias="S3_ENDPOINT_URL"
+    )
     #: The address that links are made for, where readers reach the store by another name than we do.
-    s3_public_endpoint_url: Annotated[str, AfterValidator(_http_url)] | None = Field(
+    s3_public_endpoint_url: Annotated[str, AfterValidator(store_values.endpoint)] | None = Field(
         None, validation_alias="S3_PUBLIC_ENDPOINT_URL"
     )
     #: What signatures are made for. Taken from the endpoint where its name says it; R2 and Tigris want `auto`.
-    s3_region: str = Field("us-east-1", validation_alias="S3_REGION")
+    s3_region: Annotated[str, AfterValidator(store_values.region)] = Field("us-east-1", validation_alias="S3_REGION")
     #: Whether the bucket's name is a step of the path or part of the host: `auto` is what the store is known to want,
     #: `virtual` for AWS, Spaces and Tigris, `path` for others.
     s3_addressing_style: Literal["auto", "path", "virtual"] = Field("auto", validation_alias="S3_ADDRESSING_STYLE")
@@ -194,10 +196,15 @@ class Settings(BaseModel):
     s3_sse_kms_key_id: Annotated[str, AfterValidator(_with_kms)] | None = Field(
         None, validation_alias="S3_SSE_KMS_KEY_ID"
     )
-    #: Such as STANDARD_IA or INTELLIGENT_TIERING. Unset: the bucket's own.
-    s3_storage_class: str | None = Field(None, validation_alias="S3_STORAGE_CLASS")
+    #: Such as STANDARD_IA, INTELLIGENT_TIERING or GLACIER_IR; none that has to be asked for hours before it is read.
+    #: Unset: the bucket's own.
+    s3_storage_class: Annotated[str, AfterValidator(store_values.storage_class)] | None = Field(
+        None, validation_alias="S3_STORAGE_CLASS"
+    )
     #: A file under its key never changes, so whoever may read it may keep it; links are private, hence caches too.
-    s3_cache_control: str = Field("private, max-age=31536000, immutable", validation_alias="S3_CACHE_CONTROL")
+    s3_cache_control: Annotated[str, AfterValidator(store_values.header)] = Field(
+        "private, max-age=31536000, immutable", validation_alias="S3_CACHE_CONTROL"
+    )
     #: Seconds that a presigned result link lives. It is made anew each time somebody asks.
     s3_link_seconds: int = Field(24 * 3600, ge=60, le=LONGEST_LINK, validation_alias="S3_LINK_SECONDS")
     #: Bytes of the largest file that the store copies onto itself so that its metadata name its SHA-256, which of more
@@ -299,7 +306,8 @@ def load(overrides: Mapping[str, Any] | None = None) -> Settings:
 
     Raises `BadSettings`, whose text lists every missing or wrong variable and never a secret's value.
     """
-    there = {name: value for name, value in {**os.environ, **(overrides or {})}.items() if value != ""}
+    all_of_it = {**os.environ, **(overrides or {})}
+    there = {name: value for name in all_of_it if (value := _trimmed(name, all_of_it[name])) != ""}
     lacking = stores.lacking(there)
     lines = [lacking] if lacking else []
     try:
@@ -310,6 +318,11 @@ def load(overrides: Mapping[str, Any] | None = None) -> Settings:
         told = "\n  ".join(["Reelhook cannot start, its settings are not complete:", *lines])
         raise BadSettings(told)
     return settings
+
+
+def _trimmed(name: str, value: Any) -> Any:
+    """What is pasted brings a line's end with it, or a space. The app's secret stays: tokens that are out hold it all."""
+    return value.strip() if isinstance(value, str) and name != "SECRET_KEY" else value
 
 
 def _gathered(there: Mapping[str, Any]) -> dict[str, Any]:

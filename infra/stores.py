@@ -53,7 +53,7 @@ def _host(url: str) -> str:
 
 def _cellar(there: Variables) -> Mapping[str, str]:
     host = there.get("CELLAR_ADDON_HOST")
-    return {"S3_ENDPOINT_URL": f"https://{host}"} if host else {}
+    return {"S3_ENDPOINT_URL": host} if host else {}
 
 
 def _cube(there: Variables) -> Mapping[str, str]:
@@ -149,8 +149,14 @@ _ELSEWHERE = MappingProxyType(
         "R2": "R2_ENDPOINT, R2_ACCOUNT_ID",
         "B2": "B2_ENDPOINT, B2_REGION",
         "Spaces": "SPACES_ENDPOINT, SPACES_REGION",
+        "rclone": "RCLONE_S3_ENDPOINT",
     }
 )
+#: What says that a machine has no key of its own, but is lent one after the other for what it is.
+_ROLE = (
+    "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)  # fmt: skip
 _UNKNOWN = "S3-compatible"
 
 
@@ -174,11 +180,21 @@ def resolve(there: Variables) -> dict[str, Any]:
 
 
 def lacking(there: Variables) -> str | None:
-    """What is to be set so that keys of a platform's are not sent to AWS; None where nothing is."""
+    """What is to be set so that keys of a platform's are not sent to AWS, or that there are keys at all; None where
+    nothing is.
+    """
     platform = next((one for one in PLATFORMS if any(name in there for name in one.key)), None)
-    if platform is None or platform.name not in _ELSEWHERE or "S3_ACCESS_KEY_ID" in there or "S3_ENDPOINT_URL" in there:
+    if "S3_ACCESS_KEY_ID" in there:
         return None
-    if "S3_ENDPOINT_URL" in resolve(there):
+    if platform is None:
+        role = next((name for name in _ROLE if name in there), None)
+        return role and (
+            f"{role}: is not used: what a role is lent runs out within hours, and links with it; make a key that may "
+            "use the bucket"
+        )
+    if platform.name not in _ELSEWHERE or "S3_ENDPOINT_URL" in {**resolve(there), **there}:
+        return None
+    if platform.name == "rclone" and str(there.get("RCLONE_S3_PROVIDER", "AWS")).upper() == "AWS":
         return None
     return f"S3_ENDPOINT_URL: is missing ({_ELSEWHERE[platform.name]} would do too): {platform.key[0]} is no key of AWS"
 
@@ -227,6 +243,7 @@ class Dialect:
 _AWS = Dialect("AWS", addressing="virtual", checksums="when_supported")
 #: By the name of its host: a store. A region that the pattern finds is the store's.
 _HOSTS = (
+    (r"s3-(?:accelerate(?:\.dualstack)?|external-1)\.amazonaws\.com", _AWS),  # names of no region
     (r"s3(?:-fips)?(?:\.dualstack)?(?:[.-](?P<region>[a-z0-9-]+))?\.amazonaws\.com(?:\.cn)?", _AWS),
     (r".+\.vpce\.amazonaws\.com", Dialect("AWS", addressing="auto", checksums="when_supported")),
     (r".+\.r2\.cloudflarestorage\.com", Dialect("R2", region="auto", equal_parts=True)),

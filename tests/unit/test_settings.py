@@ -81,7 +81,7 @@ def test_tls_to_redis_is_verified_unless_told_otherwise() -> None:
         "{job.id}",
         "a b/{job}/{name}.{extension}",
         "a\\{job}/{name}.{extension}",
-        "\n{job}/{name}.{extension}",
+        "a\n{job}/{name}.{extension}",
         "{job!r}{name}{extension}",
         "{job:>40}/{name}.{extension}",
         "é/{job}/{name}.{extension}",

@@ -55,6 +55,16 @@ TABLE: dict[str, tuple[dict[str, str], Expected]] = {
         Expected("https://cloud-cube.s3.amazonaws.com/a.mp4", "us-east-1", newer_checksums=True)),
     "Cloudcube in Europe": ({**CUBE, "CLOUDCUBE_URL": "https://cloud-cube-eu.s3.amazonaws.com/abc123"},
         Expected("https://cloud-cube-eu.s3.eu-west-1.amazonaws.com/a.mp4", "eu-west-1", newer_checksums=True)),
+    "AWS by names that say no region":
+        ({**OURS, "S3_ENDPOINT_URL": "https://s3-external-1.amazonaws.com"},
+        Expected("https://films.s3-external-1.amazonaws.com/a.mp4", "us-east-1", newer_checksums=True)),
+    "Cellar, its host with a scheme":
+        ({**CELLAR, "S3_BUCKET": "films", "CELLAR_ADDON_HOST": "https://cellar-c2.services.clever-cloud.com"},
+        Expected("https://cellar-c2.services.clever-cloud.com/films/a.mp4", "us-east-1")),
+    "as it was pasted":
+        ({"S3_BUCKET": " films\n", "S3_ACCESS_KEY_ID": "k ", "S3_SECRET_ACCESS_KEY": "s\n",
+          "S3_REGION": "eu-west-1\r\n"},
+        Expected("https://films.s3.eu-west-1.amazonaws.com/a.mp4", "eu-west-1", newer_checksums=True)),
     "Cellar, which is Ceph":
         ({**CELLAR, "S3_BUCKET": "films", "CELLAR_ADDON_HOST": "cellar-c2.services.clever-cloud.com"},
         Expected("https://cellar-c2.services.clever-cloud.com/films/a.mp4", "us-east-1")),
@@ -154,7 +164,13 @@ def test_two_platforms_are_never_mixed(names: set[str], own: bool) -> None:  # n
 
 @pytest.mark.parametrize(
     ("variables", "name"),
-    [(R2, "R2_ACCOUNT_ID"), (B2, "B2_REGION"), (CELLAR, "CELLAR_ADDON_HOST"), (SPACES, "SPACES_REGION")],
+    [
+        (R2, "R2_ACCOUNT_ID"),
+        (B2, "B2_REGION"),
+        (CELLAR, "CELLAR_ADDON_HOST"),
+        (SPACES, "SPACES_REGION"),
+        ({**RCLONE, "RCLONE_S3_PROVIDER": "Cloudflare"}, "RCLONE_S3_ENDPOINT"),
+    ],
 )
 def test_no_platform_s_keys_go_to_aws_for_want_of_an_endpoint(variables: dict[str, str], name: str) -> None:
     """Where nothing says where the store is, that is a fault, and the message names what would say it."""
@@ -166,6 +182,37 @@ def test_what_is_missing_is_named_in_every_platform_s_words() -> None:
     """Who has forgotten the bucket sees what it may be called."""
     with pytest.raises(BadSettings, match=r"S3_BUCKET: is missing \(BUCKETEER_BUCKET_NAME, .*BUCKET_NAME"):
         settings_of(AWS)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("S3_BUCKET", "s3://films/here", "the bare name of a bucket"),
+        ("S3_REGION", "eu west", "a region's name, such as"),
+        ("S3_ENDPOINT_URL", "https://key:secret@store.example", "no user:password@"),
+        ("S3_ENDPOINT_URL", "https://store.example/?x=1", "scheme, host and port only"),
+        ("S3_ENDPOINT_URL", "https://store.example/a b", "no spaces"),
+        ("S3_CACHE_CONTROL", "private\nX-Other: yes", "one line of plain ASCII"),
+        ("S3_STORAGE_CLASS", "GLACIER", "can't be read back for its proof"),
+        ("S3_STORAGE_CLASS", "deep_archive", "GLACIER_IR can"),
+    ],
+)
+def test_what_no_store_could_work_with_is_refused_at_once(name: str, value: str, said: str) -> None:
+    """Such a value would fail with each file, or in words of the client library; it is named before anything starts."""
+    with pytest.raises(BadSettings, match=f"{name}: .*{said}"):
+        settings_of({**OURS, name: value})
+
+
+@pytest.mark.parametrize("value", ["STANDARD_IA", "GLACIER_IR", "INTELLIGENT_TIERING", "nvme"])
+def test_classes_that_can_be_read_at_once_are_taken(value: str) -> None:
+    """Stores that are not AWS name classes of their own."""
+    assert value == settings_of({**OURS, "S3_STORAGE_CLASS": value}).s3_storage_class
+
+
+def test_a_role_is_no_key() -> None:
+    """Who has only a role reads that it is not used, and why, beside what is missing."""
+    with pytest.raises(BadSettings, match=r"AWS_ROLE_ARN: is not used: .*\n.*S3_ACCESS_KEY_ID: is missing"):
+        settings_of({"S3_BUCKET": "films", "AWS_ROLE_ARN": "arn:aws:iam::1:role/worker"})
 
 
 @given(st.text(max_size=60))

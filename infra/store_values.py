@@ -1,0 +1,59 @@
+"""What the settings of a store may say. Each function gives the value, or raises `ValueError` with what is wrong."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+#: Source: the S3 API reference, "Bucket naming rules", as wide as the oldest buckets; or the ARN of an access point.
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}|arn:[!-~]+")
+_REGION = re.compile(r"[A-Za-z0-9-]{1,63}")
+_HEADER = re.compile(r"[ -~]*")
+#: Classes out of which nothing can be read before somebody has asked for it hours ago.
+_COLD = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+
+
+def bucket(value: str) -> str:
+    """The bare name of a bucket."""
+    if not _BUCKET.fullmatch(value):
+        raise ValueError(
+            "must be the bare name of a bucket, 3 or more letters, digits, dots and hyphens, without s3:// and folders "
+            "(S3_KEY_TEMPLATE names those)"
+        )
+    return value
+
+
+def region(value: str) -> str:
+    """The name of a region."""
+    if not _REGION.fullmatch(value):
+        raise ValueError("must be a region's name, such as eu-west-1: letters, digits and hyphens")
+    return value
+
+
+def endpoint(value: str) -> str:
+    """Where a store is, and nothing else: keys and questions are put behind it."""
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be an absolute http:// or https:// URL")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("must be scheme, host and port only: no user:password@ (S3_ACCESS_KEY_ID is for that), ? or #")
+    if re.search(r"\s", value):
+        raise ValueError("must hold no spaces")
+    return value.rstrip("/")
+
+
+def storage_class(value: str) -> str:
+    """A class whose objects can be read at once: they are, to be proven, linked to and verified."""
+    if value.upper() in _COLD:
+        raise ValueError(
+            f"can't be {value}: what is stored so can't be read back for its proof, nor opened by a link. GLACIER_IR "
+            "can; or let a lifecycle rule of the bucket move old files there"
+        )
+    return value
+
+
+def header(value: str) -> str:
+    """What can be the value of a header."""
+    if not _HEADER.fullmatch(value):
+        raise ValueError("must be one line of plain ASCII: it is sent as a header")
+    return value
