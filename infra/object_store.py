@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime
-from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
+from functools import partial
 from typing import Any, Protocol
 
 from infra.log import logger
+from infra.object_reader import ObjectReader
 from infra.s3_client import credentials, make_client
 from infra.s3_wire import Links, Request, Wire
 from infra.settings import Settings
@@ -201,7 +202,7 @@ class ObjectStore:
         """The object as a seekable file that fetches only what is read, and of that only what `kept(at, count)` lacks:
         it gives the bytes from `at` that are at hand, at most `count`, none if there are none.
         """
-        return ObjectReader(self, key, size, kept)
+        return ObjectReader(partial(self.read, key), size, kept)
 
     def keys(self, prefix: str, *, limit: int = 1000) -> list[str]:
         """Keys that begin with `prefix`, at most `limit`."""
@@ -298,6 +299,19 @@ class ObjectStore:
         with named("lifecycle"):
             self._client.put_bucket_lifecycle_configuration(Bucket=self.bucket, LifecycleConfiguration={"Rules": sent})
 
+    def keeps_versions(self) -> bool:
+        """Whether the bucket keeps, unseen, what is deleted or written over."""
+        try:
+            with named("versions"):
+                answer = self._wire.ask(
+                    self.bucket, Request("GetBucketVersioning", "GET", "", query={"versioning": ""})
+                )
+        except StoreError as fault:
+            if fault.code in _NO_CONDITION | {"405", "MethodNotAllowed"}:  # it knows of none
+                return False
+            raise
+        return b"<Status>Enabled" in answer.content
+
     def _sent(self, request: Request) -> str:
         """The ETag of what was sent."""
         return _said(self._wire.ask(self.bucket, request).headers, "ETag", request.operation)
@@ -317,60 +331,6 @@ def _said(headers: Mapping[str, str], name: str, operation: str) -> str:
     if name not in headers:
         raise StoreError(f"S3 {operation}: the answer says no {name}")
     return headers[name]
-
-
-class ObjectReader(RawIOBase):
-    """An object as a seekable read-only file: what a demuxer needs, in blocks of 1 MiB, the last few kept."""
-
-    _KEPT = 4
-
-    def __init__(self, store: ObjectStore, key: str, size: int, kept: Callable[[int, int], bytes]) -> None:
-        self._store = store
-        self._at_hand = kept
-        self._key = key
-        self._size = size
-        self._at = 0
-        self._blocks: dict[int, bytes] = {}
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def seekable(self) -> bool:
-        """It is."""
-        return True
-
-    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
-        """Move, as a file does."""
-        self._at = {SEEK_SET: 0, SEEK_CUR: self._at, SEEK_END: self._size}[whence] + offset
-        return self._at
-
-    def tell(self) -> int:
-        """Where the next read begins."""
-        return self._at
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """The next bytes; fewer than `size` at a block's end, none at the object's."""
-        wanted = self._size - self._at if size is None or size < 0 else min(size, self._size - self._at)
-        taken = bytearray()
-        while len(taken) < wanted:
-            piece = self._at_hand(self._at, wanted - len(taken)) or self._fetched(wanted - len(taken))
-            if not piece:
-                break
-            taken += piece
-            self._at += len(piece)
-        return bytes(taken)
-
-    def _fetched(self, count: int) -> bytes:
-        number, offset = divmod(self._at, _BLOCK_BYTES)
-        return self._block(number)[offset : offset + count]
-
-    def _block(self, number: int) -> bytes:
-        if number not in self._blocks:
-            while len(self._blocks) >= self._KEPT:
-                del self._blocks[next(iter(self._blocks))]
-            self._blocks[number] = self._store.read(self._key, number * _BLOCK_BYTES, _BLOCK_BYTES)
-        return self._blocks[number]
 
 
 def _headers(label: Mapping[str, Any]) -> dict[str, str]:

@@ -321,7 +321,7 @@ def load(overrides: Mapping[str, Any] | None = None) -> Settings:
 
 
 def _trimmed(name: str, value: Any) -> Any:
-    """What is pasted brings a line's end with it, or a space. The app's secret stays: tokens that are out hold it all."""
+    """What is pasted brings a line's end with it, or a space. The app's secret stays as tokens have it."""
     return value.strip() if isinstance(value, str) and name != "SECRET_KEY" else value
 
 

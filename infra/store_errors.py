@@ -15,7 +15,7 @@ _LASTING = _FORBIDDEN | {
     "InvalidRequest", "InvalidStorageClass", "InvalidToken", "KeyTooLong", "KeyTooLongError", "MetadataTooLarge",
     "NoSuchBucket", "PermanentRedirect", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "AccountProblem",
     "AllAccessDisabled", "InvalidObjectState", "InvalidPayer", "InvalidSecurity", "NotSignedUp", "QuotaExceeded",
-    "TokenRefreshRequired", "UserSuspended",
+    "TokenRefreshRequired", "Unauthorized", "UnauthorizedAccess", "UserSuspended", "InvalidEncryptionAlgorithmError",
     "KMS.DisabledException", "KMS.InvalidKeyUsageException", "KMS.InvalidStateException",
     "KMS.KMSInvalidStateException", "KMS.NotFoundException",
 }  # fmt: skip

@@ -21,9 +21,9 @@ from urllib.parse import parse_qs, urlsplit
 _PIECE = 2**20
 #: Parts of the query that make an operation another one.
 _BY_QUERY = (
-    ("GET", "uploads", "list uploads"), ("GET", "lifecycle", "lifecycle"), ("PUT", "lifecycle", "set lifecycle"),
-    ("POST", "uploads", "begin"), ("PUT", "partNumber", "part"), ("POST", "uploadId", "complete"),
-    ("DELETE", "uploadId", "abort"), ("GET", "list-type", "list"),
+    ("GET", "uploads", "list uploads"), ("GET", "lifecycle", "lifecycle"), ("GET", "versioning", "versions"),
+    ("PUT", "lifecycle", "set lifecycle"), ("POST", "uploads", "begin"), ("PUT", "partNumber", "part"),
+    ("POST", "uploadId", "complete"), ("DELETE", "uploadId", "abort"), ("GET", "list-type", "list"),
 )  # fmt: skip
 
 

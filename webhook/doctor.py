@@ -23,6 +23,7 @@ from infra.object_store import ObjectStore
 from infra.settings import BadSettings, Settings, load
 from infra.store_errors import StoreError
 from webhook import budget, lifecycle
+from webhook.store_words import words_for
 from worker.services import accounts, now
 from worker.spool import SPOOLED_BYTES
 from worker.store.attention import Attention
@@ -31,26 +32,6 @@ from worker.store.keys import ApiKeys
 from worker.store.repository import Repository
 
 _WHOLE = SPOOLED_BYTES // 2**20  #: MiB
-#: What the codes of a store mean to the person who set it up. Source: the S3 API reference, "Error responses".
-_WORDS = MappingProxyType(
-    {
-        "InvalidAccessKeyId": "the store does not know this access key: look at S3_ACCESS_KEY_ID",
-        "SignatureDoesNotMatch": "the secret does not belong to the access key: look at S3_SECRET_ACCESS_KEY",
-        "AuthorizationHeaderMalformed": "the region is wrong: set S3_REGION to the bucket's",
-        "AuthorizationQueryParametersError": "the region is wrong: set S3_REGION to the bucket's",
-        "PermanentRedirect": "the bucket is in another region: set S3_REGION, and S3_ENDPOINT_URL if it names one",
-        "301": "the bucket is in another region: set S3_REGION, and S3_ENDPOINT_URL if it names one",
-        "IllegalLocationConstraintException": "the region is wrong: set S3_REGION to the bucket's",
-        "RequestTimeTooSkewed": "this machine's clock is more than 15 minutes off",
-        "NoSuchBucket": "there is no such bucket: look at S3_BUCKET, or make it",
-        "InvalidBucketName": "that is no possible name of a bucket: look at S3_BUCKET",
-        "AccessDenied": "the key is not permitted to do this",
-        "403": "the key is not permitted to do this",
-        "InvalidStorageClass": "the store does not have this class: look at S3_STORAGE_CLASS",
-        "NotImplemented": "the store cannot do this",
-        "SlowDown": "the store asks to go slower; try again",
-    }
-)
 #: What AWS calls the permissions that each thing needs.
 _NEEDS = MappingProxyType(
     {
@@ -64,6 +45,7 @@ _NEEDS = MappingProxyType(
         "list uploads": "s3:ListBucketMultipartUploads",
         "delete": "s3:DeleteObject",
         "lifecycle rule": "s3:GetLifecycleConfiguration",
+        "versions": "s3:GetBucketVersioning",
     }
 )
 #: What does not work while one of these does not.
@@ -79,13 +61,17 @@ _BREAKS = MappingProxyType(
 _SPARED = MappingProxyType(
     {
         "copy onto itself": "archiving works; files above 16 MiB won't name their SHA-256 themselves",
+        "private": "whoever guesses a key reads the file: take public access from the bucket if that is not meant",
         "end an upload": "archiving works; parts of files that are given up stay until a lifecycle rule ends them",
         "list": "archiving works; the store can't say of an object that it is not there, so that counts as not known",
         "list uploads": "archiving works; uploads that a killed worker began stay until a lifecycle rule ends them",
         "delete": "archiving works; what came and did not hold stays in the bucket",
     }
 )
-_CHECKSUM_CODES = frozenset({"XAmzContentSHA256Mismatch", "MalformedTrailerError", "InvalidDigest", "BadDigest"})
+_KEPT = (
+    "the bucket keeps what is deleted or written over, and it is paid for: a lifecycle rule with "
+    "NoncurrentVersionExpiration ends that; S3_RELABEL_BYTES=0 spares a second version of files above 16 MiB"
+)
 _SIGNS = MappingProxyType({True: "ok", False: "FAULT", None: "note"})
 _CODE = re.compile(rb"<Code>([A-Za-z0-9]+)</Code>")
 _PART = 5 * 2**20
@@ -159,6 +145,11 @@ class _Examination:
             refusal.code = said[1].decode()
         raise refusal
 
+    def private(self) -> str | None:
+        bare = self.store.presign(self.key, seconds=60).partition("?")[0]
+        answer = self._http.send("GET", bare, {"Range": "bytes=0-0"}, None, seconds=20)
+        return f"{bare} opens without a signature" if answer.status in {200, 206} else None
+
     def end_upload(self) -> str | None:
         upload = self.store.begin(self.key, **self._label)
         self.store.abort(self.key, upload)
@@ -190,13 +181,18 @@ def examine(settings: Settings, http: Http, bucket: str = "", prefixes: Sequence
     yield _try("copy onto itself", on.relabel)
     yield _try("write in parts", on.parts)
     yield _try("presigned link", on.presign)
+    yield _try("private", on.private)
     yield _try("end an upload", on.end_upload)
     yield _try("list", on.listing)
     yield _try("list uploads", on.list_uploads)
     yield (deleted := _try("delete", on.delete))
     if not deleted.good:
         yield Finding("left behind", good=None, words=f"this examination's object {on.key}: remove it by hand")
-    yield _lifecycle(on.store, prefixes or [lifecycle.prefix_of(settings)])
+    yield from _kept(on.store, prefixes or [lifecycle.prefix_of(settings)])
+    if settings.s3_session_token:
+        yield Finding(
+            "key", good=None, words="S3_SESSION_TOKEN: it is lent; all that it may, and its links, ends with it"
+        )
 
 
 def _try(name: str, step: Callable[[], str | None]) -> Finding:
@@ -212,28 +208,23 @@ def _try(name: str, step: Callable[[], str | None]) -> Finding:
     return Finding(name, good=False if name in _BREAKS else None, words=f"{missing}: {fault}")
 
 
-def words_for(fault: StoreError, needs: str) -> str:
-    """What a store's refusal means, for a person. `needs`: the permissions for what was tried."""
-    if fault.code in _WORDS:
-        missing = f": it needs {needs}" if fault.code in {"AccessDenied", "403"} else ""
-        return f"{_WORDS[fault.code]}{missing} ({fault})"
-    if fault.code in _CHECKSUM_CODES or "checksum" in str(fault).lower():
-        return f"the store refuses the newer checksums: set S3_CHECKSUMS=when_required ({fault})"
-    if not fault.code:
-        return f"the store can't be reached: look at S3_ENDPOINT_URL and S3_ADDRESSING_STYLE ({fault})"
-    return str(fault)
-
-
-def _lifecycle(store: ObjectStore, prefixes: Sequence[str]) -> Finding:
-    name = "lifecycle rule"
+def _kept(store: ObjectStore, prefixes: Sequence[str]) -> Iterator[Finding]:
+    """What stays in the bucket that nobody sees: unfinished uploads, and versions that were deleted or written over."""
+    rules: Sequence[lifecycle.Rule] = ()
     try:
         rules = store.lifecycle()
-    except StoreError as fault:
-        return Finding(name, good=None, words=f"can't be read: {words_for(fault, _NEEDS[name])}")
-    if not (bare := lifecycle.missing(rules, prefixes)):
-        return Finding(name, good=True, words="")
-    words = f"none ends unfinished uploads below {', '.join(one or '/' for one in bare)}"
-    return Finding(name, good=None, words=f"{words}; `reelhook doctor --set-lifecycle` sets one")
+        bare = lifecycle.missing(rules, prefixes)
+        words = f"none ends unfinished uploads below {', '.join(one or '/' for one in bare)}"
+        fault = f"{words}; `reelhook doctor --set-lifecycle` sets one" if bare else ""
+    except StoreError as refused:
+        fault = f"can't be read: {words_for(refused, _NEEDS['lifecycle rule'])}"
+    yield Finding("lifecycle rule", good=None if fault else True, words=fault)
+    try:
+        stay = store.keeps_versions() and lifecycle.keeping(rules, prefixes)
+        fault = f"{_KEPT} ({', '.join(one or '/' for one in stay)})" if stay else ""
+    except StoreError as refused:
+        fault = f"can't be read: {words_for(refused, _NEEDS['versions'])}"
+    yield Finding("versions", good=None if fault else True, words=fault)
 
 
 def _places(settings: Settings) -> dict[str, list[str]]:
@@ -309,7 +300,11 @@ def _accounts(settings: Settings) -> int:
 @click.command("doctor")
 @click.option("--lifecycle", "shown", is_flag=True, help="Print the lifecycle configuration the bucket should have.")
 @click.option("--set-lifecycle", "change", is_flag=True, help="Set it; rules that others have set stay.")
-@click.option("--expire-days", type=click.IntRange(1, 36500), help="With a rule that deletes results so old.")
+@click.option(
+    "--expire-days",
+    type=click.IntRange(0, 36500),
+    help="With a rule that deletes results so old; 0: without. Unless said, one of ours that is there stays.",
+)
 @click.option("--bucket", help="This one alone; otherwise S3_BUCKET and every bucket that an API key names.")
 def doctor(*, shown: bool, change: bool, expire_days: int | None, bucket: str | None) -> None:
     """Try the real buckets, count connections and accounts against what is there, say what is wrong. Exits 1 if so."""

@@ -35,33 +35,37 @@ def prefix_of(settings: Settings) -> str:
     return settings.s3_key_template.partition("{")[0]
 
 
-def rules(prefixes: Sequence[str], expire_days: int | None) -> list[Rule]:
-    """Our rules for keys that begin with one of `prefixes`. Raises `WholeBucket`."""
-    if expire_days is not None and "" in prefixes:
+def rules(prefixes: Sequence[str], expire_days: int | None, *, versions: bool = False) -> list[Rule]:
+    """Our rules for keys that begin with one of `prefixes`; none that expires anything after 0 days, or None.
+
+    `versions`: whether the bucket keeps what is deleted, so that expiry alone would free nothing. Raises `WholeBucket`.
+    """
+    if expire_days and "" in prefixes:
         raise WholeBucket("S3_KEY_TEMPLATE begins with a field: expiry would delete whatever else is in the bucket")
     outer = [one for one in prefixes if not any(one != other and one.startswith(other) for other in prefixes)]
-    return [rule for one in outer for rule in _of_place(one, expire_days)]
+    return [rule for one in outer for rule in _of_place(one, expire_days, versions=versions)]
 
 
-def _of_place(prefix: str, expire_days: int | None) -> Iterator[Rule]:
+def _of_place(prefix: str, expire_days: int | None, *, versions: bool) -> Iterator[Rule]:
     common = {"Status": "Enabled", "Filter": {"Prefix": prefix}}
     abort, expire = (f"{name}:{prefix}"[:_LONGEST_ID] for name in (_ABORT, _EXPIRE))
     days = ABORT_DAYS if prefix else ABORT_DAYS_OF_ALL
     yield {"ID": abort, **common, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": days}}
-    if expire_days is not None:
-        yield {"ID": expire, **common, "Expiration": {"Days": expire_days}}
+    if expire_days:
+        freed = {"NoncurrentVersionExpiration": {"NoncurrentDays": 1}} if versions else {}
+        yield {"ID": expire, **common, "Expiration": {"Days": expire_days}, **freed}
 
 
-def merged(there: Sequence[Rule], ours: Sequence[Rule]) -> list[Rule]:
-    """The bucket's rules with `ours` in place of what we said before of the same places; what another deployment says
-    of its own stays.
+def merged(there: Sequence[Rule], ours: Sequence[Rule], *, expiry_stays: bool = False) -> list[Rule]:
+    """The bucket's rules with `ours` in place of what we said before of the same places, but for expiry where it stays;
+    what another deployment says of its own stays.
     """
-    places = {_prefix(rule) for rule in ours}
-    return [*(dict(rule) for rule in there if not (_is_ours(rule) and _prefix(rule) in places)), *ours]
+    places, said = {_prefix(rule) for rule in ours}, {_ABORT} if expiry_stays else {_ABORT, _EXPIRE}
+    return [*(dict(rule) for rule in there if not (_name(rule) in said and _prefix(rule) in places)), *ours]
 
 
-def _is_ours(rule: Rule) -> bool:
-    return str(rule.get("ID")).partition(":")[0] in {_ABORT, _EXPIRE}
+def _name(rule: Rule) -> str:
+    return str(rule.get("ID")).partition(":")[0]
 
 
 def missing(there: Sequence[Rule], prefixes: Sequence[str]) -> list[str]:
@@ -76,6 +80,12 @@ def _covered(there: Sequence[Rule], prefix: str) -> bool:
         and prefix.startswith(_prefix(rule))
         for rule in there
     )
+
+
+def keeping(there: Sequence[Rule], prefixes: Sequence[str]) -> list[str]:
+    """Those of `prefixes` below which no rule ends versions that were deleted or written over."""
+    ending = [rule for rule in there if "NoncurrentVersionExpiration" in rule and rule.get("Status") == "Enabled"]
+    return [prefix for prefix in prefixes if not any(prefix.startswith(_prefix(rule)) for rule in ending)]
 
 
 def days_until_expiry(there: Sequence[Rule], key: str) -> int | None:
@@ -112,8 +122,8 @@ def _words_for(fault: StoreError) -> str:
 def arrange(store: ObjectStore, prefixes: Sequence[str], *, expire_days: int | None, change: bool) -> None:
     """Print the lifecycle configuration that a bucket should have, foreign rules included, or set it."""
     try:
-        wanted = rules(prefixes, expire_days)
-        wanted = merged(store.lifecycle(), wanted)
+        wanted = rules(prefixes, expire_days, versions=bool(expire_days) and store.keeps_versions())
+        wanted = merged(store.lifecycle(), wanted, expiry_stays=expire_days is None)
         if change:
             store.set_lifecycle(wanted)
     except WholeBucket as fault:

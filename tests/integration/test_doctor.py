@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import botocore.auth
 import pytest
@@ -18,8 +21,10 @@ from pydantic import SecretStr
 from infra.http import Http
 from infra.object_store import ObjectStore
 from infra.settings import Settings
-from tests.integration.stores_kit import other_store
+from infra.stack.s3 import client
+from tests.integration.stores_kit import BUCKET, KEY, SECRET, other_store
 from tests.s3_gate import Gate
+from tests.tls import make_certificate, tls_front
 from webhook import lifecycle
 from webhook.doctor import Finding, examine
 from webhook.lifecycle import WholeBucket
@@ -55,13 +60,17 @@ def test_a_healthy_bucket_passes(settings: Settings, bucket: ObjectStore) -> Non
         "copy onto itself",
         "write in parts",
         "presigned link",
+        "private",
         "end an upload",
         "list",
         "list uploads",
         "delete",
         "lifecycle rule",
+        "versions",
     ]
-    assert dict(zip(tried, [True] * 9 + [None], strict=True)) == {name: one.good for name, one in findings.items()}
+    assert dict(zip(tried, [True] * 10 + [None, True], strict=True)) == {
+        name: one.good for name, one in findings.items()
+    }
     assert before == bucket.keys("")
     assert [] == bucket.pending()
 
@@ -124,6 +133,13 @@ BREAKS = {
         ("begin", 501, "NotImplemented", "write in parts", "the store cannot do this"),
         ("part", 403, "AccessDenied", "write in parts", "the key is not permitted to do this: it needs s3:PutObject ("),
         ("complete", 403, "AccessDenied", "write in parts", "the key is not permitted to do this: it needs s3:PutObj"),
+        ("put", 401, "Unauthorized", "write", "the store does not know this key: look at S3_ACCESS_KEY_ID"),
+        ("put", 400, "ExpiredToken", "write", "the key was lent and has run out, or the token is another's: renew"),
+        ("put", 400, "KMS.DisabledException", "write", "the KMS key can't be used: look at S3_SSE_KMS_KEY_ID"),
+        ("put", 405, "MethodNotAllowed", "write", "that is not asked of an S3 API: look whether S3_ENDPOINT_URL is"),
+        ("put", 403, "QuotaExceeded", "write", "the store has no more room for us: look at the plan's limits"),
+        ("put", 403, "AllAccessDisabled", "write", "the store has stopped the account: look at its bills"),
+        ("get", 403, "InvalidObjectState", "read", "what is stored can't be read at once: S3_STORAGE_CLASS, or"),
         ("put", 400, "SomethingNew", "write", "S3 put: SomethingNew"),
     ],
 )
@@ -183,6 +199,49 @@ def test_a_store_that_refuses_newer_checksums_is_told_apart(settings: Settings, 
     assert examined(settings, s3_endpoint_url=gate.url)["write"].good
 
 
+@pytest.mark.parametrize(
+    ("code", "message", "words"),
+    [
+        ("InvalidRequest", "Content-MD5 OR x-amz-checksum- HTTP header is required with Object Lock parameters",
+         "the bucket locks its objects and wants a checksum with each: set S3_CHECKSUMS=when_supported"),
+        ("AccessDenied", "User: arn:aws:iam::1:user/x is not authorized to perform: kms:GenerateDataKey on it",
+         "the key is not permitted to do this with the KMS key: it needs kms:GenerateDataKey and kms:Decrypt on it"),
+        ("KMS.NotFoundException", "Key 'arn:aws:kms:eu-west-1:1:key/2' does not exist", "the KMS key can't be used"),
+        ("NotImplemented", "Header 'x-amz-server-side-encryption' with value 'aws:kms' not implemented",
+         "the store does not have this encryption: look at S3_SSE"),
+    ],
+)  # fmt: skip
+def test_what_a_store_says_beside_its_code_tells_more(
+    settings: Settings, gate: Gate, code: str, message: str, words: str
+) -> None:
+    """The same code means several things, and to do the opposite of what one asks for would make it no better."""
+    gate.refuse("put", 400, code, message=message)
+
+    assert f"nothing can be stored: {words}" in examined(settings, s3_endpoint_url=gate.url)["write"].words
+
+
+def test_a_certificate_that_nobody_vouches_for_is_told(settings: Settings, tmp_path: Path) -> None:
+    """Over TLS by a private authority the doctor names the setting that takes its file."""
+    with tls_front(make_certificate(tmp_path), urlsplit(settings.s3_endpoint_url or "").port or 0) as port:
+        (finding,) = examined(settings, s3_endpoint_url=f"https://127.0.0.1:{port}").values()
+
+    assert "its certificate is not trusted, or not for this name: AWS_CA_BUNDLE names a file" in finding.words
+
+
+def test_a_bucket_that_is_open_to_all_is_told(moto: Settings) -> None:
+    """Files are private by default: where one opens without a signature, that is worth knowing."""
+    finding = examined(moto)["private"]
+
+    assert (None, True) == (finding.good, finding.words.startswith("whoever guesses a key reads the file: take public"))
+
+
+def test_a_key_that_is_lent_is_told(settings: Settings) -> None:
+    """It works now, and ends with all links that it has made."""
+    finding = examined(settings, s3_session_token=SecretStr("lent"))["key"]
+
+    assert (None, True) == (finding.good, finding.words.startswith("S3_SESSION_TOKEN: it is lent"))
+
+
 def test_a_busy_store_is_waited_for(settings: Settings, gate: Gate) -> None:
     """Two times 503 SlowDown are no fault: the client asks again."""
     gate.refuse("put", 503, "SlowDown", times=2)
@@ -208,7 +267,7 @@ def ask(settings: Settings, monkeypatch: pytest.MonkeyPatch, *options: str) -> t
 
 
 def test_lifecycle_rules_are_set_beside_foreign_ones(moto: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shown first, then set, changed and taken back; what others have set stays as it was."""
+    """Shown first, then set, kept until told otherwise; what others have set stays as it was."""
     store = ObjectStore(moto)
     store.set_lifecycle(FOREIGN)
     assert examined(moto)["lifecycle rule"].good is None
@@ -229,7 +288,44 @@ def test_lifecycle_rules_are_set_beside_foreign_ones(moto: Settings, monkeypatch
     assert examined(moto)["lifecycle rule"].good
 
     assert 0 == ask(moto, monkeypatch, "--set-lifecycle")[0]
+    assert [*FOREIGN, expire, abort] == store.lifecycle()
+
+    assert 0 == ask(moto, monkeypatch, "--set-lifecycle", "--expire-days", "0")[0]
     assert [*FOREIGN, abort] == store.lifecycle()
+
+
+@contextmanager
+def versions_kept(moto: Settings) -> Iterator[ObjectStore]:
+    """A bucket that keeps what is deleted or written over."""
+    there = client(moto.s3_endpoint_url or "", KEY, SECRET)
+    there.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    try:
+        yield ObjectStore(moto)
+    finally:
+        there.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Suspended"})
+
+
+def test_what_a_bucket_keeps_unseen_is_told(moto: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where versions are kept, expiry by itself frees nothing: the rule ends them, too, and the doctor is content."""
+    assert examined(moto)["versions"].good
+    with versions_kept(moto) as store:
+        store.set_lifecycle(FOREIGN)
+        kept = examined(moto)["versions"]
+        assert (None, True) == (kept.good, "NoncurrentVersionExpiration" in kept.words)
+
+        assert 0 == ask(moto, monkeypatch, "--set-lifecycle", "--expire-days", "30")[0]
+        assert {"NoncurrentDays": 1} == store.lifecycle()[-1]["NoncurrentVersionExpiration"]
+        assert examined(moto)["versions"].good
+    assert 0 == ask(moto, monkeypatch, "--set-lifecycle", "--expire-days", "30")[0]
+    assert "NoncurrentVersionExpiration" not in store.lifecycle()[-1]
+
+
+def test_a_key_that_may_not_ask_for_versions_is_told(settings: Settings, gate: Gate) -> None:
+    """That is a note, with the permission that it takes."""
+    gate.refuse("versions", 403, "AccessDenied")
+    finding = examined(settings, s3_endpoint_url=gate.url)["versions"]
+
+    assert (None, True) == (finding.good, "it needs s3:GetBucketVersioning" in finding.words)
 
 
 def test_a_store_without_lifecycle_rules_is_told(
@@ -283,6 +379,7 @@ def test_rules_are_merged_without_loss(there: list[dict[str, Any]], prefixes: li
         assert ("" in prefixes, days is not None) == (True, True)
         return
     once = lifecycle.merged(there, ours)
+    assert set(map(str, once)) <= set(map(str, lifecycle.merged(there, ours, expiry_stays=True)))
 
     kept = {"a": True, "b": True}
     said = {one["Filter"]["Prefix"] for one in ours}
