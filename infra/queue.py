@@ -6,18 +6,22 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, TypeVar
 
 from celery import Celery, bootsteps
 from kombu.exceptions import KombuError, OperationalError
 from kombu.utils.uuid import uuid
 
+from infra import mark
 from infra.log import logger
 from infra.settings import Settings
 
 log = logger(__name__)
 
+_Answer = TypeVar("_Answer")
 #: Seconds that a message may stay with a worker before another gets it. Far above the longest slice of work.
 VISIBILITY_SECONDS = 300
 #: Seconds that a worker which must end may take to do so.
@@ -101,13 +105,13 @@ class Queue:
         self._app = app
         self._on_redis = app.conf.broker_transport is not None
 
-    def send(self, task: str, queue_name: str, args: Sequence[Any]) -> bool:
-        """Whether the broker took the message.
+    def send(self, task: str, queue_name: str, args: Sequence[Any], task_id: str | None = None) -> bool:
+        """Whether the broker took the message. `task_id`: of one that may be a repetition.
 
         It is what `send_task` sends, without what that looks up: routes, a result, whose task this is.
         """
         amqp = self._app.amqp
-        made = amqp.as_task_v2(uuid(), task, tuple(args), {}, argsrepr=repr(args)[:_SHOWN], kwargsrepr="{}")
+        made = amqp.as_task_v2(task_id or uuid(), task, tuple(args), {}, argsrepr=repr(args)[:_SHOWN], kwargsrepr="{}")
         try:
             with self._app.producer_or_acquire() as producer:
                 producer.publish(
@@ -130,13 +134,30 @@ class Queue:
 
     def waiting(self, queue_name: str) -> int | None:
         """How many messages lie in a queue that nobody has taken; None where the broker does not say."""
+        return self._asked(lambda connection: _length(connection, queue_name), f"length of {queue_name}")
+
+    def look(self, queues: Sequence[str], marks: Sequence[str]) -> mark.Look | None:
+        """What lies in other apps' queues, and which of these marks in the broker; None where it does not say."""
+        if self._on_redis:
+            return self._asked(lambda connection: mark.look_at_redis(connection.default_channel, queues), "look")
+        return self._asked(lambda connection: mark.look_at_amqp(connection, queues, marks), "look")
+
+    def mark(self, name: str, at: datetime, *, there: bool) -> bool:
+        """Leave a mark in place of one that is `there`, or where there is none; whether that could be done."""
+        if self._on_redis:
+            leave = partial(mark.mark_redis, name=name, at=at, there=there)
+            return bool(self._asked(lambda connection: leave(connection.default_channel), "mark"))
+        return bool(self._asked(lambda connection: mark.mark_amqp(connection, name), "mark"))
+
+    def _asked(self, ask: Callable[[Any], _Answer], what: str) -> _Answer | None:
+        """What the broker says to a question; None where it can't be asked."""
         pool: Any = self._app.pool
         try:
             with pool.acquire(block=True, timeout=3) as connection:
                 connection.ensure_connection(max_retries=1)
-                return _length(connection, queue_name)
+                return _unbroken(connection, ask)
         except (KombuError, OSError, TimeoutError) as fault:
-            log.warning("queue.unknown", queue=queue_name, reason=type(fault).__name__)
+            log.warning("queue.unknown", question=what, reason=type(fault).__name__)
             return None
 
     def prepare(self) -> None:
@@ -149,15 +170,19 @@ class Queue:
         self._app.close()
 
 
-def _length(connection: Any, queue_name: str) -> int:
+def _unbroken(connection: Any, ask: Callable[[Any], _Answer]) -> _Answer:
     # Raised as one kind, and begun anew the next time, whichever broker it is.
     broken: tuple[type[Exception], ...] = (*connection.connection_errors, *connection.channel_errors)
     try:
-        # As workers declare it: where it is there already, that only counts.
-        declared = connection.default_channel.queue_declare(queue=queue_name, durable=True, auto_delete=False)
+        return ask(connection)
     except broken as fault:
         connection.collapse()
         raise OperationalError(str(fault)) from fault
+
+
+def _length(connection: Any, queue_name: str) -> int:
+    # As workers declare it: where it is there already, that only counts.
+    declared = connection.default_channel.queue_declare(queue=queue_name, durable=True, auto_delete=False)
     return int(declared.message_count)
 
 
@@ -173,18 +198,18 @@ class BackgroundQueue:
 
     def __init__(self, inner: Queue) -> None:
         self._inner = inner
-        self._waiting: queue.Queue[tuple[str, str, Sequence[Any]]] = queue.Queue(self._WAITING)
+        self._waiting: queue.Queue[tuple[str, str, Sequence[Any], str | None]] = queue.Queue(self._WAITING)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._rest_until = 0.0
 
-    def send(self, task: str, queue_name: str, args: Sequence[Any]) -> bool:
+    def send(self, task: str, queue_name: str, args: Sequence[Any], task_id: str | None = None) -> bool:
         """Whether the message waits to be sent; returns at once."""
         if time.monotonic() < self._rest_until:
             return False
         self._ensure_thread()
         try:
-            self._waiting.put_nowait((task, queue_name, args))
+            self._waiting.put_nowait((task, queue_name, args, task_id))
         except queue.Full:
             return False
         return True

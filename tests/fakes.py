@@ -39,7 +39,7 @@ class FakeQueue:
     #: Takes what is sent to queues that are not ours.
     elsewhere: Callable[[tuple[str, str, tuple[Any, ...]]], object] | None = None
 
-    def send(self, task: str, queue_name: str, args: Sequence[Any]) -> bool:
+    def send(self, task: str, queue_name: str, args: Sequence[Any], task_id: str | None = None) -> bool:  # noqa: ARG002 - as the port says
         """Whether it was taken."""
         message = (task, queue_name, tuple(args))
         if not self.down and self.elsewhere and queue_name not in QUEUES:

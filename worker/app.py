@@ -40,6 +40,7 @@ from worker.tasks.request import Came, TooOften, give_up, request
 from worker.tasks.submit import submit
 from worker.tasks.sweep import sweep
 from worker.tasks.tidy import Complaints, tidy
+from worker.tasks.watch import watch
 
 try:
     settings = load()
@@ -221,7 +222,9 @@ def _announce(delivery_id: str) -> None:
 def _sweep() -> None:
     s = services()
     rows: Any = {"store": s.store, "inbox": s.inbox, "outbox": s.outbox, "accounts": s.accounts}
-    sweep(**rows, concurrency=s.provider.concurrency, queue=s.queue, clock=_time(s, anew=True))
+    clock = _time(s, anew=True)
+    sweep(**rows, concurrency=s.provider.concurrency, queue=s.queue, clock=clock)
+    watch(untaken=s.untaken, queue=s.queue, clock=clock)
 
 
 @app.task(name=messages.ATTEND)

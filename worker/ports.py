@@ -14,8 +14,8 @@ Clock = Callable[[], datetime]
 class Queue(Protocol):
     """Takes messages, or says that it could not."""
 
-    def send(self, task: str, queue_name: str, args: Sequence[Any]) -> bool:
-        """Whether the message was taken."""
+    def send(self, task: str, queue_name: str, args: Sequence[Any], task_id: str | None = ...) -> bool:
+        """Whether the message was taken. `task_id`: of one that may be a repetition."""
 
 
 class Broker(Queue, Protocol):
@@ -23,6 +23,44 @@ class Broker(Queue, Protocol):
 
     def waiting(self, queue_name: str) -> int | None:
         """How many messages nobody has taken yet; None where that can't be learned."""
+
+
+class Look(Protocol):
+    """What a broker showed at one moment."""
+
+    @property
+    def waiting(self) -> Mapping[str, int | None]:
+        """Messages that nobody has taken, by queue; None where there is no such queue."""
+
+    @property
+    def mark(self) -> str | None:
+        """The name of the mark that lies in it; None where there is none."""
+
+    @property
+    def marked_at(self) -> datetime | None:
+        """When that was left there; None where marks have no time."""
+
+    @property
+    def server(self) -> str | None:
+        """Names the server's life since its start."""
+
+    @property
+    def evicted(self) -> int | None:
+        """How much it threw away for want of memory."""
+
+    @property
+    def evicts(self) -> bool:
+        """Whether what it throws away may be ours."""
+
+
+class MarkedBroker(Protocol):
+    """A broker in which a mark can be left, to be found as long as its content is."""
+
+    def look(self, queues: Sequence[str], marks: Sequence[str]) -> Look | None:
+        """What it holds; None where that can't be learned. `marks`: names that may have been left there."""
+
+    def mark(self, name: str, at: datetime, *, there: bool) -> bool:
+        """Leave a mark in place of one that is `there`, or where there is none; whether that could be done."""
 
 
 class Hands(Protocol):

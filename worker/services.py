@@ -39,6 +39,7 @@ from worker.store.repository import Repository
 from worker.store.retention import Retention
 from worker.store.runs import Runs
 from worker.store.subscriptions import Subscriptions
+from worker.store.untaken import Untaken
 
 
 def input_link(store: ObjectStore, reference: str, seconds: int) -> str:
@@ -116,6 +117,11 @@ class Services:
     def outbox(self) -> Outbox:
         """The rows of deliveries."""
         return Outbox(self.engine, self.settings.delivery_parallel)
+
+    @cached_property
+    def untaken(self) -> Untaken:
+        """The rows of deliveries that a broker may lose."""
+        return Untaken(self.engine)
 
     @cached_property
     def subscriptions(self) -> Subscriptions:

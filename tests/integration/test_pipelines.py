@@ -202,11 +202,11 @@ def test_nothing_hangs_when_messages_and_workers_die(home: House) -> None:
     once = home.queue.send
     lost = []
 
-    def send(task: str, queue_name: str, args: Any) -> bool:
+    def send(task: str, queue_name: str, args: Any, task_id: str | None = None) -> bool:
         if task == messages.SUBMIT and args[0] in {second, third} and args[0] not in lost:
             lost.append(args[0])
             return True
-        return once(task, queue_name, args)
+        return once(task, queue_name, args, task_id)
 
     home.queue.sent.clear()
     home.queue.send = send  # type: ignore[method-assign]  # the fault

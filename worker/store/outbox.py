@@ -80,7 +80,7 @@ _TAKEN = Statement(
         values (:id, :number, :at, :seconds, :status, :answer)
     ), taken as (
         update deliveries set state = 'delivered', due_at = null, claimed_until = null, begun = 0,
-            delivered_at = :now, last_status = :status, last_error = null
+            delivered_at = :now, taken_at = null, last_status = :status, last_error = null
         where id = :id and attempts = :number
     )
     select exists (select 1 from deliveries where receiver = :receiver and due_at <= :now and id <> :id)

@@ -21,12 +21,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from worker.store.columns import MOMENT, count, metadata
-from worker.store.tables_told import attempts, deliveries, receivers, subscriptions
+from worker.store.tables_told import attempts, brokers, deliveries, receivers, subscriptions
 
 __all__ = [
     "accounts",
     "api_keys",
     "attempts",
+    "brokers",
     "buckets",
     "callbacks",
     "claims",

@@ -76,6 +76,8 @@ deliveries = Table(
     Column("last_status", Integer),
     Column("last_error", Text),
     Column("delivered_at", MOMENT),
+    #: Of a task that another app named: since when we know that its worker took it from the broker.
+    Column("taken_at", MOMENT),
     UniqueConstraint("event_id", "url"),
 )
 Index("ix_deliveries_due_at", deliveries.c.due_at, postgresql_where=deliveries.c.due_at.is_not(None))
@@ -88,6 +90,24 @@ Index(
 Index("ix_deliveries_claimed", deliveries.c.receiver, postgresql_where=deliveries.c.claimed_until.is_not(None))
 Index("ix_deliveries_job_id", deliveries.c.job_id)
 Index("ix_deliveries_url", deliveries.c.url, postgresql_where=deliveries.c.url.like("subscription://%"))
+#: What a broker has and may lose.
+UNTAKEN = "state = 'delivered' and taken_at is null and url like 'celery://%'"
+Index(
+    "ix_deliveries_untaken",
+    text("split_part(url, '/', 3)"),
+    deliveries.c.delivered_at,
+    postgresql_where=text(UNTAKEN),
+)
+
+#: Brokers in which a mark was left: see `worker.jobs.brokers`.
+brokers = Table(
+    "brokers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("marked_at", MOMENT, nullable=False),
+    Column("server", Text),
+    Column("evicted", BigInteger),
+)
 
 #: What became of each attempt at a delivery.
 attempts = Table(

@@ -169,12 +169,14 @@ class Announcer:
         event = self._body(delivery, outbound.event)[1]
         queue_name, _, task = delivery.url.removeprefix(_CELERY).partition("/")
         now, began = self.clock(), monotonic()
-        taken = self.ways.queue.send(task, queue_name, (event,))
+        taken = self.ways.queue.send(task, queue_name, (event,), delivery.id)
         error = None if taken else "the broker did not take the message"
         attempt = Attempt(now, monotonic() - began, error=error)
         if taken:
             return self._delivered(delivery, attempt)
-        self._missed(delivery, attempt, None)
+        again = retry.send_again(delivery.tries, self.clock())
+        self.outbox.missed(delivery, attempt, again, counts=False)
+        log.warning("delivery.missed", job=_job_id(delivery), delivery=delivery.id, reason=error, given_up=not again)
         return False
 
     def _delivered(self, delivery: Delivery, attempt: Attempt) -> bool:

@@ -21,10 +21,10 @@ class Onward:
         self._here = here
         self._kept: list[tuple[str, str]] = []
 
-    def send(self, task: str, queue_name: str, args: Sequence[Any]) -> bool:
+    def send(self, task: str, queue_name: str, args: Sequence[Any], task_id: str | None = None) -> bool:
         """Keep it, or send it on; whether that was possible."""
         if task not in self._here:
-            return self._queue.send(task, queue_name, args)
+            return self._queue.send(task, queue_name, args, task_id)
         (subject,) = args
         self._kept.append((task, subject))
         return True

@@ -1,0 +1,77 @@
+"""Look whether the broker still has what other apps were told through it; what it lost is told again.
+
+Jobs need none of that: they are rows, and a sweep sends what is due. But a task that another app named counts as
+delivered once the broker took it, and nobody here would repeat it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import uuid4
+
+from infra.log import logger
+from worker.jobs.brokers import Found, Known, Loss, is_worn, loss
+from worker.ports import Clock, Look, MarkedBroker
+from worker.store.untaken import Untaken, Watched, known_of
+
+log = logger(__name__)
+
+#: What was told so long ago, and lies in its queue no more, was taken for good: a worker may hold on to a message until
+#: its work is done, and lose it to a wipe and its own death in one.
+QUIET = timedelta(minutes=5)
+#: What was sent before the look may be written down by a clock that is ahead by so much.
+_SKEW = timedelta(seconds=1)
+
+
+def watch(*, untaken: Untaken, queue: MarkedBroker, clock: Clock) -> None:
+    """Look once. Any number of processes may, at any time: what is told twice has the same id."""
+    watched = untaken.watched()
+    seen = queue.look(watched.queues, [one.id for one in watched.known])
+    if seen is None:
+        return
+    missing = frozenset(name for name, count in seen.waiting.items() if count is None)
+    found = Found(seen.mark, seen.marked_at, seen.server, seen.evicted, seen.evicts, missing)
+    lost = loss(watched.known, found)
+    if lost is None:
+        _whole(watched, seen, found, untaken, queue, clock)
+    else:
+        _lost(lost, watched, found, untaken, queue, clock)
+
+
+def _whole(watched: Watched, seen: Look, found: Found, untaken: Untaken, queue: MarkedBroker, clock: Clock) -> None:
+    """Nothing was lost."""
+    now = clock()
+    for name, waiting in seen.waiting.items():
+        untaken.taken(name, waiting or 0, now, QUIET)
+    row = known_of(found.id, watched.known)
+    if row is None:
+        _mark_anew(found, untaken, queue, clock)
+    elif is_worn(row, found, now, watched=bool(watched.queues)):
+        made = Known(row.id, now, found.server, found.evicted)
+        # The row first: a mark that is older than it says is a loss that was none, at worst.
+        if untaken.renew(row, made):
+            queue.mark(made.id, made.marked_at, there=True)
+
+
+def _lost(lost: Loss, watched: Watched, found: Found, untaken: Untaken, queue: MarkedBroker, clock: Clock) -> None:
+    """Whoever dies here leaves a mark that no row knows, or a row that is not true yet: the next look finds a loss."""
+    now = clock()
+    row = known_of(found.id, watched.known)
+    if row and found.marked_at and found.marked_at < row.marked_at:
+        row = None  # that mark says nothing any more: should we die here, nobody may take the next one for it
+    made = Known(row.id if row else uuid4().hex, now, found.server, found.evicted)
+    if not queue.mark(made.id, now, there=found.id is not None):
+        return  # it can't be written to, or somebody else has just done this
+    again = untaken.again(lost, now + _SKEW, now)
+    log.warning("broker.lost", reason=lost.reason, since=lost.since, told_again=again)
+    if row:
+        untaken.renew(row, made)
+    else:
+        untaken.mark(made)
+
+
+def _mark_anew(found: Found, untaken: Untaken, queue: MarkedBroker, clock: Clock) -> None:
+    """The first look of all."""
+    made = Known(uuid4().hex, clock(), found.server, found.evicted)
+    if queue.mark(made.id, made.marked_at, there=False):
+        untaken.mark(made)
