@@ -342,16 +342,17 @@ def test_old_uploads_that_no_row_knows_are_ended(made: Yard, engine: Engine) -> 
     """A day later an upload whose worker died is ended; a young one, one that a row knows, others' are left alone."""
     label = {"content_type": "video/mp4", "filename": "x.mp4", "metadata": {}}
     assert [] == made.bucket.pending()
-    lost, kept = (f"kling/2026/11/20/{str(ULID()).lower()}/video-0.mp4" for _ in range(2))
-    theirs = ["kling/2026/11/20/holiday/video-0.mp4", "others/theirs.mp4"]
+    made.job_id = str(ULID()).lower()
+    copying_job(made)
+    lost, kept = (f"kling/2026/11/20/{made.job_id}/video-{n}.mp4" for n in range(2))
+    another = f"kling/2026/11/20/{str(ULID()).lower()}/video-0.mp4"  # a job's of another deployment
+    theirs = ["kling/2026/11/20/holiday/video-0.mp4", "others/theirs.mp4", another]
     for key in (lost, *theirs):
         made.bucket.begin(key, **label)  # type: ignore[arg-type]  # ** of mixed values
     known = made.bucket.begin(kept, **label)  # type: ignore[arg-type]  # as above
-    made.job_id = "01other"
-    copying_job(made)
-    made.store.lease("01other", "worker", MORNING, timedelta(days=9))
-    under_way = Transfer("video", "original", 0, made.bucket.bucket, kept, upload_id=known)
-    assert made.store.transfers.save("01other", "worker", under_way, MORNING, timedelta(days=9))
+    made.store.lease(made.job_id, "worker", MORNING, timedelta(days=9))
+    under_way = Transfer("video", "original", 1, made.bucket.bucket, kept, upload_id=known)
+    assert made.store.transfers.save(made.job_id, "worker", under_way, MORNING, timedelta(days=9))
     left = []
     for hours in (0, 25):
         later = partial(datetime.now(UTC).__add__, timedelta(hours=hours))

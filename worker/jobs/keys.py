@@ -68,9 +68,12 @@ def manifest_key(template: str, job: Job) -> str:
 
 
 def pattern(template: str) -> re.Pattern[str]:
-    """What the keys of all jobs look like, below whatever prefix: tells ours from others' where a bucket is shared."""
-    parts = [(text, name and _SHAPES.get(name, _STEP)) for text, name, _, _ in string.Formatter().parse(template)]
-    return re.compile("(?:.*/)?" + "".join(re.escape(text) + (shape or "") for text, shape in parts))
+    """What the keys of all jobs look like, below whatever prefix; its group `job` is the job's id. Tells ours from
+    others' where a bucket is shared.
+    """
+    parts, once = list(string.Formatter().parse(template)), {"job": f"(?P<job>{_SHAPES['job']})"}
+    shapes = [(text, name and once.pop(name, _SHAPES.get(name, _STEP))) for text, name, _, _ in parts]
+    return re.compile("(?:.*/)?" + "".join(re.escape(text) + (shape or "") for text, shape in shapes))
 
 
 def download_name(job: Job, key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -74,6 +75,12 @@ class Transfers:
         query = select(transfers.c.upload_id).join(jobs).where(jobs.c.state.not_in(ENDS))
         with self._single.begin() as connection:
             return set(connection.execute(query.where(transfers.c.upload_id.is_not(None))).scalars())
+
+    def jobs_of(self, ids: Iterable[str]) -> set[str]:
+        """Those of these ids that are of jobs of ours."""
+        query = select(jobs.c.id).where(jobs.c.id.in_(list(ids)))
+        with self._single.begin() as connection:
+            return set(connection.execute(query).scalars())
 
 
 def _is(job_id: str, transfer: Transfer) -> ColumnElement[bool]:

@@ -49,8 +49,8 @@ class Complaints:
 def tidy(
     *, transfers: Transfers, copier: Copier, complaints: Complaints, clock: Clock, places: Iterable[tuple[str, str]]
 ) -> None:
-    """End old uploads that no row knows in `places`: buckets, and what our keys begin with there. A bucket may hold
-    others' uploads beside ours, and one that can't be reached keeps nobody from the next.
+    """End old uploads of our jobs that no row knows in `places`: buckets, and what our keys begin with there. A bucket
+    may hold others' uploads beside ours, and one that can't be reached keeps nobody from the next.
     """
     _clear_left_over(transfers, copier, complaints, clock)
     before = clock() - OLD
@@ -87,11 +87,13 @@ def _nobody_else() -> None:
 
 
 def _end_unknown(copier: Copier, prefix: str, before: datetime, transfers: Transfers) -> None:
-    ours = keys.pattern(copier.key_template)
-    pending = (one for one in copier.bucket.pending(prefix) if ours.fullmatch(one.key))
-    old = [one for one in pending if one.begun_at < before]
-    known = transfers.known_uploads() if old else set()
-    for one in old:
-        if one.upload_id not in known:
+    """Only what is of a job of ours: another deployment, with rows of its own, may put its files in the same place."""
+    pattern = keys.pattern(copier.key_template)
+    pending = [(one, pattern.fullmatch(one.key)) for one in copier.bucket.pending(prefix) if one.begun_at < before]
+    old = [(one, named["job"]) for one, named in pending if named]
+    ours = transfers.jobs_of({job_id for _, job_id in old}) if old else set()
+    known = transfers.known_uploads() if ours else set()
+    for one, job_id in old:
+        if job_id in ours and one.upload_id not in known:
             copier.bucket.abort(one.key, one.upload_id)
-            log.warning("upload.abandoned", key=one.key, begun_at=one.begun_at.isoformat())
+            log.warning("upload.abandoned", job=job_id, key=one.key, begun_at=one.begun_at.isoformat())
