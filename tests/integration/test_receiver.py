@@ -31,7 +31,7 @@ from infra.stack.servers import Servers
 from tests.conftest import environment_for
 from tests.fakes import MORNING
 from tests.house import TEXT, House, house
-from tests.proxy import FaultProxy
+from tests.proxy import FaultProxy, When
 from webhook import callbacks as receiving
 from webhook import patience
 from worker import messages
@@ -162,6 +162,36 @@ def test_nobody_may_be_slow_for_ever(home: House, engine: Engine, monkeypatch: p
         assert b"HTTP/1.1 408" == _last(late)[:12]
         assert b"" == _last(endless)
     assert 0 == kept(engine)
+
+
+def test_who_says_no_more_is_answered(home: House, engine: Engine) -> None:
+    """P5: a sender may close its half of the connection behind its request; behind half a request it is dropped."""
+    path = made(engine)
+    with connected(home.url, head(path) + BODY) as whole, connected(home.url, head(path) + BODY[:5]) as half:
+        for sock in (whole, half):
+            sock.shutdown(socket.SHUT_WR)
+        said = _last(whole), _last(half)
+
+    assert (b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n", b"") == said
+    assert 1 == kept(engine)
+
+
+def test_an_answer_waits_for_nobody_for_ever(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P7: who asks for much and takes nothing of it loses the connection, and what it would have been told."""
+    monkeypatch.setattr(patience, "TAKE_SECONDS", 0.3)
+    size = len(requests.get(f"{home.url}/openapi.json", timeout=30).content)
+    with connected(home.url, b"GET /openapi.json HTTP/1.1\r\nHost: h\r\n\r\n" * 40) as sock:
+        assert wait_until(lambda: _is_cut(sock), 30)
+        assert len(_last(sock)) < 40 * size
+
+
+def _is_cut(sock: socket.socket) -> bool:
+    """Whether the other side has let go: to say more is answered with a reset then."""
+    try:
+        sock.send(b"\r\n")
+    except ConnectionError:
+        return True
+    return False
 
 
 @pytest.mark.parametrize("start", ["POST /callbacks/kling/a/nonsense", "PUT /callbacks/kling/a/{token}"])
@@ -312,6 +342,25 @@ def test_an_ended_connection_costs_no_callback(home: House, engine: Engine) -> N
             assert connection.execute(text(ours)).scalars().all()
 
     assert 5 == kept(engine)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_connection_that_breaks_over_callbacks_costs_none(
+    home: House, engine: Engine, proxy: FaultProxy, when: When
+) -> None:
+    """P5: the database is there, and the callback is written on a new connection, had it arrived before or not."""
+    path, cuts = made(engine), [True]
+    home.queue.sent.clear()
+    with engine.begin() as connection:
+        connection.execute(text("update jobs set due_at = due_at + interval '99 years'"))
+    proxy.on(b"insert into callbacks", lambda _: bool(cuts and cuts.pop()), when=when)
+    answer = call(home.url, path).status_code
+    proxy.off()
+
+    assert (204, []) == (answer, cuts)
+    assert 1 == kept(engine)
+    home.sweep()
+    assert {("a",)} == {args for _, _, args in home.queue.sent}, "its job is due"
 
 
 # --- processes ------------------------------------------------------------------------------------------------------

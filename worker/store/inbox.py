@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, select, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from infra.db import LOCK_SECONDS, sqlstate
 from infra.elapsed import elapsed
@@ -122,6 +122,8 @@ update callbacks set unheard = false from free where job_id = free.id and unhear
 #: the table takes his time. What waits as well without it, longer than so many seconds, waited for the same callback.
 _APART_SECONDS = 5.0
 _AT_ONCE_SECONDS = 0.1
+#: Seconds within which a connection is known to be broken, unlike one to a server that is silent.
+_BROKEN_SECONDS = 2.0
 _LOCKED = "55P03"
 #: Jobs that one sweep makes due so.
 _REMINDED = 500
@@ -194,6 +196,18 @@ class Inbox:
         ]
 
     def _put(self, values: Mapping[str, Any]) -> Rows:
+        """Write them. A connection that breaks over it is no reason to turn them away: they are written once more on a
+        new one, which does no harm where they had arrived. Who has waited for long is not kept longer.
+        """
+        began = elapsed()
+        try:
+            return self._write(values)
+        except DBAPIError as fault:
+            if not fault.connection_invalidated or elapsed() - began > _BROKEN_SECONDS:
+                raise
+        return self._write(values)
+
+    def _write(self, values: Mapping[str, Any]) -> Rows:
         if elapsed() >= self._apart_until:
             try:
                 return _PUT.alone(self._engine, **values)
