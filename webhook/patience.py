@@ -1,6 +1,8 @@
-"""Uvicorn's HTTP protocol, with an end to its patience: a request's head must come in time and within bounds.
+"""Uvicorn's HTTP protocol, with an end to its patience: a request's head must come in time and within bounds, and its
+answer must be fetched.
 
-Uvicorn waits for ever for a head that has begun, and keeps as many bytes of it as come.
+Uvicorn waits for ever for a head that has begun, keeps as many bytes of it as come, and holds an answer for a client
+that takes none of it as long as that likes. To one that says no more but listens on, it gives none.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 #: Seconds that a request's head may take to come, from the connection or from its first byte.
 HEAD_SECONDS = 10.0
+#: Seconds in which something of an answer must be taken of which more waits than the line holds.
+TAKE_SECONDS = 30.0
 #: Bytes of a head.
 _HEAD_BYTES = 64 * 1024
 
@@ -19,6 +23,7 @@ class PatientProtocol(HttpToolsProtocol):
     """One connection."""
 
     _deadline: asyncio.TimerHandle | None = None
+    _stall: asyncio.TimerHandle | None = None
     _head = 0  #: bytes that came while the head was not complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class has it
@@ -48,7 +53,26 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone."""
         self._stop()
+        self._let_wait()
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn's never keeps the connection
+        """The client says no more. What it has asked for in full is answered: it may well listen."""
+        cycle = self.cycle
+        if cycle is None or cycle.more_body or cycle.response_complete:  # type: ignore[redundant-expr]  # None at first
+            return None
+        cycle.keep_alive = False
+        return True
+
+    def pause_writing(self) -> None:
+        """More of an answer waits than the line holds."""
+        super().pause_writing()
+        self._expect_taking()
+
+    def resume_writing(self) -> None:
+        """It was taken."""
+        self._let_wait()
+        super().resume_writing()
 
     def _expect_head(self) -> None:
         self._head = 0
@@ -58,3 +82,17 @@ class PatientProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _expect_taking(self) -> None:
+        self._stall = self.loop.call_later(TAKE_SECONDS, self._judge, self.transport.get_write_buffer_size())
+
+    def _judge(self, waited: int) -> None:
+        if self.transport.get_write_buffer_size() < waited:
+            self._expect_taking()
+        else:
+            self.transport.abort()
+
+    def _let_wait(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
