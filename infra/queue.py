@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import queue
 import threading
@@ -26,6 +27,8 @@ _Answer = TypeVar("_Answer")
 VISIBILITY_SECONDS = 300
 #: Seconds that a worker which must end may take to do so.
 _HANG_SECONDS = 3
+#: One byte that the processes of a worker share, made before they are: whether it is to end.
+_ENDING = mmap.mmap(-1, 1)
 #: Characters of a message's arguments that are shown beside it.
 _SHOWN = 200
 
@@ -84,11 +87,17 @@ class EndInTime(bootsteps.StartStopStep):
 
     def stop(self, parent: Any) -> None:
         """It ends in good order, or because of an error that it can't survive: then nothing is worth waiting for."""
+        _ENDING[0] = 1
         _end_after(_HANG_SECONDS if parent.exitcode else parent.app.conf.worker_soft_shutdown_timeout)
 
     def terminate(self, _parent: Any) -> None:
         """Its patience is over."""
         _end_after(_HANG_SECONDS)
+
+
+def is_ending() -> bool:
+    """Whether the worker that this process belongs to is to end; asked by what would take longer than it has."""
+    return _ENDING[0] != 0
 
 
 def _end_after(seconds: float) -> None:

@@ -12,13 +12,11 @@ which can, says that what lies there is what was sent.
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property, partial
-from hashlib import sha256
 from typing import Self
 
 from infra.boxes import NotMedia
@@ -33,6 +31,7 @@ from worker.label import JOB, SHA256, content_type, label
 from worker.ports import Bucket, Http
 from worker.previews import NAMES, Previews
 from worker.proof import Proof, Prover
+from worker.read_back import ReadBack
 from worker.relabel import Relabeller
 from worker.sender import Kept, Ledger, Sender, Sent, SliceOver
 from worker.source import NotHad, NotStored, Progress, Source, SourceChanged, Unproven, resume_headers
@@ -88,6 +87,7 @@ class Copier:
     slowest: int = 0  #: bytes a second
     slice_seconds: float = 20.0  #: of copying in one task
     previews: Previews = field(default_factory=Previews)
+    ending: Callable[[], bool] = lambda: False  #: whether this worker is to end
     _others: dict[str, Copier] = field(default_factory=dict, init=False, repr=False)
     _aside: Executor = field(default_factory=lambda: ThreadPoolExecutor(_PROOFS, "proof"), init=False, repr=False)
 
@@ -224,6 +224,8 @@ class Copier:
         stored = self.bucket.seen(begun.key)
         if stored is None or stored.metadata.get(JOB) != order.job.id or stored.size != begun.length:
             return None
+        if begun.upload_id and stored.metadata.get(SHA256) != begun.sha256:  # whether it is that upload, nobody heard
+            begun = replace(begun, sha256=None)
         return self._there(order, Sent(begun))
 
     def _send(self, order: _Order, proving: _Proving, begun: Transfer | None) -> Sent:
@@ -295,10 +297,11 @@ class Copier:
         digest = at.sha256
         # rclone calls what came in parts otherwise once it is there: then only the bytes can tell.
         if digest is None or (sent.etag and stored.etag != sent.etag):
-            found = self._read_back(at, order.progress)
+            found = ReadBack(self.bucket, self.ending).digest(at, order.progress, until=order.until)
             if digest not in (None, found):
                 raise NotStored("the bucket holds another version than it took")
             digest = found
+            order.ledger.save(replace(at, upload_id=None, sha256=digest, whole=True))  # it is not read twice
         said = stored.metadata.get(SHA256)
         if said and said != digest:
             raise NotStored("the bucket holds another file than was sent")
@@ -317,17 +320,6 @@ class Copier:
         stored = self.bucket.head(arrived.key)
         if stored is None or stored.size != arrived.size or stored.metadata.get(SHA256) != arrived.sha256:
             raise NotStored("the bucket does not hold what was copied in it")
-
-    def _read_back(self, sent: Transfer, progress: Progress) -> str:
-        digest, crc32, size = sha256(), 0, 0
-        for chunk in self.bucket.chunks(sent.key):
-            digest.update(chunk)
-            crc32 = zlib.crc32(chunk, crc32)
-            size += len(chunk)
-            progress(size, sent.length)
-        if size != sent.length or (sent.whole and not sent.sha256 and crc32 != sent.crc32):
-            raise NotStored("is not in the bucket as it was sent")
-        return digest.hexdigest()
 
 
 class _Proving:

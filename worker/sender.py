@@ -150,9 +150,10 @@ class Sender:
             if self.bucket.seen(at.key) is None:
                 self._forget(at, ledger)
                 raise
+            at = replace(at, sha256=None)  # what lies there need not be what this upload held
         if not (alone and etag):
             self.bucket.end_uploads(at.key)
-        return replace(sent, etag=etag)
+        return replace(sent, at=at, etag=etag)
 
     def _put_aside(self, source: Source, at: Transfer, body: Again, label: Label, ledger: Ledger) -> None:
         told = Reported(body, source.report)

@@ -17,7 +17,7 @@ from infra.hands import Hands
 from infra.heap import keep_freed
 from infra.http import Http
 from infra.object_store import ObjectStore
-from infra.queue import Queue
+from infra.queue import Queue, is_ending
 from infra.settings import BadSettings, Settings
 from worker.accept import DEFAULT_ACCOUNT, Acceptor
 from worker.copier import Copier
@@ -205,6 +205,7 @@ class Services:
             slowest=self.settings.fetch_slowest,
             slice_seconds=self.slice_seconds,
             previews=Previews(self.settings.posters, self.settings.contact_sheets),
+            ending=is_ending,
         )
 
     def places(self) -> list[tuple[str, str]]:
