@@ -99,8 +99,8 @@ def _begin(s: Services, onward: Onward) -> Begin:
 )
 def _request(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
     s, tried = services(), self.request.retries
+    came = Came(args, kwargs, str(self.request.id), _since(self.request.headers))
     try:
-        came = Came(args, kwargs, str(self.request.id), _since(self.request.headers))
         request(came, acceptor=s.acceptor, keys=s.keys, rates=s.rates, aside=s.aside, queue=s.queue, clock=now)
     except TooOften as wait:
         self.request.retries = tried - 1  # it is no fault that it comes again
@@ -108,7 +108,7 @@ def _request(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
     # Whatever it is: no row knows of this message yet, so nobody else would bring it back.
     except Exception as fault:  # noqa: BLE001 - as said
         if tried >= _TRIES and not (isinstance(fault, OperationalError | MaybeStored) or is_away(fault)):
-            give_up(args, kwargs, f"{type(fault).__name__} after {tried} tries", aside=s.aside, clock=now)
+            give_up(came, f"{type(fault).__name__} after {tried} tries", aside=s.aside, clock=now)
             return
         pause = min(2**tried, _LONGEST_TRY_SECONDS)
         # None would mean the task's own limit: a database that is away for longer would lose the message.
@@ -125,13 +125,13 @@ def _since(headers: Mapping[str, Any] | None) -> datetime | None:
 
 
 @task_failure.connect(sender=_request)
-def _request_lost(exception: BaseException, args: Any, kwargs: Any, **_: Any) -> None:
+def _request_lost(task_id: str, exception: BaseException, args: Any, kwargs: Any, **_: Any) -> None:
     """In the main process: the pool's processes died of this message, as often as they may."""
     if isinstance(exception, WorkerLostError):
         engine = make_engine(settings, application="reelhook-worker")
         try:
             reason = f"it ended its process {_TRIES + 1} times"
-            give_up(tuple(args), kwargs, reason, aside=Aside(engine), clock=now)
+            give_up(Came(tuple(args), kwargs, task_id), reason, aside=Aside(engine), clock=now)
         finally:
             engine.dispose()  # what the main process holds, its next children would share
 

@@ -10,17 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.house import TEXT, House
+from worker import messages
 from worker.jobs import retry
 from worker.jobs.model import State
 from worker.services import now
 from worker.store.keys import Terms
-from worker.tasks.request import TooOften
+from worker.tasks.request import Came, TooOften, give_up
 
 DONE = {"task": "shop.video_done", "queue": "shop"}
 
 
 def told(home: House) -> list[tuple[str, str, dict[str, Any]]]:
     """The tasks of the other app that were sent, taken off the queue."""
+    for message in [message for message in home.queue.sent if message[0] == messages.ANNOUNCE]:
+        home.run(message)
     sent = [message for message in home.queue.sent if message[0] == DONE["task"]]
     home.queue.sent[:] = [message for message in home.queue.sent if message not in sent]
     return [(task, queue, args[0]) for task, queue, args in sent]
@@ -79,6 +82,46 @@ def test_a_refused_request_is_told_and_shown(home: House, message: dict[str, Any
 
     assert ("video.refused", code) == (event["type"], event["data"]["code"])
     assert [event["data"]["message"]] == [one.reason for one in home.services.aside.newest(5)]
+
+
+def test_a_refusal_is_told_though_its_message_was_lost(home: House) -> None:
+    """P3: it stands in a row with what was set aside: a broker that is away, or the death of who took the message, is
+    made up for by a sweep; and a message that is given twice is shown and told once, under one id.
+    """
+    home.queue.down = True
+    for _ in range(2):
+        home.message(message="m1", family="videos/omni-video", request={"prompt": "\0"}, on_done=DONE)
+    home.queue.down = False
+    assert [] == home.queue.sent
+    for _ in range(2):
+        home.sweep()
+    ((_, _, event),) = told(home)
+
+    assert "video.refused" == event["type"]
+    assert [event["data"]["message"]] == [one.reason for one in home.services.aside.newest(5)]
+    assert 0 == home.untold()
+
+
+@pytest.mark.parametrize(
+    "message", [{"family": 7}, {"request": TEXT}, {"family": "omni-video", "request": TEXT, "x": 1}]
+)
+def test_a_message_that_is_not_understood_is_told(home: House, message: dict[str, Any]) -> None:
+    """Whatever is wrong with it: where it says whom to tell, he is told."""
+    home.message(**message, on_done=DONE)
+    ((_, _, event),) = told(home)
+
+    assert [event["data"]["message"]] == [one.reason for one in home.services.aside.newest(5)]
+
+
+def test_a_message_that_is_given_up_is_told(home: House) -> None:
+    """One that ended each process that took it, or failed for no reason of its sender's, has an answer, too."""
+    came = Came((), {"request": {"external_task_id": "\ud800\0"}, "on_done": DONE}, "m1")
+    give_up(came, "it ended its process 11 times", aside=home.services.aside, clock=home.clock)
+    home.sweep()
+    ((_, _, event),) = told(home)
+
+    assert ("video.refused", 5000) == (event["type"], event["data"]["code"])
+    assert {"external_task_id": "\ud800\0"} == event["data"]["task_info"]
 
 
 @given(

@@ -117,8 +117,9 @@ class Retention:
             return _count(connection.execute(delete(claims).where(tuple_(*key).in_(old))))
 
     def _trials(self, before: datetime) -> int:
-        """Remove test events of subscriptions."""
-        old = select(events.c.id).where(events.c.job_id.is_(None), events.c.at < before).limit(BATCH)
+        """Remove test events of subscriptions, and what was told of messages that never became a job."""
+        untold = exists().where(deliveries.c.event_id == events.c.id, deliveries.c.state == "pending")
+        old = select(events.c.id).where(events.c.job_id.is_(None), events.c.at < before, ~untold).limit(BATCH)
         with self._engine.begin() as connection:
             ids = list(connection.execute(old).scalars())
             gone = _forget(connection, deliveries.c.event_id.in_(ids)) if ids else 0

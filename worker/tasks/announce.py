@@ -21,7 +21,7 @@ from worker.jobs import circuit, events, outbound, retry, signing
 from worker.jobs.model import Job
 from worker.jobs.tokens import signing_secret
 from worker.ports import Answer, Clock, Hands, Http, Queue
-from worker.store.aside import Aside
+from worker.store.aside import BODY, Aside
 from worker.store.attention import Attention
 from worker.store.outbox import Attempt, Delivery, Outbox
 from worker.store.repository import Repository
@@ -166,7 +166,8 @@ class Announcer:
 
     def _send(self, delivery: Delivery) -> bool:
         """Hand the event to the task that the asking app named."""
-        event = self._body(delivery, outbound.event)[1]
+        said = delivery.occurred.data.get(BODY)  # of a request that never became a job
+        event = json.loads(said) if said else self._body(delivery, outbound.event)[1]
         queue_name, _, task = delivery.url.removeprefix(_CELERY).partition("/")
         now, began = self.clock(), monotonic()
         taken = self.ways.queue.send(task, queue_name, (event,), delivery.id)

@@ -13,6 +13,7 @@ understood, or whose request is refused, is set aside for a person to see, and `
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -25,12 +26,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from infra.log import logger
 from worker import messages
 from worker.accept import DEFAULT_ACCOUNT, Acceptor, Asked, Refused
-from worker.jobs import outbound, retry
+from worker.jobs import events, outbound, retry
 from worker.jobs.access import Caller, NotAllowed, Scope
 from worker.kling import catalog
 from worker.kling.errors import UnknownFamily
 from worker.ports import Clock, Queue
-from worker.store.aside import Aside
+from worker.store.aside import Aside, Word
 from worker.store.keys import ApiKeys
 from worker.store.rates import Rates
 
@@ -102,21 +103,13 @@ def request(
 ) -> None:
     """Take one message: a job, or a row that says why not. Raises `TooOften`, and nothing of the sender's making."""
     try:
-        order = _understood(came)
-    except Refused as fault:
-        aside.put(messages.REQUEST, _shown(came.args, came.kwargs), fault.message, clock())
-        log.warning("request.set_aside", reason=fault.message)
-        return
-    try:
-        asked = _asked(order, came.id, keys, clock())
+        asked = _asked(_understood(came), came.id, keys, clock())
         _in_turn(asked.who, rates, came.since, clock())
         _, wanted = acceptor.accept(asked)
     except Refused as fault:
-        aside.put(messages.REQUEST, _shown(came.args, came.kwargs), fault.message, clock())
         log.warning("request.refused", code=fault.code, reason=fault.message)
-        if order.on_done:
-            event = outbound.refusal(order.request.get("external_task_id"), fault.code, fault.message, clock())
-            queue.send(order.on_done.task, order.on_done.queue, (event,))
+        told = _set_aside(came, fault, aside, clock())
+        messages.send(queue, map(messages.for_delivery, told))
         return
     messages.send(queue, wanted)
 
@@ -136,10 +129,28 @@ def _in_turn(who: Caller, rates: Rates, since: datetime | None, now: datetime) -
     raise TooOften(seconds, since or now)
 
 
-def give_up(args: tuple[Any, ...], kwargs: Mapping[str, Any], reason: str, *, aside: Aside, clock: Clock) -> None:
+def give_up(came: Came, reason: str, *, aside: Aside, clock: Clock) -> None:
     """Set a message aside that ends every process that takes it, or fails for no reason of its sender's making."""
-    aside.put(messages.REQUEST, _shown(args, kwargs), reason, clock())
     log.error("request.given_up", reason=reason)
+    _set_aside(came, Refused(reason, http_status=500, code=5000), aside, clock())
+
+
+def _set_aside(came: Came, why: Refused, aside: Aside, now: datetime) -> tuple[str, ...]:
+    """Keep it for a person, and with it what its `on_done` is to be told, as far as that can be read."""
+    shown = json.dumps({"args": came.args, "kwargs": came.kwargs}, default=str).encode()
+    return aside.put(messages.REQUEST, shown, why.message, now, _word(came, why, now))
+
+
+def _word(came: Came, why: Refused, now: datetime) -> Word | None:
+    try:
+        on_done = OnDone.model_validate(came.kwargs.get("on_done"))
+    except ValidationError:
+        return None
+    request = came.kwargs.get("request")
+    named = request.get("external_task_id") if isinstance(request, Mapping) else None
+    body = json.dumps(outbound.refusal(named, why.code, why.message, now))
+    same = hashlib.sha256(json.dumps([came.id, why.code, why.message]).encode()).hexdigest()
+    return Word(f"msg_{same[:32]}", on_done.url, events.REFUSED.type, body)
 
 
 def _understood(came: Came) -> Order:
@@ -178,7 +189,3 @@ def _asked(order: Order, message: str, keys: ApiKeys, now: datetime) -> Asked:
         bucket=order.bucket,
         prefix=order.prefix,
     )
-
-
-def _shown(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
-    return json.dumps({"args": args, "kwargs": kwargs}, default=str).encode()
