@@ -71,7 +71,7 @@ def _nothing(_at: int, _count: int) -> bytes:
 
 
 class ObjectStore:
-    """One bucket of a store. To be made after fork; safe to share between threads."""
+    """One bucket of a store. May be made before a fork, if it is asked nothing there; safe to share between threads."""
 
     def __init__(self, settings: Settings) -> None:
         self.bucket = settings.s3_bucket

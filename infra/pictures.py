@@ -43,6 +43,11 @@ def contact_sheet(tiles: Sequence[Image.Image | None]) -> bytes:
     return _jpeg(sheet)
 
 
+def prepare() -> None:
+    """Load what the first picture of a process would."""
+    Image.preinit()
+
+
 def _small(frame: Any, side: int) -> Image.Image:
     shrink = side / max(frame.width, frame.height, side)
     width, height = max(round(frame.width * shrink), 1), max(round(frame.height * shrink), 1)

@@ -14,7 +14,7 @@ from typing import Any
 
 from billiard.exceptions import WorkerLostError
 from celery import Task
-from celery.signals import setup_logging, task_failure, task_postrun, task_prerun
+from celery.signals import setup_logging, task_failure, task_postrun, task_prerun, worker_before_create_process
 from kombu import Queue as Declared
 from sqlalchemy.exc import OperationalError
 
@@ -260,6 +260,11 @@ def _logs(**_: Any) -> None:
     # Two lines for each message, every few seconds, say nothing that our own events don't.
     for chatty in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):
         logging.getLogger(chatty).setLevel("WARNING")
+
+
+@worker_before_create_process.connect
+def _before_fork(**_: Any) -> None:
+    services.before_fork()
 
 
 @task_prerun.connect

@@ -11,10 +11,11 @@ from functools import cached_property
 from celery import Celery
 from sqlalchemy import Engine
 
+from infra import pictures
 from infra.db import make_engine
 from infra.guard import Guard
 from infra.hands import Hands
-from infra.heap import keep_freed
+from infra.heap import keep_freed, share
 from infra.http import Http
 from infra.object_store import ObjectStore
 from infra.queue import Queue, is_ending
@@ -77,6 +78,7 @@ class Services:
 
     settings: Settings
     celery: Celery
+    made: ObjectStore | None = None  #: by the process that this one was forked off, which sent nothing by it
 
     @cached_property
     def engine(self) -> Engine:
@@ -161,7 +163,7 @@ class Services:
     @cached_property
     def bucket(self) -> ObjectStore:
         """The way to the deployment's own bucket, and by `of` to others of the store."""
-        return ObjectStore(self.settings)
+        return self.made or ObjectStore(self.settings)
 
     @cached_property
     def guarded(self) -> Http:
@@ -232,10 +234,19 @@ class PerProcess:
     def __init__(self, settings: Settings, celery: Celery) -> None:
         self._settings = settings
         self._celery = celery
+        self._bucket: ObjectStore | None = None
         self._made: tuple[int, Services] | None = None
 
     def __call__(self) -> Services:
         """The parts of this process."""
         if self._made is None or self._made[0] != os.getpid():
-            self._made = (os.getpid(), Services(self._settings, self._celery))
+            self._made = (os.getpid(), Services(self._settings, self._celery, self._bucket))
         return self._made[1]
+
+    def before_fork(self) -> None:
+        """Make what children may share: what never changes, and holds no connection. The way into the bucket is 25 MiB
+        of what the store's model says, in each process that makes it for itself.
+        """
+        self._bucket = self._bucket or ObjectStore(self._settings)
+        pictures.prepare()
+        share()
