@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, func, select, text, update
+from sqlalchemy import Connection, Engine, func, select, text, update
+from sqlalchemy.event import listen, remove
 
 from infra import log
 from tests.fakes import MORNING, FakeClock, FakeQueue, race
@@ -125,6 +127,50 @@ def test_a_callback_that_came_too_late_for_its_job_expires_too(engine: Engine) -
     assert (1, 0) == (kept, len(Inbox(engine).of("old")))
 
 
+_MANY = """
+with made as (
+    insert into jobs (id, caller, account, family, state, fingerprint, created_at, updated_at)
+    select 'young' || lpad(n::text, 9, '0'), 'other', 'default', 'videos/omni-video', 'archived', '', :at, :at
+    from generate_series(1, 20000) as n returning id
+), held as (
+    insert into payloads (job_id, request) select id, '{}' from made
+)
+insert into callbacks (job_id, sha256, body, verdict, received_at) select id, '', '{}', 'understood', :at from made
+"""
+
+
+def test_what_is_not_old_is_not_read(engine: Engine) -> None:
+    """Ids stay for ever, so each batch costs what it holds, however many jobs there are or ever were."""
+    store, clock = Repository(engine), FakeClock(MORNING + timedelta(days=DAYS, seconds=1))
+    led(store, "old", *RUN, Event.TASK_FAILED)
+    told(engine)
+    with engine.begin() as connection:
+        connection.execute(text(_MANY), {"at": clock()})
+        for table in ("jobs", "payloads", "callbacks"):
+            connection.execute(text(f"analyze {table}"))
+    read: list[int] = []
+
+    def explained(connection: Connection, _cursor: Any, words: str, values: Any, *_: Any) -> None:
+        if words.startswith("SELECT"):
+            plan = connection.exec_driver_sql(f"explain (analyze, format json) {words}", values).scalar_one()
+            read.append(_most(plan[0]["Plan"]))
+
+    listen(engine, "before_cursor_execute", explained)
+    try:
+        gone, done = Retention(engine).expire(clock() - timedelta(days=DAYS))
+    finally:
+        remove(engine, "before_cursor_execute", explained)
+
+    assert (True, True) == (gone > 0, done)
+    assert max(read) <= module.BATCH
+
+
+def _most(plan: dict[str, Any]) -> int:
+    """The most rows that any part of a plan has looked at."""
+    looked = plan["Actual Rows"] + sum(plan.get(f"Rows Removed by {why}", 0) for why in ("Filter", "Join Filter"))
+    return max(int(looked), *map(_most, plan.get("Plans", [])), 0)
+
+
 def test_a_long_expiry_goes_on_in_another_task(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """P7: a task ends within the platform's patience; the next message goes on where it stopped."""
     monkeypatch.setattr(module, "BATCH", 1)
@@ -232,11 +278,10 @@ def test_a_part_that_is_too_slow_keeps_no_other_waiting(
     """The server ends a statement that takes too long: the rest expires all the same, and the log says which."""
     clock = FakeClock(MORNING + timedelta(days=DAYS, seconds=1))
 
-    def _late(_before: datetime) -> int:
+    def _late(_before: datetime) -> Iterator[int]:
         with engine.begin() as connection:
             connection.execute(text("set local statement_timeout = 1"))
-            connection.execute(text("select pg_sleep(5)"))
-        return 0
+            yield connection.execute(text("select pg_sleep(5)")).rowcount
 
     monkeypatch.setattr(Retention, "_late", staticmethod(_late))
     Aside(engine).put("task", b"", "reason", MORNING)
@@ -252,7 +297,7 @@ def test_what_is_at_risk_is_told_whatever_becomes_of_the_rest(engine: Engine, mo
     store, clock = Repository(engine), FakeClock(MORNING + timedelta(days=28))
     led(store, "risky", *RUN, Event.TASK_SUCCEEDED)
 
-    def broken(_self: Retention, _before: datetime) -> int:
+    def broken(_self: Retention, _before: datetime) -> Iterator[int]:
         raise RuntimeError
 
     monkeypatch.setattr(Retention, "_ended", broken)
