@@ -273,6 +273,8 @@ events = Table(
     Column("data", JSONB, nullable=False),
     UniqueConstraint("job_id", "sequence"),
 )
+#: How the ends of tasks were found: one for each job.
+Index("ix_events_found", events.c.at, postgresql_where=events.c.data["found_by"].astext.is_not(None))
 
 #: When something was last done that is to be done now and then: processes that ask for it start as often as they like.
 runs = Table("runs", metadata, Column("name", Text, primary_key=True), Column("at", MOMENT, nullable=False))
