@@ -66,24 +66,27 @@ class Pace:
         self._until = self._look + self._silence  # also for the next piece: the words between two pieces may drip
 
 
-def dial(url: Url, left: Left, judge: Judge | None) -> socket.socket:
-    """A connection to where `url` leads, to an address that `judge` thought well of. Ready to be asked."""
+def dial(url: Url, left: Left, judge: Judge | None, authorities: str | None = None) -> socket.socket:
+    """A connection to where `url` leads, to an address that `judge` thought well of. Ready to be asked.
+
+    `authorities`: a file of those whose certificates are believed, in place of the usual ones.
+    """
     host = (url.host or "").strip("[]")
     sock = _reach(host, url.port or PORTS[url.scheme or "http"], left=left, judge=judge)
     if url.scheme != "https":
         return sock
     try:
-        return _tls().wrap_socket(sock, server_hostname=host.rstrip("."))
+        return _tls(authorities).wrap_socket(sock, server_hostname=host.rstrip("."))
     except BaseException:
         sock.close()
         raise
 
 
 @cache
-def _tls() -> ssl.SSLContext:
+def _tls(authorities: str | None) -> ssl.SSLContext:
     """One for all: to read the certificates of every authority costs more than all the rest of a call."""
     context = create_urllib3_context()
-    context.load_verify_locations(certifi.where())
+    context.load_verify_locations(authorities or certifi.where())
     context.set_alpn_protocols(["http/1.1"])
     return context
 

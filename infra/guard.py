@@ -67,9 +67,14 @@ class Guard:
 
 
 def _is_public(peer: Address) -> bool:
-    if isinstance(peer, IPv6Address) and peer not in _GIVEN_OUT:
+    if isinstance(peer, IPv6Address) and (peer not in _GIVEN_OUT or _is_tunnelled(peer)):
         return False
     return peer.is_global and not peer.is_multicast and not any(peer in network for network in _NOBODYS)
+
+
+def _is_tunnelled(peer: IPv6Address) -> bool:
+    """Whether it ends in an IPv4 address that a router would send on to: ISATAP, RFC 5214."""
+    return int(peer) >> 32 & 0xFDFFFFFF == 0x5EFE
 
 
 def address_of(text: str) -> Address:

@@ -13,6 +13,7 @@ the connection stands, TLS and all, was not sent; whatever fails later may have 
 from __future__ import annotations
 
 import socket
+import ssl
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -71,10 +72,15 @@ class Stream:
 
 
 class Http:
-    """Calls with a deadline. With a guard, each address is judged before it is connected to."""
+    """Calls with a deadline. With a guard, each address is judged before it is connected to. Neither proxies nor
+    credentials are taken from the environment: a proxy would connect where no guard could look.
 
-    def __init__(self, guard: Guard | None = None) -> None:
+    `authorities`: a file of those whose certificates are believed, in place of the usual ones.
+    """
+
+    def __init__(self, guard: Guard | None = None, authorities: str | None = None) -> None:
         self._guard = guard
+        self._authorities = authorities
 
     def send(
         self,
@@ -139,7 +145,10 @@ class Http:
     def _dialled(self, target: Url, pace: Pace) -> socket.socket:
         """A connection to where `target` leads. Raises `NotSent`."""
         try:
-            return dial(target, pace.left, partial(self._judge, tls=target.scheme == "https"))
+            return dial(target, pace.left, partial(self._judge, tls=target.scheme == "https"), self._authorities)
+        except ssl.SSLCertVerificationError as fault:
+            said = f"{type(fault).__name__}: {fault.verify_message}"
+            raise NotSent(f"no connection to {target.hostname} ({said})") from fault
         except OSError as fault:  # first, for some errors of TLS are both
             raise NotSent(f"no connection to {target.hostname} ({type(fault).__name__})") from fault
         except ValueError as fault:

@@ -31,6 +31,7 @@ def make_client(settings: Settings, endpoint: str | None) -> S3Client:
         aws_access_key_id=settings.s3_access_key_id.get_secret_value(),
         aws_secret_access_key=settings.s3_secret_access_key.get_secret_value(),
         aws_session_token=settings.s3_session_token.get_secret_value() if settings.s3_session_token else None,
+        verify=settings.store_authorities or True,
         config=Config(
             signature_version="s3v4",  # without it some regions presign by the old scheme
             # A signed payload is read twice: once to be hashed, once to be sent. Bodies here pass by once.
@@ -43,6 +44,7 @@ def make_client(settings: Settings, endpoint: str | None) -> S3Client:
             use_dualstack_endpoint=False,
             request_checksum_calculation=checksums,
             response_checksum_validation=checksums,
+            proxies={},  # none of HTTP_PROXY's, as for all other calls of ours
             # AWS_ENDPOINT_URL may be there for another store than ours.
             ignore_configured_endpoint_urls=True,  # type: ignore[call-arg]  # the stubs don't know it yet
             connect_timeout=5,

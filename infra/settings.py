@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import ssl
 import string
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -121,6 +122,14 @@ def _with_kms(value: str, info: ValidationInfo) -> str:
     return value
 
 
+def _authorities(value: str) -> str:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
+    except OSError as fault:
+        raise ValueError(f"must name a file of certificates in PEM form; {value} can't be read as one") from fault
+    return value
+
+
 def _networks(value: object) -> object:
     if isinstance(value, str):
         return tuple(ip_network(item.strip()) for item in value.split(",") if item.strip())
@@ -182,6 +191,11 @@ class Settings(BaseModel):
     #: The address that links are made for, where readers reach the store by another name than we do.
     s3_public_endpoint_url: Annotated[str, AfterValidator(store_values.endpoint)] | None = Field(
         None, validation_alias="S3_PUBLIC_ENDPOINT_URL"
+    )
+    #: A file of the authorities whose certificates are believed of the store, in place of the usual ones, for one that
+    #: stands behind a private authority. Unset: those of SSL_CERT_FILE, else the usual ones.
+    s3_ca_bundle: Annotated[str, AfterValidator(_authorities)] | None = Field(
+        None, validation_alias=AliasChoices("S3_CA_BUNDLE", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
     )
     #: What signatures are made for. Taken from the endpoint where its name says it; R2 and Tigris want `auto`.
     s3_region: Annotated[str, AfterValidator(store_values.region)] = Field("us-east-1", validation_alias="S3_REGION")
@@ -265,6 +279,9 @@ class Settings(BaseModel):
     guard_allow_cidrs: Annotated[tuple[Network, ...], BeforeValidator(_networks)] = Field(
         (), validation_alias="GUARD_ALLOW_CIDRS"
     )
+    #: A file of the authorities whose certificates are believed of everybody we fetch from or tell, in place of the
+    #: usual ones: where Kling's gateway or receivers are to be reached beside private ones, it has to hold both.
+    ca_bundle: Annotated[str, AfterValidator(_authorities)] | None = Field(None, validation_alias="SSL_CERT_FILE")
     #: Ports that the guard lets our fetches and deliveries reach, on hosts outside GUARD_ALLOW_CIDRS.
     guard_ports: Annotated[tuple[int, ...], BeforeValidator(_ports)] = Field(
         (443, 8443), validation_alias="GUARD_PORTS"
@@ -299,6 +316,11 @@ class Settings(BaseModel):
     web_concurrency: int = Field(2, ge=1, validation_alias="WEB_CONCURRENCY")
     worker_concurrency: int = Field(4, ge=1, validation_alias="WORKER_CONCURRENCY")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", validation_alias="LOG_LEVEL")
+
+    @property
+    def store_authorities(self) -> str | None:
+        """A file of those whose certificates are believed of the store; None: the usual ones."""
+        return self.s3_ca_bundle or self.ca_bundle
 
 
 def load(overrides: Mapping[str, Any] | None = None) -> Settings:

@@ -56,7 +56,9 @@ def clean_environment() -> Iterator[None]:
     """Settings of the person who runs the suite do not reach it."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
-            if name.startswith(("S3_", "AWS_", "KLING", "REELHOOK_", "DATABASE_", "REDIS_", "CELERY_")):
+            if name.startswith(
+                ("S3_", "AWS_", "KLING", "REELHOOK_", "DATABASE_", "REDIS_", "CELERY_", "SSL_CERT_", "REQUESTS_CA_")
+            ):
                 patch.delenv(name)
         yield
 

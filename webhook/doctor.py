@@ -248,7 +248,8 @@ def _places(settings: Settings) -> dict[str, list[str]]:
 def _bucket(settings: Settings, bucket: str, prefixes: Sequence[str]) -> int:
     """Show what comes of each thing that is tried in one bucket; how many faults that is."""
     table = Table("bucket", "", "", title=f"{bucket} at {settings.s3_endpoint_url or 'AWS'}")
-    findings = list(examine(settings, Http(), bucket, prefixes))
+    http = Http(authorities=settings.store_authorities)
+    findings = list(examine(settings, http, bucket, prefixes))
     for finding in findings:
         table.add_row(finding.tried, _SIGNS[finding.good], finding.words)
     Console().print(table)

@@ -116,7 +116,7 @@ class Door:
     @cached_property
     def acceptor(self) -> Acceptor:
         """What makes a request a job, or refuses it."""
-        guarded = Http(self.guard)
+        guarded = Http(self.guard, self.settings.ca_bundle)
         inputs = Inputs(self.bucket, guarded if self.settings.probe_urls else None)
         edition, bucket = self.settings.kling_edition, self.settings.s3_bucket
         return Acceptor(self.store, self.accounts, inputs, edition, self.clock, bucket)
@@ -124,7 +124,7 @@ class Door:
     @cached_property
     def trusted(self) -> Http:
         """For the accounts: their addresses are the operator's choice, so no guard stands before it."""
-        return Http()
+        return Http(authorities=self.settings.ca_bundle)
 
     def input_link(self, reference: str) -> str:
         """A link to an `s3://` input that lives until Kling has fetched it."""

@@ -168,14 +168,15 @@ class Services:
     @cached_property
     def guarded(self) -> Http:
         """For URLs that somebody else chose: results and receivers."""
-        return Http(Guard(self.settings.guard_allow_cidrs, self.settings.guard_ports))
+        guard = Guard(self.settings.guard_allow_cidrs, self.settings.guard_ports)
+        return Http(guard, self.settings.ca_bundle)
 
     @cached_property
     def provider(self) -> Provider:
         """The account at Kling; its address is the operator's choice, so no guard stands before it."""
         return Provider(
             accounts=accounts(self.settings),
-            http=Http(),
+            http=Http(authorities=self.settings.ca_bundle),
             callback_base=self.settings.public_url,
             secret=self.settings.secret_key.get_secret_value().encode(),
             seconds=self.settings.kling_timeout_seconds,

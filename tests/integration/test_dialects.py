@@ -98,14 +98,9 @@ def test_the_doctor_finds_nothing_wrong_with_any_store(elsewhere: Settings) -> N
 def over_tls(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings for the embedded server behind TLS, where newer checksums follow the body."""
     certificate = make_certificate(tmp_path_factory.mktemp("tls"))
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        tls_front(certificate, urlsplit(settings.s3_endpoint_url or "").port or 0) as port,
-    ):
-        patch.setenv("AWS_CA_BUNDLE", str(certificate))
-        yield settings.model_copy(
-            update={"s3_endpoint_url": f"https://127.0.0.1:{port}", "s3_checksums": "when_supported"}
-        )
+    with tls_front(certificate, urlsplit(settings.s3_endpoint_url or "").port or 0) as port:
+        there = {"s3_endpoint_url": f"https://127.0.0.1:{port}", "s3_ca_bundle": str(certificate)}
+        yield settings.model_copy(update={**there, "s3_checksums": "when_supported"})
 
 
 @pytest.mark.parametrize(

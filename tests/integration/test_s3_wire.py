@@ -226,3 +226,16 @@ def _text(value: str | bytes) -> str:
 
 def _bytes(body: Any) -> bytes:
     return b"".join(iter(body.read, b"")) if hasattr(body, "read") else body or b""
+
+
+def test_no_proxy_of_the_environment_stands_before_the_store(
+    settings: Settings, bucket: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a machine sets for its other tools neither hears our keys nor keeps us from a store on the same machine."""
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    made = ObjectStore(settings)
+    made.put("proxied/a", b"x", **LABEL)
+
+    assert ["proxied/a"] == made.keys("proxied/")
+    made.delete("proxied/a")

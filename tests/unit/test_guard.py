@@ -78,6 +78,14 @@ def test_no_address_of_a_class_that_leads_inside_passes(kind: str, data: st.Data
     assert Guard(ports=(443, 80)).refusal(peer, data.draw(st.sampled_from([443, 80])), tls=data.draw(st.booleans()))
 
 
+@given(st.ip_addresses(v=6, network="2000::/3"), st.ip_addresses(v=4), st.sampled_from([0x5EFE, 0x02005EFE]))
+def test_no_address_that_a_router_unwraps_passes(peer: IPv6Address, inner: IPv4Address, mark: int) -> None:
+    """ISATAP: whatever network it is in, what it ends in may be an address inside."""
+    tunnelled = IPv6Address(int(peer) >> 64 << 64 | mark << 32 | int(inner))
+
+    assert "the address is not a public one" == Guard().refusal(tunnelled, tls=True)
+
+
 def test_what_is_mapped_may_be_public() -> None:
     """An IPv4 address written as IPv6 passes where it would as itself, though nothing else of its network does."""
     assert Guard().refusal(ip_address("::ffff:1.1.1.1"), tls=True) is None

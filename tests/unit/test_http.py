@@ -3,6 +3,7 @@ import threading
 import time
 from contextlib import ExitStack, suppress
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +38,25 @@ def test_credentials_stay_with_the_host_they_are_for() -> None:
 
     assert b"s3cr3t" not in heard[0]
     assert b"Cookie" not in heard[0]
+
+
+def test_nothing_of_the_environment_changes_a_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A proxy would connect where no guard looks, and what stands in a .netrc is not for hosts that others name."""
+    heard: list[bytes] = []
+
+    def listen(connection: socket.socket) -> None:
+        heard.append(connection.recv(65536))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password s3cr3t\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with server(listen) as port, server(reply("HTTP/1.1 502 Proxy\r\n\r\n")) as proxy:
+        for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy}")
+        answer = Http(Guard(LOOPBACK)).send("GET", f"http://127.0.0.1:{port}/a", {}, None, seconds=5)
+
+    assert (200, True) == (answer.status, heard[0].startswith(b"GET /a HTTP/1.1\r\n"))
+    assert b"authorization" not in heard[0].lower()
 
 
 def test_a_source_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,11 +71,19 @@ def test_nobody_unproven_is_talked_to(certificate: Path) -> None:
     heard: list[bytes] = []
     with (
         server(over_tls(certificate, lambda secure: heard.append(secure.recv(10)))) as port,
-        pytest.raises(NotSent, match="SSLCertVerificationError"),
+        pytest.raises(NotSent, match=r"SSLCertVerificationError: self.signed certificate"),
     ):
         Http().send("POST", f"https://127.0.0.1:{port}/", {}, b"x", seconds=5)
 
     assert [] == heard
+
+
+def test_a_private_authority_is_believed_where_it_is_named(certificate: Path) -> None:
+    """By the file that was given, in place of the usual ones."""
+    with server(over_tls(certificate, reply(OK.decode()))) as port:
+        answer = Http(Guard(LOOPBACK), str(certificate)).send("GET", f"https://127.0.0.1:{port}/", {}, None, seconds=5)
+
+    assert b"ok" == answer.body
 
 
 def test_a_guarded_handshake_is_not_begun(trusted: Path) -> None:
@@ -159,7 +167,7 @@ def test_a_certificate_for_another_is_none(trusted: Path) -> None:
     """What an authority said of one host does not hold for the next."""
     with (
         server(over_tls(trusted, reply(OK.decode())), "127.0.0.2") as port,
-        pytest.raises(NotSent, match="SSLCertVerificationError"),
+        pytest.raises(NotSent, match="SSLCertVerificationError: IP address mismatch"),
     ):
         Http().send("POST", f"https://127.0.0.2:{port}/", {}, b"x", seconds=5)
 

@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from infra.settings import LONGEST_LINK, BadSettings, load
+from tests.tls import make_certificate
 
 GOOD = {
     "DATABASE_URL": "postgres://user:secretpassword@db:5432/reelhook",
@@ -94,6 +97,28 @@ def test_a_key_template_that_could_mix_jobs_is_refused(template: str) -> None:
     """A template must name job, file and ending, stay below its root, and use known fields."""
     with pytest.raises(BadSettings, match="S3_KEY_TEMPLATE"):
         load({**GOOD, "S3_KEY_TEMPLATE": template})
+
+
+@pytest.mark.parametrize("name", ["AWS_CA_BUNDLE", "S3_CA_BUNDLE", "SSL_CERT_FILE"])
+@pytest.mark.parametrize("text", [None, "", "no certificate"])
+def test_a_file_of_authorities_that_is_none_is_named(tmp_path: Path, name: str, text: str | None) -> None:
+    """It is missing, empty or something else: said at the start, as each call over TLS would fail."""
+    path = tmp_path / "own.pem"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(BadSettings, match=f"{name}: must name a file of certificates in PEM form; {path} can't be"):
+        load({**GOOD, name: str(path)})
+
+
+def test_authorities_of_the_store_go_before_those_of_all(tmp_path: Path) -> None:
+    """SSL_CERT_FILE is for all calls; AWS_CA_BUNDLE says otherwise of the store alone."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    one, other = (str(make_certificate(tmp_path / folder)) for folder in ("a", "b"))
+    both = load({**GOOD, "SSL_CERT_FILE": one, "AWS_CA_BUNDLE": other})
+
+    assert (one, other) == (both.ca_bundle, both.store_authorities)
+    assert one == load({**GOOD, "SSL_CERT_FILE": one}).store_authorities
 
 
 def test_secrets_do_not_show() -> None:
