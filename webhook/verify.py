@@ -111,14 +111,24 @@ def _has_boxes(file: ResultFile) -> bool:
 
 
 def _picture_fault(file: ResultFile, bucket: ObjectStore) -> str | None:
-    """What is wrong with the pictures beside it: each says its own hash in its metadata."""
-    for name, key in zip(_PICTURES, (file.poster_key, file.sheet_key), strict=True):
-        stored = bucket.head(key) if key else None
-        if key and stored is None:
-            return f"its {name} {GONE}"
-        said = stored.metadata.get("reelhook-sha256") if stored else None
-        if key and said and said != sha256(b"".join(bucket.chunks(key))).hexdigest():
-            return f"its {name} holds other bytes than were made"
+    """What is wrong with the pictures beside it."""
+    pictures = zip(_PICTURES, (file.poster_key, file.sheet_key), strict=True)
+    faults = ((name, _fault_of_picture(key, bucket)) for name, key in pictures if key)
+    return next((f"its {name} {fault}" for name, fault in faults if fault), None)
+
+
+def _fault_of_picture(key: str, bucket: ObjectStore) -> str | None:
+    """A picture says its own hash in its metadata; one that says none is at least a picture."""
+    stored = bucket.head(key)
+    if stored is None:
+        return GONE
+    body, said = b"".join(bucket.chunks(key)), stored.metadata.get("reelhook-sha256")
+    if said and said != sha256(body).hexdigest():
+        return "holds other bytes than were made"
+    try:
+        probe_image(body)
+    except NotMedia as fault:
+        return str(fault)
     return None
 
 

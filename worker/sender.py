@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
@@ -26,7 +26,7 @@ from worker.jobs.transfer import Transfer
 from worker.label import JOB, SHA256
 from worker.pipe import Mark, Next, Part, Pipe
 from worker.rests import Rests
-from worker.source import Again, Body, NotHad, NotStored, Reported, Source
+from worker.source import Again, Body, LeaseLost, NotHad, NotStored, Reported, Source
 from worker.tape import Held
 
 #: Bytes of the shortest part, above S3's least of 5 MiB: so much is in memory of the first one of a slice. A file that
@@ -130,8 +130,14 @@ class Sender:
     def _begun(self, at: Transfer, label: Label, ledger: Ledger) -> Transfer:
         if at.upload_id:
             return at
-        at = replace(at, upload_id=self.bucket.begin(at.key, **label(None)))
-        ledger.save(at)
+        upload_id = self.bucket.begin(at.key, **label(None))
+        at = replace(at, upload_id=upload_id)
+        try:
+            ledger.save(at)
+        except LeaseLost:  # whoever has the job now may have done all of it, and would not look for more uploads
+            with suppress(StoreError):
+                self.bucket.abort(at.key, upload_id)
+            raise
         return at
 
     def kept_digest(self, at: Transfer) -> Any:

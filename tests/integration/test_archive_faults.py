@@ -218,6 +218,22 @@ def test_who_was_held_up_changes_nothing_that_another_one_has_stored(
         proven(made, good)
 
 
+def test_who_was_held_up_leaves_no_upload(settings: Settings, engine: Engine) -> None:
+    """P7: a worker stands still as it begins an upload, and another one archives the film meanwhile: it is ended at
+    once, as nobody would look for it there for a day.
+    """
+    file = film_of(FILM, 12 * 2**20)
+    with placed(settings, engine, file) as (made, _):
+
+        def meanwhile() -> None:
+            made.clock.advance(60)
+            made.work()
+
+        made.restarted(bucket=HeldUp(made.bucket, "begin", meanwhile)).work()
+
+        proven(made, file)
+
+
 def test_nobody_has_a_job_while_something_of_it_may_still_be_thrown_away(settings: Settings, engine: Engine) -> None:
     """P2: the store fails to say whether it deleted a film that did not hold: it may do so for ninety more seconds, and
     until then nobody, called or not, stores another one there.

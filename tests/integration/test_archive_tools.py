@@ -66,7 +66,9 @@ def test_verify_tells_whole_files_from_others(made: Yard) -> None:
 
 
 def test_verify_looks_at_pictures_too(made: Yard) -> None:
-    """A poster or a sheet that is gone, or is another picture under the old label, is a fault of its film."""
+    """A poster or a sheet that is gone, is another picture under the old label, or none under a new one, is a fault of
+    its film.
+    """
     (file,) = made.files
     assert file.poster_key is not None
     assert file.sheet_key is not None
@@ -75,6 +77,9 @@ def test_verify_looks_at_pictures_too(made: Yard) -> None:
     made.bucket.put(file.sheet_key, b"x", content_type="image/jpeg", filename="x.jpg", metadata=stored.metadata)
     (verdict,) = verify_files([(made.job_id, file)], made.bucket)
     assert "its contact sheet holds other bytes than were made" == verdict.fault
+    made.bucket.put(file.sheet_key, b"x", content_type="image/jpeg", filename="x.jpg", metadata={})
+    (verdict,) = verify_files([(made.job_id, file)], made.bucket)
+    assert (verdict.fault or "").startswith("its contact sheet does not begin as a picture")
 
     made.bucket.delete(file.poster_key)
     (verdict,) = verify_files([(made.job_id, file)], made.bucket)
