@@ -345,6 +345,23 @@ def test_a_film_without_pictures_is_archived_all_the_same(
         ]
 
 
+def test_films_that_change_places_are_each_stored_once(place: Any) -> None:
+    """P2: asked again because one link had died, the provider names the films in another order."""
+    first, second, dead = File.of(FILM), File.of(film(2)), File.of(FILM, status=404)
+    with place(first) as (made, served):
+        served.files.update(second=second, dead=dead)
+        one, other = served.link("film.mp4"), served.link("second.mp4")
+        made.provider.outputs = [video(one, 0, id="a"), video(served.link("dead.mp4"), 1, id="b")]
+        assert State.COPYING is made.work()
+        made.provider.outputs = [video(other, 0, id="b"), video(one, 1, id="a")]
+        made.clock.advance(100_000)
+        made.until_end()
+
+        assert [("a", 0, sha256_of(first)), ("b", 1, sha256_of(second))] == sorted(
+            (file.provider_id, file.ordinal, file.sha256) for file in made.files
+        )
+
+
 def test_sound_without_a_picture_is_no_video(place: Any) -> None:
     """An MP4 that only sounds is not what was asked for, pictures wanted or not."""
     with place(File.of(song()), previews=Previews(posters=False, sheets=False)) as (made, _):

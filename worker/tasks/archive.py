@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
@@ -21,6 +21,7 @@ from worker.jobs.machine import Event, Step
 from worker.jobs.model import Job, ResultFile, State
 from worker.jobs.transfer import Transfer
 from worker.kling.errors import KlingError, ResourceMissing
+from worker.kling.places import in_places
 from worker.kling.wire import Output, Task, TaskStatus, read_task
 from worker.ports import Clock, Queue
 from worker.provider import Provider, known
@@ -77,6 +78,8 @@ def archive(
     try:
         task = fresh.task if fresh else _task(job, store=store, provider=provider, clock=clock)
         stored = [] if fresh else store.files([job.id])[job.id]
+        places = {(file.kind, file.provider_id): file.ordinal for file in stored if file.provider_id}
+        task = replace(task, outputs=in_places(task.outputs, places))
         files = _copy_all(job, task, stored, book, store=store, copier=copier, until=until)
         moved = _finish(job, book, task, files, store=store, provider=provider, copier=copier, clock=clock)
     except LeaseLost:
