@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import sys
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import IO
 
 import click
 from rich.console import Console
-from rich.table import Table
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
 
-from infra.db import make_engine
-from infra.settings import BadSettings, Settings, load
-from webhook import check, subscriptions_cli
+from infra.settings import BadSettings, Settings
+from webhook import check, subscriptions_cli, terminal
 from webhook.doctor import doctor
 from webhook.keys_cli import keys
 from webhook.verify import verify
+from worker.jobs.slots import limit
 from worker.kling import catalog
 from worker.kling.errors import UnknownEdition, UnknownFamily, UnknownGateway
+from worker.kling.gateways import Account
 from worker.services import accounts as configured_accounts
 from worker.services import now
+from worker.store.accounts import Account as Pack
 from worker.store.accounts import Accounts
 from worker.store.aside import Aside
 from worker.store.inbox import Inbox
@@ -33,12 +34,12 @@ class Context:
     """The settings and connections that a command asks for."""
 
     def __init__(self) -> None:
+        self.settings: Settings = terminal.settings()
         try:
-            self.settings: Settings = load()
-            configured_accounts(self.settings)
+            self.accounts = configured_accounts(self.settings)
         except BadSettings as fault:
             raise click.ClickException(str(fault)) from None
-        self.engine: Engine = make_engine(self.settings, application="reelhook-cli")
+        self.engine: Engine = terminal.engine_of(self.settings)
 
     @property
     def secret(self) -> bytes:
@@ -51,7 +52,7 @@ class Context:
         return ApiKeys(self.engine, self.secret)
 
 
-@click.group()
+@click.group(cls=terminal.Commands)
 def main() -> None:
     """Durable Kling video generation."""
 
@@ -67,10 +68,7 @@ main.add_command(subscriptions_cli.deliveries)
 def migrate() -> None:
     """Bring the database to the newest step; a platform's release phase."""
     here = Context()
-    try:
-        run_migrations(here.engine)
-    except OperationalError as fault:
-        raise click.ClickException(f"the database cannot be reached: {type(fault.orig).__name__}") from None
+    run_migrations(here.engine)
     if here.settings.api_key:
         here.keys.ensure("default", here.settings.api_key.get_secret_value(), now())
     click.echo("the database is at the newest step")
@@ -124,12 +122,26 @@ def accounts() -> None:
 
 @accounts.command("list")
 def accounts_list() -> None:
-    """Show each pack that was asked for: learned slots, and since when and why it is stopped."""
-    table = Table("account", "learned slots", "stopped since", "why")
-    for one in Accounts(Context().engine).all():
-        since = f"{one.stopped_at:%Y-%m-%d %H:%M}" if one.stopped_at else ""
-        table.add_row(one.name, str(one.learned_limit or ""), since, one.stopped_reason or "")
-    Console().print(table)
+    """Show the slots of each account, for each kind of task that was asked for; since when and why it is stopped."""
+    here, moment = Context(), now()
+    known = Accounts(here.engine).all()
+    idle = here.accounts.keys() - {one.name.partition(":")[0] for one in known}
+    rows = [(one.name, _slots(one, here.accounts, moment), *_stop(one)) for one in known]
+    rows += [(name, f"{here.accounts[name].concurrency}", "", "") for name in sorted(idle)]
+    terminal.show(("account", "slots", "stopped since", "why"), rows)
+
+
+def _slots(pack: Pack, configured: Mapping[str, Account], moment: datetime) -> str:
+    """As many as are in force, of those that are configured."""
+    account = configured.get(pack.name.partition(":")[0])
+    if account is None:
+        return "not in the settings"
+    allowed = limit(account.concurrency, pack.learned_limit, pack.learned_at, moment)
+    return f"{allowed} of {account.concurrency}" if allowed < account.concurrency else f"{allowed}"
+
+
+def _stop(pack: Pack) -> tuple[str, str]:
+    return f"{pack.stopped_at:%Y-%m-%d %H:%M}" if pack.stopped_at else "", pack.stopped_reason or ""
 
 
 @accounts.command("resume")
@@ -161,12 +173,15 @@ def callback_health(days: int) -> None:
 
 
 @main.command("set-aside")
-@click.option("--limit", default=20, show_default=True, help="How many of the newest.")
-def show_set_aside(limit: int) -> None:
+@click.option("--limit", "most", default=20, show_default=True, help="How many of the newest.")
+def show_set_aside(most: int) -> None:
     """Show messages from other apps that could not become jobs, jobs that end every process that works on them; why."""
-    for one in Aside(Context().engine).newest(limit):
-        click.echo(f"{one.at:%Y-%m-%d %H:%M:%S}  {one.task}  {one.reason}")
-        click.echo(f"    {one.message.decode(errors='replace')[:500]}")
+    found = Aside(Context().engine).newest(most)
+    for one in found:
+        click.echo(terminal.printable(f"{one.at:%Y-%m-%d %H:%M:%S}  {one.task}  {one.reason}"))
+        click.echo(f"    {terminal.printable(one.message.decode(errors='replace')[:500])}")
+    if not found:
+        click.echo("nothing was set aside")
 
 
 if __name__ == "__main__":

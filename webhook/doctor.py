@@ -15,14 +15,15 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.exc import SQLAlchemyError
+from rich.text import Text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from infra.db import make_engine
+from infra.db import is_away, make_engine
 from infra.http import Http, HttpError
 from infra.object_store import ObjectStore
-from infra.settings import BadSettings, Settings, load
+from infra.settings import Settings
 from infra.store_errors import StoreError
-from webhook import budget, lifecycle
+from webhook import budget, lifecycle, terminal
 from webhook.store_words import words_for
 from worker.services import accounts, now
 from worker.spool import SPOOLED_BYTES
@@ -251,7 +252,7 @@ def _bucket(settings: Settings, bucket: str, prefixes: Sequence[str]) -> int:
     http = Http(authorities=settings.store_authorities)
     findings = list(examine(settings, http, bucket, prefixes))
     for finding in findings:
-        table.add_row(finding.tried, _SIGNS[finding.good], finding.words)
+        table.add_row(finding.tried, _SIGNS[finding.good], Text(finding.words))
     Console().print(table)
     if all(finding.good for finding in findings if finding.tried.startswith("write")):
         _let_go_on(settings, bucket)
@@ -288,7 +289,10 @@ def _accounts(settings: Settings) -> int:
     engine = make_engine(settings, application="reelhook-cli", connections=1)
     try:
         missing = {one.account for one in Attention(engine).no_account(accounts(settings))}
-    except SQLAlchemyError:
+    except SQLAlchemyError as fault:
+        if isinstance(fault, DBAPIError) and not is_away(fault):
+            click.echo(f"{_SIGNS[False]}  PostgreSQL: {terminal.why(fault) or terminal.first_line(fault)}")
+            return 1
         click.echo("note  the rows can't be read, so nobody knows whether jobs wait for an account", err=True)
         return 0
     finally:
@@ -309,10 +313,7 @@ def _accounts(settings: Settings) -> int:
 @click.option("--bucket", help="This one alone; otherwise S3_BUCKET and every bucket that an API key names.")
 def doctor(*, shown: bool, change: bool, expire_days: int | None, bucket: str | None) -> None:
     """Try the real buckets, count connections and accounts against what is there, say what is wrong. Exits 1 if so."""
-    try:
-        settings = load()
-    except BadSettings as fault:
-        raise click.ClickException(str(fault)) from None
+    settings = terminal.settings()
     places = _places(settings)
     if shown or change:
         prefixes = places.get(bucket or settings.s3_bucket) or [lifecycle.prefix_of(settings)]

@@ -9,13 +9,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy.exc import IntegrityError
 
-from infra.db import make_engine
-from infra.settings import BadSettings, Settings, load
+from infra.settings import Settings
 from infra.stores import only_bucket
+from webhook import terminal
 from worker.jobs import access
 from worker.jobs.access import Scope
 from worker.jobs.tokens import signing_secret
@@ -181,14 +179,9 @@ def _may_have(settings: Settings, buckets: tuple[str, ...], prefixes: tuple[str,
 @click.pass_context
 def keys(context: click.Context) -> None:
     """API keys: who may come through the door, and what for."""
-    try:
-        settings = load()
-    except BadSettings as fault:
-        raise click.ClickException(str(fault)) from None
+    settings = terminal.settings()
     secret = settings.secret_key.get_secret_value().encode()
-    engine = make_engine(settings, application="reelhook-cli", connections=1)
-    context.call_on_close(engine.dispose)
-    context.obj = _Here(ApiKeys(engine, secret), secret, settings)
+    context.obj = _Here(ApiKeys(terminal.engine_of(settings), secret), secret, settings)
 
 
 @keys.command("create")
@@ -240,21 +233,8 @@ def rotate(here: _Here, name: str, overlap: timedelta | None) -> None:
 @click.pass_obj
 def show_all(here: _Here) -> None:
     """Show all keys by name, and what they may do."""
-    table = Table("name", "begins with", "scopes", "buckets", "prefixes", "slots", "a minute", "last used", "state")
-    for key in here.rows.all():
-        terms = key.terms
-        table.add_row(
-            key.name,
-            f"{key.begins}...",
-            ",".join(terms.scopes),
-            " ".join(terms.buckets),
-            " ".join(prefix or "/" for prefix in terms.prefixes),
-            f"{terms.slots_percent}%" if terms.slots_percent else str(terms.slots or ""),
-            str(terms.per_minute or ""),
-            _moment(key.used_at),
-            _state(key, now()),
-        )
-    Console().print(table)
+    headers = ("name", "begins with", "scopes", "buckets", "prefixes", "slots", "a minute", "last used", "state")
+    terminal.show(headers, [_row(key, key.terms) for key in here.rows.all()])
 
 
 @keys.command("revoke")
@@ -270,6 +250,20 @@ def revoke(here: _Here, name: str) -> None:
 def _show(name: str, key: str) -> None:
     click.echo(f"API key         {key}")
     click.echo(f"                or, for a client that signs: AccessKey {name}, SecretKey the API key")
+
+
+def _row(key: ApiKey, terms: Terms) -> tuple[str, ...]:
+    return (
+        key.name,
+        f"{key.begins}...",
+        ",".join(terms.scopes),
+        " ".join(terms.buckets),
+        " ".join(prefix or "/" for prefix in terms.prefixes),
+        f"{terms.slots_percent}%" if terms.slots_percent else str(terms.slots or ""),
+        str(terms.per_minute or ""),
+        _moment(key.used_at),
+        _state(key, now()),
+    )
 
 
 def _state(key: ApiKey, at: datetime) -> str:

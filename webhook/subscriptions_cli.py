@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy import Engine
 
-from infra.db import make_engine
 from infra.guard import Guard
-from infra.settings import BadSettings, Settings, load
+from infra.settings import Settings
+from webhook import terminal
 from worker.jobs import events
 from worker.jobs.signing import Signing
 from worker.services import now
@@ -27,17 +27,12 @@ class _Rows:
     @cached_property
     def settings(self) -> Settings:
         """The settings of the deployment."""
-        try:
-            return load()
-        except BadSettings as fault:
-            raise click.ClickException(str(fault)) from None
+        return terminal.settings()
 
     @cached_property
     def engine(self) -> Engine:
-        """A connection, given back when the command ends."""
-        engine = make_engine(self.settings, application="reelhook-cli")
-        click.get_current_context().call_on_close(engine.dispose)
-        return engine
+        """Connections, given back when the command ends."""
+        return terminal.engine_of(self.settings)
 
     @property
     def subscriptions(self) -> Subscriptions:
@@ -84,11 +79,12 @@ def create(url: str, caller: str, types: tuple[str, ...], signing: str, descript
 @click.option("--key", "caller", default="default", show_default=True, help="Name of the API key.")
 def listed(caller: str) -> None:
     """Show the subscriptions of an API key. Secrets are not shown."""
-    table = Table("id", "url", "types", "signing", "disabled")
-    for one in _Rows().subscriptions.of(caller):
-        since = f"{one.disabled_at:%Y-%m-%d %H:%M} {one.disabled_reason}" if one.disabled_at else ""
-        table.add_row(one.id, one.url, " ".join(one.types), one.signing, since)
-    Console().print(table)
+    rows = [(one.id, one.url, " ".join(one.types), one.signing, _off(one)) for one in _Rows().subscriptions.of(caller)]
+    terminal.show(("id", "url", "types", "signing", "disabled"), rows)
+
+
+def _off(one: Subscription) -> str:
+    return f"{one.disabled_at:%Y-%m-%d %H:%M} {one.disabled_reason}" if one.disabled_at else ""
 
 
 @subscriptions.command("disable")
@@ -153,12 +149,14 @@ def deliveries() -> None:
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 200))
 def deliveries_list(caller: str, job: str | None, state: str | None, limit: int) -> None:
     """Show the newest deliveries."""
-    table = Table("id", "event", "job", "to", "state", "attempts", "last")
-    for row in Deliveries(_Rows().engine).page(Which(caller, job=job, state=state), limit=limit):
-        last = row["last_error"] or row["last_status"] or ""
-        to = row.get("subscription") or row["url"]
-        table.add_row(row["id"], row["type"], row["job_id"], to, row["state"], str(row["attempts"]), str(last))
-    Console().print(table)
+    found = Deliveries(_Rows().engine).page(Which(caller, job=job, state=state), limit=limit)
+    terminal.show(("id", "event", "job", "to", "state", "attempts", "last"), map(_line, found))
+
+
+def _line(row: Mapping[str, Any]) -> list[str]:
+    to, last = row.get("subscription") or row["url"], row["last_error"] or row["last_status"]
+    cells = (row["id"], row["type"], row["job_id"], to, row["state"], row["attempts"], last)
+    return ["" if one is None else str(one) for one in cells]
 
 
 @deliveries.command("show")
@@ -169,11 +167,13 @@ def deliveries_show(name: str, caller: str) -> None:
     found = Deliveries(_Rows().engine).get(caller, name)
     if found is None:
         raise click.ClickException(f"key {caller} has no delivery {name}")
-    table = Table("at", "seconds", "status", "answer", title=f"{found['type']}  {found['state']}")
-    for one in found["tried"]:
-        said = one["error"] if one["status"] is None else one["answer"]
-        table.add_row(f"{one['at']:%Y-%m-%d %H:%M:%S}", f"{one['seconds']:.2f}", str(one["status"] or ""), said)
-    Console().print(table)
+    click.echo(f"{found['type']}  {found['state']}")
+    terminal.show(("at", "seconds", "status", "answer"), map(_attempt, found["tried"]))
+
+
+def _attempt(one: Mapping[str, Any]) -> tuple[str, ...]:
+    said = one["error"] if one["status"] is None else one["answer"]
+    return f"{one['at']:%Y-%m-%d %H:%M:%S}", f"{one['seconds']:.2f}", str(one["status"] or ""), said or ""
 
 
 @deliveries.command("replay")

@@ -14,13 +14,11 @@ from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from infra.boxes import BoxWalk, NotMedia
-from infra.db import make_engine
 from infra.media import probe
 from infra.object_store import ObjectStore
-from infra.settings import BadSettings, load
 from infra.stills import probe_image
 from infra.store_errors import StoreError
-from webhook import lifecycle
+from webhook import lifecycle, terminal
 from worker.copier import UNBOXED
 from worker.jobs.model import Job, ResultFile
 from worker.store.repository import Repository
@@ -154,13 +152,8 @@ def verify(job: str | None, since: datetime | None) -> None:
     Each file or manifest that does not hold is a line that says why. Exits 0 when all hold, 1 when one does not. What
     the bucket's own rule has deleted is counted apart, and is no fault.
     """
-    try:
-        settings = load()
-    except BadSettings as fault:
-        raise click.ClickException(str(fault)) from None
-    engine = make_engine(settings, application="reelhook-cli")
-    click.get_current_context().call_on_close(engine.dispose)
-    store = Repository(engine)
+    settings = terminal.settings()
+    store = Repository(terminal.engine_of(settings))
     ids = [job] if job else store.archived(since.replace(tzinfo=UTC) if since else None)
     bucket, counted, expired = ObjectStore(settings), {True: 0, False: 0}, 0
     columns = TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn()

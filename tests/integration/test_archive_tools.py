@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,6 +21,7 @@ from tests.integration.archive_kit import Yard, copying_job, film, video, yard
 from tests.integration.stores_kit import other_store
 from tests.origin import File, origin
 from tests.s3_gate import Gate
+from webhook import terminal
 from webhook.cli import main
 from webhook.verify import verify_files, verify_manifest
 from worker.jobs.machine import Event
@@ -88,7 +88,7 @@ def test_verify_looks_at_pictures_too(made: Yard) -> None:
 
 def test_the_command_says_what_does_not_hold(made: Yard, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """It exits 0 while all holds; 1, with key and reason, once one does not, or where there is no such job."""
-    monkeypatch.setattr(sys.modules["webhook.verify"], "load", lambda: settings)
+    monkeypatch.setattr(terminal, "load", lambda: settings)
     ask = CliRunner().invoke
     assert (0, "2 hold, 0 do not\n") == ((well := ask(main, ["verify"])).exit_code, well.stdout)
     key = made.files[0].key
@@ -108,7 +108,7 @@ def test_verify_reads_the_manifest_that_was_written(
 ) -> None:
     """By the key and the hash in its row, also under another template; its metadata name task and model."""
     changed = settings.model_copy(update={"s3_key_template": "elsewhere/{job}/{name}.{extension}"})
-    monkeypatch.setattr(sys.modules["webhook.verify"], "load", lambda: changed)
+    monkeypatch.setattr(terminal, "load", lambda: changed)
     job = made.store.get(made.job_id)
     assert job is not None
     assert job.manifest_key is not None
@@ -204,8 +204,7 @@ def test_what_a_rule_has_deleted_is_no_fault(
     """A file that is gone and as old as the bucket's own rule lets objects be is told apart; a younger one is
     missing. The rule is the one that `reelhook doctor --set-lifecycle --expire-days` sets.
     """
-    monkeypatch.setattr(sys.modules["webhook.verify"], "load", lambda: moto)
-    monkeypatch.setattr(sys.modules["webhook.doctor"], "load", lambda: moto)
+    monkeypatch.setattr(terminal, "load", lambda: moto)
     with (
         origin(film=File.of(FILM)) as served,
         yard(moto, engine, [video(served.link("film.mp4"))]) as made,

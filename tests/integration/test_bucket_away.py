@@ -273,7 +273,7 @@ def test_who_asks_hears_of_it_and_the_doctor_ends_it(
     web = app.test_client()
     (note,) = web.get("/readyz").get_json()["notes"]
     assert f"the bucket takes no files since {MORNING.isoformat(timespec='seconds')}: AccessDenied" == note
-    monkeypatch.setattr("webhook.doctor.load", lambda: settings)
+    monkeypatch.setattr("webhook.terminal.load", lambda: settings)
     said = CliRunner().invoke(doctor).output
 
     assert f"jobs that waited for {settings.s3_bucket} and go on now: 1" in said

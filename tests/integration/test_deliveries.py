@@ -241,7 +241,6 @@ def test_the_terminal_shows_and_sends_again(home: House, app: Receiver, monkeypa
         "PUBLIC_URL": home.url,
         "SECRET_KEY": home.settings.secret_key.get_secret_value(),
         "GUARD_ALLOW_CIDRS": "127.0.0.0/8",
-        "COLUMNS": "200",
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)

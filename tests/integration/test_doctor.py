@@ -25,8 +25,8 @@ from infra.stack.s3 import client
 from tests.integration.stores_kit import BUCKET, KEY, SECRET, other_store
 from tests.s3_gate import Gate
 from tests.tls import make_certificate, tls_front
-from webhook import lifecycle
-from webhook.doctor import Finding, examine
+from webhook import lifecycle, terminal
+from webhook.doctor import Finding, doctor, examine
 from webhook.lifecycle import WholeBucket
 
 
@@ -259,10 +259,8 @@ FOREIGN: list[dict[str, Any]] = [
 
 def ask(settings: Settings, monkeypatch: pytest.MonkeyPatch, *options: str) -> tuple[int, str, str]:
     """The exit code of `reelhook doctor` with `options`, and what it wrote to stdout and stderr."""
-    from webhook import doctor  # noqa: PLC0415 - the module beside the command of the same name
-
-    monkeypatch.setattr(doctor, "load", lambda: settings)
-    result = CliRunner().invoke(doctor.doctor, list(options))
+    monkeypatch.setattr(terminal, "load", lambda: settings)
+    result = CliRunner().invoke(doctor, list(options))
     return result.exit_code, result.stdout, result.stderr
 
 

@@ -271,7 +271,7 @@ def test_too_many_requests_are_told_when_to_come_back(home: House) -> None:
 # --- by hand --------------------------------------------------------------------------------------------------------
 def typed(home: House, *words: str) -> Result:
     """What `reelhook WORDS` prints."""
-    return CliRunner().invoke(main, words, env={**home.variables, "COLUMNS": "200"})
+    return CliRunner().invoke(main, words, env=home.variables)
 
 
 def test_a_key_s_life_by_hand(home: House) -> None:

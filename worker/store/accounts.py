@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
 from sqlalchemy import (
@@ -34,6 +34,7 @@ class Account:
 
     name: str
     learned_limit: int | None
+    learned_at: datetime | None
     stopped_at: datetime | None
     stopped_reason: str | None
 
@@ -105,7 +106,7 @@ class Accounts:
 
     def all(self) -> list[Account]:
         """Every pack that was ever asked for, by name."""
-        columns = (accounts.c.name, accounts.c.learned_limit, accounts.c.stopped_at, accounts.c.stopped_reason)
+        columns = [accounts.c[one.name] for one in fields(Account)]
         with self._single.begin() as connection:
             return [Account(*row) for row in connection.execute(select(*columns).order_by(accounts.c.name))]
 
