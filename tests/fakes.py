@@ -83,6 +83,7 @@ def a_job(**changes: object) -> Job:
         "fallbacks": "",
         "slots": 1,
         "provider_task_id": None,
+        "adopted_from": None,
         "submissions": 0,
         "deferrals": 0,
         "lookups": 0,

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from infra.settings import BadSettings, Settings
 from webhook import check, subscriptions_cli, terminal
+from webhook.adopt_cli import adopt
 from webhook.doctor import doctor
 from webhook.keys_cli import keys
 from webhook.verify import verify
@@ -57,6 +58,7 @@ def main() -> None:
     """Durable Kling video generation."""
 
 
+main.add_command(adopt)
 main.add_command(doctor)
 main.add_command(keys)
 main.add_command(verify)

@@ -94,6 +94,8 @@ def _shown(here: Door, job: Job, files: list[ResultFile], seconds: int | None = 
         "state": job.state,
         "external_task_id": job.external_task_id,
         "provider_task_id": job.provider_task_id,
+        "adopted_from": job.adopted_from,
+        "adopted_by": other.id if job.is_stray and (other := here.store.adoptions.by(job.id)) else None,
         "created_at": job.created_at.isoformat(),
         "updated_at": job.updated_at.isoformat(),
         "bytes_copied": job.bytes_copied,

@@ -213,6 +213,8 @@ class JobShown(Shape):
     state: State
     external_task_id: str | None
     provider_task_id: str | None
+    adopted_from: Annotated[str | None, Field(description="our id of the job that ended without this task")]
+    adopted_by: Annotated[str | None, Field(description="our id of the job that has the task it ended without")]
     created_at: datetime
     updated_at: datetime
     bytes_copied: int

@@ -27,6 +27,7 @@ from worker.services import PerProcess, Services, accounts, now
 from worker.store.aside import Aside
 from worker.store.moment import DatabaseClock
 from worker.store.repository import MaybeStored
+from worker.tasks.adopt import call_up
 from worker.tasks.announce import Announcer, Ways
 from worker.tasks.archive import Fresh, archive
 from worker.tasks.attend import attend
@@ -232,6 +233,7 @@ def _attend() -> None:
     s = services()
     clock = _time(s, anew=True)
     attend(attention=s.attention, queue=s.queue, clock=clock, accounts=s.provider.accounts)
+    call_up(store=s.store, queue=s.queue)
     reach(buckets=s.store.buckets, copier=s.copier, clock=clock)
 
 

@@ -34,10 +34,13 @@ def test_a_refusal_of_what_kling_has_is_no_refusal(engine: Engine, refusal: Said
     assert (None, None) == (desk.job.error_code, desk.job.error_message)
 
 
-def test_a_repetition_is_adopted_once_kling_shows_the_task(engine: Engine) -> None:
-    """Kling shows a task only after minutes, so another create left: its refusal leads to the first one's task."""
+@pytest.mark.parametrize("refusal", [TAKEN, said(1201, 400, message="prompt is too long")])
+def test_a_repetition_is_adopted_once_kling_shows_the_task(engine: Engine, refusal: Said) -> None:
+    """Kling shows a task only after minutes, so another create left: its refusal, in whatever words, leads to the first
+    one's task.
+    """
     desk = Desk(engine)
-    answers: list[Said] = [NoAnswer("gone"), TAKEN]
+    answers: list[Said] = [NoAnswer("gone"), refusal]
 
     def says(method: str) -> Said:
         if method == "POST":
@@ -117,7 +120,7 @@ def lost_to_sight(desk: Desk) -> Callable[[str], Said]:
 @pytest.mark.parametrize("code", [1103, 1201, 1301])
 def test_a_refusal_to_look_is_not_absence(engine: Engine, code: int) -> None:
     """Of a create that was not answered only Kling's own 1203 says that it made no task: whatever else it says of the
-    look-up, for an hour, lets no second one leave.
+    look-up, for an hour, lets no second one leave, and gives its slot to nobody.
     """
     desk = Desk(engine)
 
@@ -127,6 +130,24 @@ def test_a_refusal_to_look_is_not_absence(engine: Engine, code: int) -> None:
         return said(code, 400, message="not this account") if desk.seconds < 3600 else task()
 
     desk.wire.says = says
+
+    assert State.RUNNING is desk.until(State.RUNNING)
+    assert [0.0] == desk.wire.creates
+    assert ["accepted", "submitting", "running"] == [
+        event["type"].removeprefix("job.") for event in desk.store.timeline("job")
+    ]
+
+
+@pytest.mark.parametrize("code", [1103, 1201, 1301])
+def test_a_refusal_to_look_once_more_lets_nothing_leave(engine: Engine, code: int) -> None:
+    """A create was proven absent, and the last look before the next one is refused: that is no absence either."""
+    desk = Desk(engine)
+    desk.wire.says = lambda method: NoAnswer("gone") if method == "POST" else MISSING
+    desk.work()
+    assert State.ACCEPTED is desk.until(State.ACCEPTED)
+    began = desk.seconds
+    refused = said(code, 400, message="not this account")
+    desk.wire.says = lambda _method: refused if desk.seconds < began + 60 else task()
 
     assert State.RUNNING is desk.until(State.RUNNING)
     assert [0.0] == desk.wire.creates

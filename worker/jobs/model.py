@@ -45,6 +45,7 @@ class Job:
     callback_url: str | None  #: where the caller wants to be told
     on_done: str | None  #: a Celery task to send then, as celery://QUEUE/TASK
     provider_task_id: str | None
+    adopted_from: str | None  #: the job that asked for its task, and ended without it; None for the one that asked
     submissions: int  #: how often a create may have left for the provider
     deferrals: int  #: how often it surely reached nobody and was put off
     lookups: int  #: how often it was looked up in a row without being found
@@ -65,6 +66,12 @@ class Job:
     manifest_sha256: str | None
     due_at: datetime | None  #: when it wanted attention when it was read; None at an end
     version: int  #: moves with every change of state; what compare-and-set compares
+
+    @property
+    def is_stray(self) -> bool:
+        """Whether it has ended, and the provider may have a task of it all the same that nobody has fetched."""
+        never_taken = self.state is State.FAILED and self.submissions > 0 and self.provider_task_id is None
+        return never_taken or self.state in {State.UNKNOWN, State.EXPIRED}
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,8 @@ def _ours(job: Job, files: Sequence[ResultFile], link: Link, occurred: Occurred)
         "error": {"code": job.error_code, "message": job.error_message} if failed else None,
         "files": [_file(one, link) for one in files] if job.state is State.ARCHIVED else [],
     }
+    if job.adopted_from:
+        shown["adopted_from"] = job.adopted_from
     if reason := occurred.data.get("reason"):
         shown |= {"reason": reason, "message": occurred.data.get("message")}
     return shown

@@ -18,6 +18,7 @@ from infra.elapsed import elapsed
 from infra.log import logger
 from infra.statement import Rows, Statement
 from worker.kling.answers import GOES_ON
+from worker.store.adoptions import STRAY
 from worker.store.tables import callbacks
 
 log = logger(__name__)
@@ -54,8 +55,8 @@ with given as (
 ), stored as (
     insert into callbacks as kept (job_id, sha256, body, verdict, status, received_at, repeats, unheard)
     select job_id, sha256, body, verdict, given.status, received_at, count - 1,
-        due.id is null and due_at is not null and due_at > :now and lease_owner is null
-            and (jobs.state <> 'running' or jobs.id = any(cast(:ending as text[])))
+        (due.id is null and due_at is not null and due_at > :now and lease_owner is null
+            and (jobs.state <> 'running' or jobs.id = any(cast(:ending as text[])))) or {STRAY}
     from given join jobs on jobs.id = given.job_id left join due on due.id = given.job_id
     order by job_id, sha256
     {_ONCE}
@@ -97,15 +98,16 @@ from delayed
 """)  # noqa: S608 - a condition of ours
 )
 #: Make the jobs due whose rows were held when their callbacks came; as `_PUT` does, not a running one that is said to
-#: go on: where nobody may look at jobs that is kept for all. What was kept for a job that there is not goes.
+#: go on: where nobody may look at jobs that is kept for all. What was kept for a job that there is not goes; what tells
+#: of a task that its job has ended without is for `worker.tasks.adopt`.
 _REMIND = Statement(
-    text("""
+    text(f"""
 with free as (
     select id, state <> 'running' or exists (
         select 1 from callbacks where job_id = jobs.id and unheard
             and (status is null or lower(status) <> all(cast(:going as text[])))
     ) as wanted
-    from jobs where id in (select job_id from callbacks where unheard)
+    from jobs where id in (select job_id from callbacks where unheard) and not {STRAY}
     order by id limit :limit for no key update skip locked
 ), nudged as (
     update jobs set due_at = :now from free
@@ -114,7 +116,7 @@ with free as (
     delete from callbacks where unheard and not exists (select 1 from jobs where jobs.id = callbacks.job_id)
 )
 update callbacks set unheard = false from free where job_id = free.id and unheard
-""")
+""")  # noqa: S608 - a condition of ours
 )
 
 

@@ -22,6 +22,7 @@ from worker.jobs.events import ATTENTION, REASONS, STATES, inner
 from worker.jobs.machine import Move, Step
 from worker.jobs.model import ENDS, Job, State
 from worker.store.accounts import LEARNED
+from worker.store.adoptions import recall
 from worker.store.beginnings import HEARD
 from worker.store.chains import wake_later
 from worker.store.inbox import ENDED
@@ -140,6 +141,7 @@ class Taking:
             if moved and self.led.state is State.UNKNOWN:
                 reason = {"reason": "unknown", "message": REASONS["unknown"]}
                 told = tell(connection, moved.job, Note(ATTENTION.type, reason), self.now)
+                recall(connection, moved.job.id)
                 moved = replace(moved, deliveries=moved.deliveries + told)
         return replace(moved, woken=moved.woken + self._woken(engine, row)) if moved else None
 

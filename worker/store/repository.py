@@ -19,6 +19,7 @@ from infra.db import single
 from worker.jobs.machine import DUE_STEP, Event, Step, move
 from worker.jobs.model import ENDS, Job, ResultFile, State
 from worker.store import missing, statements
+from worker.store.adoptions import Adoptions
 from worker.store.beginnings import HEARD, ONE_BEGINNING, STEP
 from worker.store.buckets import Buckets
 from worker.store.chains import After, Chains, join
@@ -94,6 +95,8 @@ class Repository:
         self.buckets = Buckets(engine)
         #: Jobs that ended without one.
         self.manifests = Manifests(engine)
+        #: Jobs that have the tasks of others.
+        self.adoptions = Adoptions(engine)
         #: Which jobs stand on which.
         self.chains = Chains(engine)
 

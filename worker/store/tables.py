@@ -76,6 +76,8 @@ jobs = Table(
     #: SHA-256 of the request, so that the same id with another body is an error.
     Column("fingerprint", LargeBinary, nullable=False),
     Column("provider_task_id", Text),
+    #: The job that asked for its task and ended without it: see `worker.store.adoptions`.
+    Column("adopted_from", Text),
     count("submissions"),
     count("deferrals"),
     count("lookups"),
@@ -132,6 +134,9 @@ Index(
 Index("ix_jobs_queued_anywhere", _KIND, postgresql_where=_QUEUED & (jobs.c.fallbacks != ""))
 
 Index("ix_jobs_places", jobs.c.bucket, jobs.c.prefix, postgresql_where=(jobs.c.bucket != "") | (jobs.c.prefix != ""))
+
+#: A task is adopted once.
+Index("ix_jobs_adopted_from", jobs.c.adopted_from, unique=True, postgresql_where=jobs.c.adopted_from.is_not(None))
 
 #: Idempotency keys whose requests are being looked at: a second one is told so. Each holds for a moment only.
 claims = Table(
@@ -205,7 +210,8 @@ callbacks = Table(
     Column("status", Text),
     Column("received_at", MOMENT, nullable=False),
     count("repeats"),
-    #: Whether the job's row was held when it came, so that a sweep has to make the job due.
+    #: Whether nobody has acted on it: its job's row was held when it came, so that a sweep has to make the job due; or
+    #: the job had ended without a task.
     Column("unheard", Boolean, nullable=False, server_default=text("false")),
     UniqueConstraint("job_id", "sha256"),
 )

@@ -26,6 +26,7 @@ from worker.store.accounts import Accounts
 from worker.store.missing import ABSENT
 from worker.store.moves import Also, Lease, Moved
 from worker.store.repository import Repository
+from worker.tasks.adopt import adopt
 from worker.tasks.archive import Fresh
 from worker.tasks.begin import Begin
 from worker.tasks.book import LEASE
@@ -48,13 +49,15 @@ def follow_up(
     clock: Clock,
     onward: Callable[[Fresh], None] | None = None,
 ) -> None:
-    """Re-read the task of a job that was, or may have been, submitted. Does nothing for any other.
+    """Re-read the task of a job that was, or may have been, submitted; of one that has ended, where a callback tells of
+    a task that nobody has.
 
     `onward`: archives a job that this one brought so far, at once; without it a message is sent.
     """
     until = monotonic() + _QUICK_SECONDS
     job = begin(job_id, Step.FOLLOW_UP)
     if job is None:
+        adopt(job_id, store=store, provider=provider, queue=queue, clock=clock)
         return
     lease, asked = None, clock()
     try:
