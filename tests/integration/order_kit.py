@@ -120,6 +120,8 @@ _AWARE = {State.SUBMITTING, State.RUNNING, State.UNKNOWN, State.EXPIRED}
 _STANDING = select(
     jobs.c.id,
     jobs.c.state,
+    jobs.c.adopted_from,
+    jobs.c.provider_task_id,
     select(func.count())
     .where(events.c.job_id == jobs.c.id, events.c.type.in_([inner(state) for state in ENDS]))
     .scalar_subquery()
@@ -142,14 +144,19 @@ class World:
         return (self.clock() - MORNING).total_seconds()
 
     def states(self) -> dict[str, State]:
-        """Where each job stands. P3, P4 and the slots' law hold just now, or it raises."""
+        """Where each job stands. P3, P4, the slots' law and that of adoption hold just now, or it raises."""
         with self.engine.connect() as connection:
             rows = connection.execute(_STANDING).all()
+        adopted = {row.adopted_from: row for row in rows if row.adopted_from}
+        assert len(adopted) == sum(row.adopted_from is not None for row in rows), "a task is adopted once"
         states = {row.id: State(row.state) for row in rows}
         assert [] == self.kling.repeated, "P4: Kling is never asked for a task that it has"
         for row in rows:
             assert (states[row.id] in ENDS) == row.ends == row.told, "P3: an end is told once, and nothing before it"
-        assert len([state for state in states.values() if state in HOLDING]) <= SLOTS
+        for name, row in adopted.items():
+            assert (State.UNKNOWN, f"k-{name}") == (states[name], row.provider_task_id), "an end is never left"
+        # What is adopted holds its slot as it did, and nobody was asked for that.
+        assert len([row for row in rows if states[row.id] in HOLDING and not row.adopted_from]) <= SLOTS
         for name in self.kling.open():
             assert states[name] in _AWARE, "no slot is given away while Kling works on its task"
         return states

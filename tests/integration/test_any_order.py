@@ -29,6 +29,7 @@ from worker.jobs.model import ENDS, State
 from worker.store.chains import After
 from worker.store.inbox import Arrival
 from worker.store.repository import NewJob
+from worker.tasks.adopt import call_up
 
 NAMES = "abcde"
 #: Which stand on which.
@@ -135,6 +136,19 @@ class Life(RuleBasedStateMachine):
         if not job.submissions:
             self.store.move(job, Event.CANCEL_ASKED, self.clock())
 
+    @rule(name=st.sampled_from(NAMES))
+    def given_up(self, name: str) -> None:
+        """What nobody could settle, or ended every process, is set aside, whatever Kling has of it."""
+        job = self.store.get(name)
+        assert job is not None
+        if job.state is State.SUBMITTING:
+            self.store.move(job, Event.SUBMIT_UNSETTLED, self.clock())
+
+    @rule()
+    def called_up(self) -> None:
+        """Somebody looks for callbacks that nobody has looked into."""
+        call_up(store=self.store, queue=self.queue)
+
     @rule()
     def resumed(self) -> None:
         """Somebody says that the account is in order again."""
@@ -159,21 +173,25 @@ class Life(RuleBasedStateMachine):
     def _nothing_goes_back(self, states: dict[str, State]) -> None:
         """A job goes forward only, but for a create that was surely absent; an end is never left."""
         for name, state in states.items():
-            seen = self.seen[name]
+            seen = self.seen.setdefault(name, [State.RUNNING])
             if state is not seen[-1]:
                 assert seen[-1] not in ENDS
                 assert RANK[state] > RANK[seen[-1]] or state is State.ACCEPTED
                 seen.append(state)
 
     def teardown(self) -> None:
-        """P1: once nothing goes wrong any more, who stands still wakes up, and every job ends."""
+        """P1: once nothing goes wrong any more, who stands still wakes up, every job ends, and what Kling made for one
+        that was given up is fetched where a callback told of it.
+        """
         self.kling.spoilt = None
         for process in self.standing:
             process.go_on()
         for number in range(ROUNDS):
             self.all_holds()
-            if {*self.world.states().values()} <= ENDS:
+            if {*self.world.states().values()} <= ENDS and not self.store.adoptions.strays(1):
+                self._nothing_is_left()
                 return
+            call_up(store=self.store, queue=self.queue)
             for name in self.kling.open():
                 self.kling.tasks[name].status = "succeed"
             process = self.processes[number % len(SKEWS)]
@@ -182,6 +200,13 @@ class Life(RuleBasedStateMachine):
                 process.work(self.queue.sent.pop(0))
             self.clock.advance(20 + 2 * number)
         raise AssertionError([self.store.get(name) for name in self.seen])
+
+    def _nothing_is_left(self) -> None:
+        for name, state in self.world.states().items():
+            if state is State.UNKNOWN and name in self.kling.tasks and self.world.inbox.of(name):
+                other = self.store.adoptions.by(name)
+                assert other, "what a callback told of is fetched"
+                assert (other.state is State.ARCHIVED) == (self.kling.tasks[name].status == "succeed")
 
 
 def test_whatever_happens_in_whatever_order(migrated: Engine, request: pytest.FixtureRequest) -> None:
