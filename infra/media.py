@@ -52,10 +52,12 @@ def agree(seconds: float, said: float) -> bool:
     return abs(seconds - said) <= _SLACK[0] + said * _SLACK[1]
 
 
-def probe(file: IO[bytes] | Any, alive: Callable[[], object] = lambda: None, *, sound_only: bool = False) -> MediaFacts:
+def probe(
+    file: IO[bytes] | Any, alive: Callable[[], object] = lambda: None, *, sound_only: bool = False, told: bool = False
+) -> MediaFacts:
     """The facts of a video or audio file: of a video with its first and its last frame decoded, of a sound with all of
     it, which then says how long it lasts. Raises `NotMedia`. `alive` is called now and then. `sound_only`: whatever is
-    to be seen is left alone.
+    to be seen is left alone. `told`: somebody else says how long it lasts, to whom the facts are held.
 
     A file that was cut after its index still opens; its last frame does not decode.
     """
@@ -64,7 +66,7 @@ def probe(file: IO[bytes] | Any, alive: Callable[[], object] = lambda: None, *, 
             _has_all_clusters(container, alive)
             return _as_shown(facts, _ends(container, stream, facts))
         seconds = sound.heard(container, stream, alive)
-        if sound.says_its_length(file, container):
+        if sound.says_its_length(file, container, told=told):
             _reaches(seconds, facts.duration)
         return replace(facts, duration=seconds)
 

@@ -34,8 +34,9 @@ def heard(container: Any, stream: Any, alive: Callable[[], object]) -> float:
     return round(seconds, 3)
 
 
-def says_its_length(file: IO[bytes] | Any, container: Any) -> bool:
-    """Whether how long the file lasts stands in it. Raises `NotMedia` where it is shorter than its head says.
+def says_its_length(file: IO[bytes] | Any, container: Any, *, told: bool) -> bool:
+    """Whether how long the file lasts stands in it. Raises `NotMedia` where it is shorter than its head says, or where
+    neither it nor, `told`, anybody else says where it ends.
 
     Moves in `file`, so to be asked when all was decoded.
     """
@@ -43,7 +44,7 @@ def says_its_length(file: IO[bytes] | Any, container: Any) -> bool:
     if container.format.name == "wav":
         _whole_riff(file)
     if container.format.name == "ogg":
-        _whole_ogg(file)
+        _whole_ogg(file, told=told)
     if container.format.name not in _GUESSED:
         return True
     head = file.read(_HEAD)
@@ -58,12 +59,14 @@ def _whole_riff(file: IO[bytes] | Any) -> None:
         raise NotMedia("is shorter than it says: it was cut")
 
 
-def _whole_ogg(file: IO[bytes] | Any) -> None:
-    """Pages are whole in themselves; the last one says that it is the last. Source: RFC 3533, 6 (header type, 0x04)."""
+def _whole_ogg(file: IO[bytes] | Any, *, told: bool) -> None:
+    """Pages are whole in themselves; the last one says that it is the last, though not every maker's does. Source: RFC
+    3533, 6 (header type, 0x04).
+    """
     file.seek(max(file.seek(0, SEEK_END) - 2 * _LONGEST_PAGE, 0))
     tail = file.read()
     at = tail.rfind(b"OggS\0")
     page = tail[at:] if at >= 0 else b""
     table = page[27 : 27 + page[26]] if len(page) > 27 else b""
-    if not table or len(page) < 27 + len(table) + sum(table) or not page[5] & 4:
+    if not table or len(page) < 27 + len(table) + sum(table) or not (told or page[5] & 4):
         raise NotMedia("has no last page: it was cut")

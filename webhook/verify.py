@@ -100,7 +100,7 @@ def _fault(file: ResultFile, bucket: ObjectStore, seen: Seen) -> str | None:
     if walk:
         walk.finish()
     with bucket.open(file.key, file.size) as body:
-        probe_image(body.read()) if file.kind == "image" else probe(body, sound_only=file.kind != "video")
+        probe_image(body.read()) if file.kind == "image" else probe(body, sound_only=file.kind != "video", told=True)
     return None
 
 

@@ -63,7 +63,7 @@ class Prover:
         if output.kind == "video":
             return probe_film(file, moments=self.previews.moments, show=self.previews.shown, alive=alive)
         if output.kind != "image":
-            return Film(probe(file, alive, sound_only=True))
+            return Film(probe(file, alive, sound_only=True, told=_seconds(output.duration) is not None))
         if size > _LARGEST_IMAGE:
             raise NotMedia("is too large for a picture")
         return Film(probe_image(file.read(), alive))

@@ -232,6 +232,33 @@ def test_an_ogg_of_which_the_last_pages_are_missing_is_no_media() -> None:
             probe(BytesIO(body[:cut]))
 
 
+def page_sum(page: bytes) -> int:
+    """The check sum of an Ogg page without one. Source: RFC 3533, 6."""
+    total = 0
+    for byte in page:
+        total ^= byte << 24
+        for _ in range(8):
+            total = (total << 1) ^ (0x104C11DB7 if total >> 31 else 0)
+    return total
+
+
+def test_an_ogg_without_a_last_page_needs_somebody_to_say_how_long_it_is() -> None:
+    """Not every maker marks it: where it is known how long the sound lasts, that tells whether all of it is there."""
+    whole = song("ogg", 6)
+    body = bytearray(whole)
+    last = body.rfind(b"OggS")
+    body[last + 5] &= ~4
+    body[last + 22 : last + 26] = bytes(4)
+    body[last + 22 : last + 26] = page_sum(bytes(body[last:])).to_bytes(4, "little")
+    with pytest.raises(NotMedia, match="it was cut"):
+        probe(BytesIO(body))
+
+    assert agree(probe(BytesIO(body), told=True).duration or 0, probe(BytesIO(whole)).duration or 1)
+    for length in (len(body) - 1, body.rfind(b"OggS") + 30):
+        with pytest.raises(NotMedia, match="it was cut"):
+            probe(BytesIO(body[:length]), told=True)
+
+
 @pytest.mark.parametrize("after", [bytes(4) + b"\x93\x01 z" * 99, bytes(999), b"\xff" * 999, bytes(4) + b"free" * 9])
 def test_what_follows_a_film_has_to_be_a_box(after: bytes) -> None:
     """A length of nothing means "to the end" for frames only; a box's name can be read."""
