@@ -221,9 +221,9 @@ class Settings(BaseModel):
     )
     #: Seconds that a presigned result link lives. It is made anew each time somebody asks.
     s3_link_seconds: int = Field(24 * 3600, ge=60, le=LONGEST_LINK, validation_alias="S3_LINK_SECONDS")
-    #: Bytes of the largest file that the store copies onto itself so that its metadata name its SHA-256, which of more
-    #: than 16 MiB is known only after the bytes have left. 0: none. The store reads and writes all of it for that, so
-    #: the default is 64 MiB, most results; and none on B2, which would keep the first version. S3 copies 5 GiB at most.
+    #: Bytes of the largest file that the store copies onto itself so that its metadata name its SHA-256, which of what
+    #: can't be laid down first is known only after the bytes have left. 0: none. The store reads and writes all of it
+    #: for that, so the default is 64 MiB; and none on B2, which would keep the first version. S3 copies 5 GiB at most.
     s3_relabel_bytes: int | None = Field(None, ge=0, le=5 * 2**30, validation_alias="S3_RELABEL_BYTES")
     #: Where a result file goes in the bucket. Fields: see the README, "Keys in the bucket".
     s3_key_template: Annotated[str, AfterValidator(_key_template)] = Field(

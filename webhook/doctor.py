@@ -54,14 +54,14 @@ _BREAKS = MappingProxyType(
     {
         "write": "nothing can be stored",
         "read": "nothing can be proven, so no job ends as archived",
-        "write in parts": f"files above {_WHOLE} MiB can't be stored, nor those whose length nobody says",
+        "write in parts": f"files above {_WHOLE} MiB, and those that come slowly or say no length, can't be stored",
         "presigned link": "files are archived, but links to them don't open",
     }
 )
 #: Without one of these files are archived, proven and linked to all the same; what is missing then.
 _SPARED = MappingProxyType(
     {
-        "copy onto itself": "archiving works; files above 16 MiB won't name their SHA-256 themselves",
+        "copy onto itself": f"archiving works; larger files than {_WHOLE} MiB, or slow ones, won't name their SHA-256",
         "private": "whoever guesses a key reads the file: take public access from the bucket if that is not meant",
         "end an upload": "archiving works; parts of files that are given up stay until a lifecycle rule ends them",
         "list": "archiving works; the store can't say of an object that it is not there, so that counts as not known",

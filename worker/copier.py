@@ -1,8 +1,8 @@
 """Carry one output of a task into the bucket, and prove it there.
 
 On the way: length, SHA-256 and CRC-32 of every byte, the boxes of an MP4 walked. Then the bucket says what it holds,
-and it must be that. Meanwhile, of a small file, or else then: what `worker.proof` does. Memory holds a few pieces of a
-file.
+and it must be that. Meanwhile, of a file that is all here, or else then: what `worker.proof` does. Memory holds a few
+pieces of a file.
 
 How far it is stands in a row before the first byte leaves and after each part. A file that was taken up by another
 worker has no running SHA-256, which can't be put in a row: it is then read back from the bucket once, and the CRC-32,
@@ -33,7 +33,8 @@ from worker.previews import NAMES, Previews
 from worker.proof import Proof, Prover
 from worker.read_back import ReadBack
 from worker.relabel import Relabeller
-from worker.sender import Kept, Ledger, Sender, Sent, SliceOver
+from worker.sender import Sender
+from worker.sent import Kept, Ledger, Sent, SliceOver
 from worker.source import NotHad, NotStored, Progress, Source, SourceChanged, Unproven, resume_headers
 from worker.spool import DiskFault
 from worker.watched import Watched

@@ -8,7 +8,7 @@ bytes, behind the part's last one. So does how long the next part is, which depe
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, Queue
@@ -42,14 +42,24 @@ class Mark:
     next: int  #: bytes of the part that follows, where one does and its file is long enough
 
 
-class Pipe:
-    """A source in parts, the first one of `first` bytes. Leaving the context ends the reading, wherever it is."""
+def marked(source: Source, *, full: bool = True, following: int = 0) -> Mark:
+    """What is known of a source at the byte that it is at."""
+    walk, digest = source.boxes.state() if source.boxes else None, source.digest and source.digest.copy()
+    return Mark(source.size, source.crc32, walk, digest, full, full and source.ended, following)
 
-    def __init__(self, source: Source, first: int, following: Next) -> None:
+
+class Pipe:
+    """A source in parts, the first one of `first` bytes, of which `before` have come already. Leaving the context ends
+    the reading, wherever it is.
+    """
+
+    def __init__(self, source: Source, first: int, following: Next, before: Sequence[bytes] = ()) -> None:
         self._source = source
         self._first = first
         self._following = following
-        self._at = source.size  #: where the next part begins for who sends; the source itself is ahead of that
+        self._before = before
+        self._come = sum(map(len, before))
+        self._at = source.size - self._come  #: where the next part begins for who sends; the source is ahead of that
         self._queue: Queue[bytes | Mark | Exception] = Queue(PIECES)
         self._stopped = threading.Event()
         self._cut = threading.Event()
@@ -91,12 +101,14 @@ class Pipe:
                 self._put(fault)
 
     def _read(self) -> None:
-        mark, length = None, self._first
+        for piece in self._before:
+            self._put(piece)
+        mark, length = None, self._first - self._come
         while mark is None or (mark.full and not mark.last):
             began, start = monotonic(), self._source.size
             full = self._fill(length)
             length = self._following(self._source.size - start, monotonic() - began)
-            mark = self._mark(length, full=full)
+            mark = marked(self._source, full=full, following=length)
             self._put(mark)
 
     def _fill(self, length: int) -> bool:
@@ -111,11 +123,6 @@ class Pipe:
             self._put(piece)
             left -= len(piece)
         return True
-
-    def _mark(self, following: int, *, full: bool) -> Mark:
-        source = self._source
-        walk, digest = source.boxes.state() if source.boxes else None, source.digest and source.digest.copy()
-        return Mark(source.size, source.crc32, walk, digest, full, full and source.ended, following)
 
     def _put(self, item: bytes | Mark | Exception) -> None:
         if self._stopped.is_set():

@@ -23,7 +23,7 @@ from worker.kling.wire import Output
 from worker.label import picture_label
 from worker.ports import Bucket
 from worker.previews import Previews
-from worker.sender import Kept
+from worker.sent import Kept
 
 _DURATION = re.compile(r"\s*(\d{1,6}(?:\.\d{0,9})?)\s*s?\s*", re.ASCII | re.IGNORECASE)
 _LARGEST_IMAGE = 64 * 2**20

@@ -17,20 +17,22 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 from infra.http import HttpError
 from infra.store_errors import StoreError, Taken, UploadGone
 from worker import ports
 from worker.jobs.transfer import Transfer
 from worker.label import JOB, SHA256
+from worker.laid import Laid
 from worker.pipe import Mark, Next, Part, Pipe
 from worker.rests import Rests
-from worker.source import Again, Body, LeaseLost, NotHad, NotStored, Reported, Source
+from worker.sent import Kept, Label, Ledger, Sent, SliceOver
+from worker.source import Again, LeaseLost, NotHad, NotStored, Reported, Source
 from worker.tape import Held
 
-#: Bytes of the shortest part, above S3's least of 5 MiB: so much is in memory of the first one of a slice. A file that
-#: is no longer than two of them goes in one piece.
+#: Bytes of the shortest part, above S3's least of 5 MiB: so much is in memory of the first one of a slice. No less than
+#: `HELD_BYTES`: of what is held no CRC-32 is taken.
 PART_BYTES = 8 * 2**20
 #: Bytes of the longest part: what is lost at most when a worker is killed. Each costs a round trip, and a row.
 LONGEST_PART = 64 * 2**20
@@ -42,50 +44,10 @@ _MOST_PARTS = 10_000
 #: so that only a source that has become slower is cut.
 LINGER = 3.0
 _KEPT_DIGESTS = 64
-#: Seconds between two looks at how far a part is.
-_LOOK = 0.5
-
-
-#: What an object is stored with, by the SHA-256 of its bytes where that is known before they leave.
-Label = Callable[[str | None], dict[str, Any]]
-#: Reads what is still here of a file: at most so many bytes (second) from a byte (first), none if it is not there.
-Kept = Callable[[int, int], bytes]
-
-
-class SliceOver(Exception):
-    """The time of one task is used up. Everything that came is safe, another task goes on."""
-
-
 #: After these what came stays.
 _CUT = (HttpError, NotHad, SliceOver)
-
-
-class Ledger(Protocol):
-    """Where it is written how far a file is."""
-
-    def save(self, transfer: Transfer) -> None:
-        """Write it. Raises `LeaseLost`."""
-
-    def drop(self, transfer: Transfer) -> None:
-        """Forget it. Raises `LeaseLost`."""
-
-    def restarted(self, transfer: Transfer) -> None:
-        """Parts of it are there, and all of it has to be sent again."""
-
-    def alive(self) -> None:
-        """Say that it goes on. Raises `LeaseLost`."""
-
-    def unsure(self, fault: StoreError) -> None:
-        """A call that throws something away has failed; where that was no refusal, it may be on its way still."""
-
-
-@dataclass(frozen=True)
-class Sent:
-    """A file of which the bucket has every byte."""
-
-    at: Transfer
-    etag: str | None = None  #: as the bucket said it when it took the object; None where that answer was not heard
-    kept: Kept = lambda _at, _count: b""  #: reads what is still here of it
+#: Seconds between two looks at how far a part is.
+_LOOK = 0.5
 
 
 @dataclass(frozen=True)
@@ -113,19 +75,25 @@ class Sender:
     ) -> Sent:
         """Send what is left of `source`. Raises `SliceOver` at `until`, or soon after.
 
-        `held` is called once all of a small file is there, before it leaves.
+        `held` is called once all of a file is there, before it leaves.
         """
-        if at.upload_id or source.length is None or source.length > 2 * PART_BYTES:
-            at = self._begun(at, label, ledger)
-            try:
-                return self._in_parts(source, at, label, ledger, until)
-            except UploadGone:  # a lifecycle rule ended it: its parts are lost
-                self._forget(at, ledger)
-                raise
-        late = max(until, monotonic()) + LINGER
-        if source.tape.whole:
-            return self._held(source, at, label, ledger, late, held)
-        return self._as_it_comes(source, at, label, ledger, late)
+        laid = Laid(source, PART_BYTES, at.come)
+        if source.tape.whole and not at.upload_id:
+            self._lay(laid, source, at, label, ledger, until)
+            if source.ended:
+                held(source.tape.read, source.size)
+                label = partial(_knowing, label, source.digest.hexdigest())
+                if sent := self._in_one_piece(source, at, label(None), ledger, until):
+                    return sent
+        at = self._begun(at, label, ledger)
+        try:
+            at = self._from_here(laid, source, at, ledger, until)
+            return (
+                Sent(at, kept=source.tape.read) if at.whole else self._in_parts(source, laid, at, label, ledger, until)
+            )
+        except UploadGone:  # a lifecycle rule ended it: its parts are lost
+            self._forget(at, ledger)
+            raise
 
     def _begun(self, at: Transfer, label: Label, ledger: Ledger) -> Transfer:
         if at.upload_id:
@@ -171,57 +139,52 @@ class Sender:
         self.rests.drop(at.key)
         ledger.drop(at)
 
-    # --- whole --------------------------------------------------------------------------------------------------
-    def _held(
-        self,
-        source: Source,
-        at: Transfer,
-        label: Label,
-        ledger: Ledger,
-        late: float,
-        held: Callable[[Kept, int], None],
-    ) -> Sent:
-        body = Body(source)
+    # --- laid down ----------------------------------------------------------------------------------------------
+    def _lay(self, laid: Laid, source: Source, at: Transfer, label: Label, ledger: Ledger, until: float) -> None:
+        """Have all of it here, or what came in half of the time that there is."""
+        late = _late(until)
         try:
-            while body.read():
-                if monotonic() > late and not source.ended:
-                    raise SliceOver
+            laid.lay(_halfway(late), late)
         except _CUT:
             if late < inf:
-                self._put_aside(source, at, source.tape.body, label, ledger)
+                if laid.marks:
+                    at = self._from_here(laid, source, self._begun(at, label, ledger), ledger, inf)
+                self._put_aside(source, at, laid.rest, label, ledger)
             raise
+
+    def _in_one_piece(
+        self, source: Source, at: Transfer, said: dict[str, Any], ledger: Ledger, until: float
+    ) -> Sent | None:
+        """The file, of which all is here; None where the bucket takes it so slowly that it has to go in parts."""
         digest = source.digest.hexdigest()
-        held(source.tape.read, source.size)
         sent = Sent(replace(at, size=source.size, sha256=digest, whole=True), kept=source.tape.read)
-        told, said = Reported(source.tape.body, source.report), label(digest)
+        body = _InTime(source, _halfway(_late(until)) if source.size > PART_BYTES else inf)
         try:
-            with _of(told):
-                return replace(sent, etag=self.bucket.put_stream(at.key, told, source.size, **said))
+            with _of(body):
+                return replace(sent, etag=self.bucket.put_stream(at.key, body, source.size, **said))
+        except SliceOver:
+            return None
         except Taken as fault:  # by the same, perhaps, of which the answer was lost
             stored = self.bucket.head(at.key)
             if stored and stored.metadata.get(SHA256) == digest:
                 return replace(sent, etag=stored.etag)
             if not self._stays(at, said, stored, ledger):
                 raise NotStored("another file lies where it belongs") from fault
-        with _of(told):
-            return replace(sent, etag=self.bucket.put(at.key, told, source.size, **said))
+        over = Reported(source.tape.body(), source.report)
+        with _of(over):
+            return replace(sent, etag=self.bucket.put(at.key, over, source.size, **said))
 
-    def _as_it_comes(self, source: Source, at: Transfer, label: Label, ledger: Ledger, late: float) -> Sent:
-        """Where nothing could be laid down."""
-        assert source.length is not None
-        try:
-            with _of(source):
-                etag = self.bucket.put_stream(at.key, _Timely(source, late), source.length, **label(None))
-        except Taken as fault:
-            if not self._stays(at, label(None), self.bucket.head(at.key), ledger):
-                raise NotStored("another file lies where it belongs") from fault
-            self._begun(at, label, ledger)  # what goes in parts takes the place of what is there
-            raise SliceOver from fault
-        except SliceOver:
-            self._begun(at, label, ledger)  # nothing of it stays; in parts, as which it goes on, it will
-            raise
-        digest = source.digest.hexdigest()
-        return Sent(replace(at, size=source.size, sha256=digest, whole=True), etag, source.tape.read)
+    def _from_here(self, laid: Laid, source: Source, at: Transfer, ledger: Ledger, until: float) -> Transfer:
+        """After the parts that lie here. Raises `SliceOver` between two of them."""
+        assert at.upload_id is not None
+        for mark in laid.marks:
+            if at.etags and monotonic() > until:
+                raise SliceOver
+            body = Reported(source.tape.body(at.size, mark.size), source.report)
+            with _of(body):
+                etag = self.bucket.put_part(at.key, at.upload_id, len(at.etags) + 1, body, mark.size - at.size)
+            at = self._noted(at, etag, mark, ledger)
+        return at
 
     def _stays(self, at: Transfer, said: dict[str, Any], stored: Any, ledger: Ledger) -> bool:
         """Whether bytes of the same job that did not hold lie there, and can only be written over: this key of the
@@ -239,18 +202,19 @@ class Sender:
         return False
 
     # --- in parts -----------------------------------------------------------------------------------------------
-    def _in_parts(self, source: Source, at: Transfer, label: Label, ledger: Ledger, until: float) -> Sent:
+    def _in_parts(self, source: Source, laid: Laid, at: Transfer, label: Label, ledger: Ledger, until: float) -> Sent:
         length, following = lengths(at, source.length, equal=self.bucket.equal_parts)
+        before = [bytes(piece) for piece in iter(laid.rest.read, b"")] if source.size > at.size else []
         # Where the first part is too long to be kept, a slice that was cut might have brought nothing.
-        late = max(until, monotonic()) + LINGER if length <= PART_BYTES else inf
-        with ThreadPoolExecutor(2, "part") as pool, Pipe(source, length, following) as pipe:
+        late = _late(until) if length <= PART_BYTES else inf
+        with ThreadPoolExecutor(2, "part") as pool, Pipe(source, length, following, before) as pipe:
             under_way: _UnderWay | None = None
             while True:
                 number = len(at.etags) + (2 if under_way else 1)
                 part = pipe.part(length, kept=late < inf and length <= PART_BYTES)
                 begun = _UnderWay(part, pool.submit(self._put_part, at, number, part, source))
                 if under_way:
-                    at = self._written(at, under_way, source, ledger)
+                    at = self._noted(at, under_way.etag(source), under_way.mark, ledger)
                 try:
                     mark = begun.drained(source, late, pipe.cut)
                 except _CUT:
@@ -259,7 +223,7 @@ class Sender:
                 under_way, over, length = begun, monotonic() > until, mark.next
                 # A part of unknown length is held in memory: two would be too much.
                 if mark.last or over or source.length is None:
-                    at, under_way = self._written(at, begun, source, ledger, last=mark.last), None
+                    at, under_way = self._noted(at, begun.etag(source), mark, ledger), None
                 if mark.last:
                     return Sent(at, kept=source.tape.read)
                 if over:
@@ -273,15 +237,10 @@ class Sender:
             pieces = list(iter(part.read, b""))
             return self.bucket.put_part(at.key, at.upload_id, number, Held(pieces), sum(map(len, pieces)))
 
-    def _written(
-        self, at: Transfer, sent: _UnderWay, source: Source, ledger: Ledger, *, last: bool = False
-    ) -> Transfer:
+    def _noted(self, at: Transfer, etag: str, mark: Mark, ledger: Ledger) -> Transfer:
         """After one more part, which now stands in the row."""
-        etag = sent.etag(source)
-        mark = sent.part.mark
-        assert mark is not None
         at = at.with_part(etag, size=mark.size, crc32=mark.crc32, walk=mark.walk)
-        if last:
+        if mark.last:
             digest = mark.digest.hexdigest() if mark.digest else None
             at = replace(at, length=at.size, sha256=digest, whole=True)
         ledger.save(at)
@@ -306,6 +265,12 @@ class _UnderWay:
         self._future = future
         future.add_done_callback(lambda _: part.drained.set())  # or who waits for a part that failed waits for ever
 
+    @property
+    def mark(self) -> Mark:
+        """What is known at its end, once it is drained."""
+        assert self.part.mark is not None
+        return self.part.mark
+
     def drained(self, source: Source, late: float, cut: Callable[[], None]) -> Mark:
         """Wait until its last byte was handed out, and cut it where it is `late`. Raises `SliceOver` then, and what the
         sending raised.
@@ -316,10 +281,9 @@ class _UnderWay:
                 cut()
         if self.part.mark is None:
             self._future.result()
-        assert self.part.mark is not None
-        if not self.part.mark.full:
+        if not self.mark.full:
             raise SliceOver
-        return self.part.mark
+        return self.mark
 
     def etag(self, source: Source) -> str:
         """Wait until the bucket has it. Raises what the sending raised."""
@@ -332,20 +296,33 @@ class _UnderWay:
                 source.report()
 
 
-class _Timely:
-    """The body of a file until its slice is over."""
+class _InTime(Reported):
+    """All of a file that lies here, as a body, until its time is over."""
 
-    def __init__(self, source: Source, late: float) -> None:
-        self._source = source
-        self._body = Body(source)
-        self._late = late
+    def __init__(self, source: Source, end: float) -> None:
+        super().__init__(source.tape.body(), source.report)
+        self._end = end
 
-    def read(self, size: int = -1, /) -> bytes:
-        """What came. Raises `SliceOver`."""
-        if monotonic() > self._late:
-            self._source.fault = SliceOver()  # or who sends hears only that the client failed
-            raise self._source.fault
-        return self._body.read(size)
+    def read(self, size: int = -1, /) -> bytes | memoryview:
+        """The next bytes. Raises `LeaseLost`, `SliceOver`."""
+        if monotonic() > self._end:
+            self.fault = SliceOver()
+            raise self.fault
+        return super().read(size)
+
+
+def _late(until: float) -> float:
+    """When a slice that ends at `until` waits no more for what is under way; monotonic seconds."""
+    return max(until, monotonic()) + LINGER
+
+
+def _halfway(end: float) -> float:
+    now = monotonic()
+    return now + (end - now) / 2
+
+
+def _knowing(label: Label, digest: str, _unknown: None = None) -> dict[str, Any]:
+    return label(digest)
 
 
 def lengths(at: Transfer, length: int | None, *, equal: bool) -> tuple[int, Next]:

@@ -18,8 +18,8 @@ from infra.log import logger
 
 log = logger(__name__)
 
-#: Bytes of the largest file that is laid down, which is the largest that leaves in one piece.
-SPOOLED_BYTES = 16 * 2**20
+#: Bytes of the largest file that is laid down, which is the largest that leaves in one piece: most results.
+SPOOLED_BYTES = 64 * 2**20
 #: Bytes handed to a connection at a time.
 _HANDED_BYTES = 2**18
 
@@ -42,10 +42,9 @@ class Spool:
         if sys.platform != "darwin":
             os.posix_fallocate(self._file, 0, size)
 
-    @property
-    def body(self) -> Spooled:
-        """All that has passed, as it is sent."""
-        return Spooled(self, self._at)
+    def body(self, start: int = 0, end: int | None = None) -> Spooled:
+        """What has passed from byte `start` to `end`, or to here, as it is sent."""
+        return Spooled(self, start, self._at if end is None else end)
 
     def add(self, piece: bytes) -> None:
         """Take what comes next. Raises `DiskFault`."""
@@ -63,16 +62,17 @@ class Spool:
 
 
 class Spooled:
-    """What was laid down, as a body that can be sent again from its beginning."""
+    """Some of what was laid down, as a body that can be sent again from its beginning."""
 
-    def __init__(self, spool: Spool, size: int) -> None:
+    def __init__(self, spool: Spool, start: int, end: int) -> None:
         self._spool = spool
-        self._size = size
+        self._start = start
+        self._size = end - start
         self._at = 0
 
     def read(self, _size: int = -1, /) -> bytes:
         """The next piece, however much was asked for: see `tape.Held`."""
-        piece = self._spool.read(self._at, _HANDED_BYTES)
+        piece = self._spool.read(self._start + self._at, min(_HANDED_BYTES, self._size - self._at))
         self._at += len(piece)
         return piece
 

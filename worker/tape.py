@@ -33,11 +33,10 @@ class Tape:
         self._at = start
         self._tail_bytes = 0
 
-    @property
-    def body(self) -> Held:
-        """All that has passed, as it is sent."""
-        passed = self._all[: self._at]
-        return Held([passed[at : at + _HANDED_BYTES] for at in range(0, self._at, _HANDED_BYTES)])
+    def body(self, start: int = 0, end: int | None = None) -> Held:
+        """What has passed from byte `start` to `end`, or to here, as it is sent; where all of it is kept."""
+        passed = self._all[start : self._at if end is None else end]
+        return Held([passed[at : at + _HANDED_BYTES] for at in range(0, len(passed), _HANDED_BYTES)])
 
     def add(self, piece: bytes) -> None:
         """Take what comes next."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from infra.store_errors import StoreError
 from worker.jobs.transfer import Transfer
-from worker.sender import Ledger
+from worker.sent import Ledger
 from worker.source import Progress
 
 

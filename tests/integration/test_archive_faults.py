@@ -29,7 +29,7 @@ from tests.integration.archive_kit import Yard, copying_job, film, proven, video
 from tests.origin import File, Origin, film_of, origin
 from tests.proxy import FaultProxy
 from tests.s3_gate import Gate
-from worker import sender, spool
+from worker import sender, source, spool
 from worker.jobs import retry
 from worker.jobs.machine import Event
 from worker.jobs.model import State
@@ -54,6 +54,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts as small as S3 allows, so that a small film has several."""
     monkeypatch.setattr(sender, "PART_BYTES", PART)
     monkeypatch.setattr(sender, "LONGEST_PART", PART)
+    monkeypatch.setattr(source, "SPOOLED_BYTES", 0)  # so that it goes in parts
     monkeypatch.setattr(sender, "LINGER", 60)  # a machine that is busy is no slow source
     # How long the client waits before it asks again is not under test.
     for client in (botocore.endpoint, s3_wire):
@@ -294,6 +295,7 @@ def test_a_disk_that_is_full_costs_no_file(settings: Settings, engine: Engine, m
     """P1: room that nobody had promised ends in the middle of a film, again and again: it waits, and is archived."""
     monkeypatch.setattr(spool, "sys", SimpleNamespace(platform="darwin"))  # where no room can be promised
     file = film_of(FILM, 9 * 2**20)
+    monkeypatch.setattr(source, "SPOOLED_BYTES", file.size)
     with placed(settings, engine, file) as (made, _):
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, hard))
@@ -340,7 +342,7 @@ def test_a_worker_may_be_killed_at_every_step(
             made.job_id = f"01job{number}"
             copying_job(made)
             common = {"settings": variables, "job": made.job_id, "url": served.link("film.mp4"), "part_bytes": PART}
-            ended = mortal({**common, **moment})
+            ended = mortal({**common, "spooled": 0, **moment})
             if ended == 0:
                 proven(made, file)
                 break

@@ -26,6 +26,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts as small as S3 allows, so that a small film has several."""
     monkeypatch.setattr(sender, "PART_BYTES", PART)
     monkeypatch.setattr(sender, "LONGEST_PART", PART)
+    monkeypatch.setattr(source, "SPOOLED_BYTES", 0)  # so that it goes in parts
     monkeypatch.setattr(sender, "LINGER", 60)  # a machine that is busy is no slow source
 
 
@@ -144,16 +145,15 @@ def test_a_file_that_is_refused_as_it_is_is_told_and_waited_for(settings: Settin
         assert State.EXPIRED is worker.work()
 
 
-@pytest.mark.parametrize("as_it_comes", [False, True])
+@pytest.mark.parametrize("in_parts", [False, True])
 def test_what_may_not_be_cleared_is_written_over(
-    settings: Settings, engine: Engine, gate: Gate, monkeypatch: pytest.MonkeyPatch, *, as_it_comes: bool
+    settings: Settings, engine: Engine, gate: Gate, monkeypatch: pytest.MonkeyPatch, *, in_parts: bool
 ) -> None:
     """P1: a film that was stored and does not hold stays there, as this key may delete nothing; the good one behind the
     fresh link takes its place, and costs no attempt.
     """
-    if as_it_comes:
+    if in_parts:
         monkeypatch.setattr(source, "HELD_BYTES", 0)
-        monkeypatch.setattr(source, "spool", lambda _: None)
     good, bad = File.of(FILM), File.of(FILM[:-3000] + bytes(3000))
     gate.refuse("delete", 403, "AccessDenied")
     with origin(film=bad, fresh=good) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as made:

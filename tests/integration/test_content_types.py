@@ -18,7 +18,7 @@ from infra.settings import Settings
 from tests.integration.archive_kit import film, song, video, yard
 from tests.origin import File, film_of, origin
 from webhook.verify import verify_files
-from worker import sender
+from worker import sender, source
 from worker.jobs.model import State
 from worker.kling.wire import Output
 
@@ -106,6 +106,7 @@ def test_another_worker_goes_on_under_the_same_name(
     """What was learned of the first bytes holds for the slices after: the file is begun once, and in parts."""
     monkeypatch.setattr(sender, "PART_BYTES", 5 * 2**20)
     monkeypatch.setattr(sender, "LONGEST_PART", 5 * 2**20)
+    monkeypatch.setattr(source, "SPOOLED_BYTES", 0)  # so that it goes in parts
     monkeypatch.setattr(sender, "LINGER", 60)  # a machine that is busy is no slow source
     file = film_of(film_as("mov", "libx264"), 12 * 2**20)
     with (

@@ -43,6 +43,7 @@ def test_a_film_is_archived_on_any_store(
     """P2, P7: in one piece and in parts over three tasks and workers: stored, proven, linked to, verified again."""
     monkeypatch.setattr(sending, "PART_BYTES", 5 * 2**20)
     monkeypatch.setattr(sending, "LONGEST_PART", 5 * 2**20)
+    monkeypatch.setattr(source, "SPOOLED_BYTES", 0)  # so that it goes in parts
     monkeypatch.setattr(sending, "LINGER", 60)  # a machine that is busy is no slow source
     file = film_of(FILM, size) if size else File.of(FILM)
     with (

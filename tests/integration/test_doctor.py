@@ -115,7 +115,7 @@ def test_a_clock_that_is_off_is_told(settings: Settings, monkeypatch: pytest.Mon
 BREAKS = {
     "write": "nothing can be stored",
     "read": "nothing can be proven, so no job ends as archived",
-    "write in parts": "files above 16 MiB can't be stored, nor those whose length nobody says",
+    "write in parts": "files above 64 MiB, and those that come slowly or say no length, can't be stored",
 }
 
 

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from infra.settings import Settings
 from tests.integration.archive_kit import Yard, copying_job, film, proven, sha256_of, video, yard
 from tests.origin import film_of, origin
 from tests.s3_gate import Gate
-from worker import source
+from worker import sender, source
 from worker.jobs.model import State
 
 FILE = film_of(film(), 10 * 2**20)
@@ -143,7 +144,7 @@ def test_a_film_of_usual_size_names_its_hash_without_a_copy(
 def test_without_a_disk_it_is_labelled_later(
     settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """P2: where nothing can be laid down, the file is sent as it comes, and the store copies it."""
+    """P2: where nothing can be laid down, the file goes in parts as it comes, and the store copies it."""
     monkeypatch.setattr(source, "SPOOLED_BYTES", FILE.size)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not-there"))
     with through_a_gate(settings, engine) as (made, worker, gate):
@@ -151,3 +152,59 @@ def test_without_a_disk_it_is_labelled_later(
 
         proven(made, FILE)
         assert 1 == gate.heard.count("copy")
+
+
+def test_what_the_bucket_takes_slowly_goes_on_in_parts(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P1, P2: half of a slice was not enough for one piece: parts of what lies here follow, one stays of each slice,
+    and the hash is named without a copy.
+    """
+    passed = [0.0]
+    monkeypatch.setattr(sender, "monotonic", lambda: monotonic() + passed[0])
+    monkeypatch.setattr(sender, "PART_BYTES", 5 * 2**20)
+    monkeypatch.setattr(source, "SPOOLED_BYTES", FILE.size)
+    with through_a_gate(settings, engine) as (made, worker, gate):
+        slow = worker.restarted(bucket=Late(worker.copier.bucket, passed))
+        assert State.COPYING is slow.work()
+        (begun,) = made.store.transfers.of(made.job_id)
+        assert 5 * 2**20 == begun.size
+        slow.until_end()
+
+        proven(made, FILE)
+        assert [0, 2] == [gate.heard.count(name) for name in ("copy", "part")]
+
+
+class Late:
+    """A bucket that takes very long for the first of a whole file's pieces."""
+
+    def __init__(self, bucket: Any, passed: list[float]) -> None:
+        self._bucket = bucket
+        self._passed = passed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bucket, name)
+
+    def put_stream(self, key: str, body: Any, length: int, **label: Any) -> str:
+        """As the bucket has it, later."""
+        body.read()
+        self._passed[0] += 1000
+        stored: str = self._bucket.put_stream(key, body, length, **label)
+        return stored
+
+
+def test_what_comes_slowly_goes_on_in_parts(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P2: half of a slice was not enough to lay it down: the parts begin with what lies here, and go on with what
+    comes; the store copies it in the end.
+    """
+    monkeypatch.setattr(sender, "_halfway", lambda _: 0.0)
+    monkeypatch.setattr(sender, "PART_BYTES", 5 * 2**20)
+    monkeypatch.setattr(sender, "LONGEST_PART", 5 * 2**20)
+    monkeypatch.setattr(source, "SPOOLED_BYTES", FILE.size)
+    with through_a_gate(settings, engine) as (made, worker, gate):
+        assert State.ARCHIVED is worker.work()
+
+        proven(made, FILE)
+        assert [1, 2] == [gate.heard.count(name) for name in ("copy", "part")]

@@ -23,7 +23,7 @@ def test_what_was_laid_down_is_there(pieces: list[bytes], at: int, count: int) -
         laid.add(piece)
 
     assert whole[at : at + count] == laid.read(at, count)
-    body = laid.body
+    body = laid.body()
     for _ in range(2):
         assert 0 == body.seek(0)
         assert whole == b"".join(iter(body.read, b""))
@@ -64,4 +64,4 @@ def test_a_disk_that_fails_says_nothing_against_the_file() -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-    assert b"0123456789" == b"".join(iter(laid.body.read, b""))
+    assert b"0123456789" == b"".join(iter(laid.body().read, b""))

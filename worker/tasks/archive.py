@@ -25,7 +25,7 @@ from worker.kling.places import in_places
 from worker.kling.wire import Output, Task, TaskStatus, read_task
 from worker.ports import Clock, Queue
 from worker.provider import Provider, known
-from worker.sender import SliceOver
+from worker.sent import SliceOver
 from worker.source import LeaseLost, NotHad, Unproven
 from worker.store.attention import UNSTORABLE
 from worker.store.buckets import AWAY
