@@ -15,7 +15,7 @@ from time import monotonic
 
 from worker.jobs.transfer import Transfer
 from worker.ports import Bucket
-from worker.sender import SliceOver
+from worker.sent import SliceOver
 from worker.source import NotStored, Progress
 
 
