@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import IO, Any
@@ -16,7 +16,7 @@ from infra import frames, sound
 from infra.boxes import NotMedia
 from infra.fragments import seconds_said
 from infra.opening import LIMITS, opened
-from infra.room import LARGEST_FILM, SMALL_FILM, room
+from infra.room import LARGEST_FILM, SMALL_FILM, Claim, room
 from infra.upright import sides
 
 #: Seconds by which a file may end before it says so, and as a part of what it says.
@@ -61,7 +61,15 @@ def probe(
 
     A file that was cut after its index still opens; its last frame does not decode.
     """
-    with _opened(file, sound_only=sound_only) as (container, stream, facts), _room_for(facts, alive):
+    with room(alive) as claim:
+        return _seen(file, claim, alive, sound_only=sound_only, told=told)
+
+
+def _seen(
+    file: IO[bytes] | Any, claim: Claim, alive: Callable[[], object], *, sound_only: bool, told: bool
+) -> MediaFacts:
+    with _opened(file, sound_only=sound_only) as (container, stream, facts):
+        claim(large=_is_large(facts))
         if facts.width is not None:
             _has_all_clusters(container, alive)
             return _as_shown(facts, _ends(container, stream, facts))
@@ -82,7 +90,15 @@ def probe_film(
 
     `alive` is called now and then: a long film takes a while.
     """
-    with _opened(file) as (container, stream, facts), _room_for(facts, alive):
+    with room(alive) as claim:
+        return _shown(file, moments, show, claim, alive)
+
+
+def _shown(
+    file: IO[bytes] | Any, moments: int, show: Callable[[Any], Any], claim: Claim, alive: Callable[[], object]
+) -> Film:
+    with _opened(file) as (container, stream, facts):
+        claim(large=_is_large(facts))
         if facts.width is None:
             raise NotMedia("holds no picture")
         _has_all_clusters(container, alive)
@@ -164,8 +180,8 @@ def _opened(file: IO[bytes] | Any, *, sound_only: bool = False) -> Iterator[tupl
         raise NotMedia(f"does not decode ({fault.strerror})") from fault
 
 
-def _room_for(facts: MediaFacts, alive: Callable[[], object]) -> AbstractContextManager[None]:
-    return room(large=(facts.width or 0) * (facts.height or 0) > SMALL_FILM, alive=alive)
+def _is_large(facts: MediaFacts) -> bool:
+    return (facts.width or 0) * (facts.height or 0) > SMALL_FILM
 
 
 def _as_shown(facts: MediaFacts, first: Any) -> MediaFacts:

@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 
 from infra.boxes import NotMedia
 from infra.media import MediaFacts
-from infra.room import BYTES_A_PIXEL, LARGEST_PICTURE, SMALL_PICTURE, room
+from infra.room import BYTES_A_PIXEL, LARGEST_PICTURE, SMALL_PICTURE, Claim, room
 from infra.sniff import HEAD_BYTES, sniff
 
 #: What Pillow raises of bytes that are no picture, or one too large to be honest; the last one of a frame that lacks.
@@ -41,6 +41,11 @@ def probe_image(body: bytes, alive: Callable[[], object] = lambda: None) -> Medi
     """The facts of a picture, decoded whole. Raises `NotMedia`. `alive` is called while it waits for memory, and
     between the frames of one that moves.
     """
+    with room(alive) as claim:
+        return _decoded(body, claim, alive)
+
+
+def _decoded(body: bytes, claim: Claim, alive: Callable[[], object]) -> MediaFacts:
     try:
         _ends(body)
         with _picture(body) as image:
@@ -49,8 +54,8 @@ def probe_image(body: bytes, alive: Callable[[], object] = lambda: None) -> Medi
             needed = pixels * BYTES_A_PIXEL.get(form, BYTES_A_PIXEL["JPEG"]) * moves  # a JPEG goes by other names, too
             if pixels > _MOST_PIXELS or needed > LARGEST_PICTURE:
                 raise NotMedia(f"has {image.width} x {image.height} pixels, more than are looked at in a {form}")
-            with room(large=needed > SMALL_PICTURE, alive=alive):
-                _decode(image, alive)
+            claim(large=needed > SMALL_PICTURE)
+            _decode(image, alive)
             return _facts(image)
     except _NO_PICTURE as fault:
         raise NotMedia(f"is no picture ({type(fault).__name__})") from fault

@@ -296,7 +296,8 @@ def test_a_film_of_4k_is_read_when_no_other_large_one_is(monkeypatch: pytest.Mon
     large = film_of(3840, 2160)
     waits = threading.Event()
     with ThreadPoolExecutor(1) as other:
-        with room(large=True):
+        with room() as claim:
+            claim(large=True)
             seen = other.submit(probe, BytesIO(large), waits.set)
             assert waits.wait(20)
             assert (320, False) == (probe(BytesIO(FILM)).width, seen.done())

@@ -1,0 +1,88 @@
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from infra.room import room
+
+#: Another process that has something large, until it is killed.
+_OTHER = """
+import time
+from infra.room import room
+with room() as claim:
+    claim(large=True)
+    print("has it", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else on this machine has a part in it, and who waits says so soon."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr("infra.room._WAIT_SECONDS", 0.01)
+
+
+@contextmanager
+def _other() -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen([sys.executable, "-c", _OTHER], stdout=subprocess.PIPE, text=True) as other:  # noqa: S603 - our own
+        assert other.stdout is not None
+        assert other.stdout.readline() == "has it\n"
+        try:
+            yield other
+        finally:
+            with suppress(ProcessLookupError):
+                other.kill()
+
+
+def _claimed(alive: Event) -> bool:
+    with room(alive.set) as claim:
+        claim(large=True)
+        return True
+
+
+def test_another_process_is_waited_for_and_a_killed_one_is_not() -> None:
+    """Who waits says that it lives; the room of one that was killed is free at once."""
+    waits = Event()
+    with _other() as other, ThreadPoolExecutor(1) as thread:
+        claimed = thread.submit(_claimed, waits)
+        assert waits.wait(20)
+        assert False is claimed.done()
+        os.kill(other.pid, signal.SIGKILL)
+
+        assert True is claimed.result(20)
+
+
+def test_a_wait_ends_with_what_the_lease_says() -> None:
+    """Whoever lost its job while it waited has nothing to wait for, and the room is the next one's."""
+
+    def lost() -> None:
+        raise LookupError
+
+    with _other(), pytest.raises(LookupError), room(lost) as claim:
+        claim(large=True)
+
+    assert True is _claimed(Event())
+
+
+def test_what_is_small_waits_for_nobody() -> None:
+    """Nor does it ask."""
+    with _other(), room(lambda: pytest.fail("waited")) as claim:
+        claim(large=False)
+
+
+def test_a_file_of_somebody_else_is_not_waited_for(tmp_path: Path) -> None:
+    """What others may lay there, a link or a folder, neither blocks anybody nor is it opened."""
+    target = tmp_path / "target"
+    (tmp_path / f"reelhook-{os.getuid()}.room").symlink_to(target)
+
+    assert (True, False) == (_claimed(Event()), target.exists())
