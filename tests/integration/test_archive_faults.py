@@ -196,14 +196,22 @@ class HeldUp:
         return getattr(self._bucket, name)
 
 
-@pytest.mark.parametrize("call", ["put_stream", "delete", "end_uploads", "head"])
+@pytest.mark.parametrize(
+    ("call", "size"),
+    [
+        *((call, 0) for call in ("put_stream", "delete", "end_uploads", "head")),
+        *((call, 12 * 2**20) for call in ("put_part", "complete", "relabel", "open")),
+    ],
+)
 def test_who_was_held_up_changes_nothing_that_another_one_has_stored(
-    settings: Settings, engine: Engine, call: str
+    settings: Settings, engine: Engine, call: str, size: int
 ) -> None:
     """P2: a worker stands still for a minute, before it stores a film that does not hold or clears it away, and
     another one is given the good film meanwhile: that is what is archived, and what lies there in the end.
     """
-    good, bad = File.of(FILM), File.of(FILM[:-3000] + bytes(3000))
+    films = (FILM, FILM[:-3000] + bytes(3000))
+    good, bad = (film_of(one, size) if size else File.of(one) for one in films)
+    bad.etag = '"bad"'
     with origin(good=good, bad=bad) as served, yard(settings, engine, [video(served.link("bad"))]) as made:
 
         def meanwhile() -> None:
