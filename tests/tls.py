@@ -52,8 +52,14 @@ def tls_front(certificate: Path, port: int) -> Iterator[int]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         behind, there = await asyncio.open_connection("127.0.0.1", port)
-        with suppress(OSError, asyncio.CancelledError):  # cancelled at the end
-            await asyncio.gather(pump(reader, there), pump(behind, writer))
+        try:
+            with suppress(OSError, asyncio.CancelledError):  # cancelled at the end
+                await asyncio.gather(pump(reader, there), pump(behind, writer))
+        finally:  # before the loop is closed: a client may keep its connection for the next call
+            for one in (writer, there):
+                one.transport.abort()
+                with suppress(OSError):
+                    await one.wait_closed()
 
     async def end() -> None:
         server.close()
