@@ -22,7 +22,7 @@ from infra.db import is_away, make_engine
 from infra.http import Http, HttpError
 from infra.object_store import ObjectStore
 from infra.settings import Settings
-from infra.store_errors import StoreError
+from infra.store_errors import StoreError, Taken
 from webhook import budget, lifecycle, terminal
 from webhook.store_words import words_for
 from worker.services import accounts, now
@@ -38,6 +38,7 @@ _NEEDS = MappingProxyType(
     {
         "write": "s3:PutObject",
         "read": "s3:GetObject",
+        "create only": "s3:PutObject",
         "copy onto itself": "s3:GetObject, s3:PutObject",
         "write in parts": "s3:PutObject",
         "presigned link": "s3:GetObject",
@@ -54,6 +55,7 @@ _BREAKS = MappingProxyType(
     {
         "write": "nothing can be stored",
         "read": "nothing can be proven, so no job ends as archived",
+        "create only": "files can't be stored",
         "write in parts": f"files above {_WHOLE} MiB, and those that come slowly or say no length, can't be stored",
         "presigned link": "files are archived, but links to them don't open",
     }
@@ -61,6 +63,7 @@ _BREAKS = MappingProxyType(
 #: Without one of these files are archived, proven and linked to all the same; what is missing then.
 _SPARED = MappingProxyType(
     {
+        "create only": "archiving works; a worker that stood still past its lease could write over what another stored",
         "copy onto itself": f"archiving works; larger files than {_WHOLE} MiB, or slow ones, won't name their SHA-256",
         "private": "whoever guesses a key reads the file: take public access from the bucket if that is not meant",
         "end an upload": "archiving works; parts of files that are given up stay until a lifecycle rule ends them",
@@ -91,10 +94,10 @@ class Finding:
 class _Examination:
     """Each method tries one thing with an object of our own; what is wrong, or None. Raises what it met."""
 
-    def __init__(self, settings: Settings, store: ObjectStore, http: Http) -> None:
+    def __init__(self, prefix: str, store: ObjectStore, http: Http) -> None:
         self.store = store
         self._http = http
-        self.key = f"{lifecycle.prefix_of(settings)}reelhook-doctor-{uuid.uuid4().hex}"
+        self.key = f"{prefix}reelhook-doctor-{uuid.uuid4().hex}"
         self._label: dict[str, Any] = {
             "content_type": "text/plain",
             "filename": "doctor.txt",
@@ -113,6 +116,13 @@ class _Examination:
             return "the store loses metadata: an object that was stored before a crash can't be recognised"
         ranged = self.store.read(self.key, 9, 6)
         return None if ranged == b"doctor" else "the store ignores Range, so files can't be proven"
+
+    def create(self) -> str | None:
+        try:
+            self.store.put_stream(self.key, BytesIO(_BODY), len(_BODY), **self._label)
+        except Taken:
+            return None
+        return "the store does not know, or heed, If-None-Match"
 
     def relabel(self) -> str | None:
         stored = self.store.head(self.key)
@@ -171,14 +181,16 @@ class _Examination:
 def examine(settings: Settings, http: Http, bucket: str = "", prefixes: Sequence[str] = ()) -> Iterator[Finding]:
     """Try the bucket of `settings`, or another one of its store. Where writing fails, nothing else is tried.
 
-    `prefixes`: of the keys of ours that it holds; those of the template if none are named.
+    `prefixes`: of the keys of ours that it holds, the first of which is tried; the template's if none are named.
     """
-    on = _Examination(settings, ObjectStore(settings).of(bucket), http)
+    places = prefixes or [lifecycle.prefix_of(settings)]
+    on = _Examination(places[0], ObjectStore(settings).of(bucket), http)
     first = _try("write", on.write)
     yield first
     if not first.good:
         return
     yield _try("read", on.read)
+    yield _try("create only", on.create)
     yield _try("copy onto itself", on.relabel)
     yield _try("write in parts", on.parts)
     yield _try("presigned link", on.presign)
@@ -189,7 +201,7 @@ def examine(settings: Settings, http: Http, bucket: str = "", prefixes: Sequence
     yield (deleted := _try("delete", on.delete))
     if not deleted.good:
         yield Finding("left behind", good=None, words=f"this examination's object {on.key}: remove it by hand")
-    yield from _kept(on.store, prefixes or [lifecycle.prefix_of(settings)])
+    yield from _kept(on.store, places)
     if settings.s3_session_token:
         yield Finding(
             "key", good=None, words="S3_SESSION_TOKEN: it is lent; all that it may, and its links, ends with it"
@@ -197,16 +209,17 @@ def examine(settings: Settings, http: Http, bucket: str = "", prefixes: Sequence
 
 
 def _try(name: str, step: Callable[[], str | None]) -> Finding:
+    """What is in both tables breaks something if it is refused, and is spared if it is only done otherwise."""
     try:
-        fault = step()
+        if not (fault := step()):
+            return Finding(name, good=True, words="")
+        breaks = name not in _SPARED
     except StoreError as refused:
-        fault = words_for(refused, _NEEDS[name])
+        fault, breaks = words_for(refused, _NEEDS[name]), name in _BREAKS
     except HttpError as refused:
-        fault = f"the link's host can't be reached: {refused}"
-    if not fault:
-        return Finding(name, good=True, words="")
-    missing = _BREAKS.get(name) or _SPARED[name]
-    return Finding(name, good=False if name in _BREAKS else None, words=f"{missing}: {fault}")
+        fault, breaks = f"the link's host can't be reached: {refused}", name in _BREAKS
+    missing = (_BREAKS if breaks else _SPARED)[name]
+    return Finding(name, good=False if breaks else None, words=f"{missing}: {fault}")
 
 
 def _kept(store: ObjectStore, prefixes: Sequence[str]) -> Iterator[Finding]:
@@ -254,7 +267,7 @@ def _bucket(settings: Settings, bucket: str, prefixes: Sequence[str]) -> int:
     for finding in findings:
         table.add_row(finding.tried, _SIGNS[finding.good], Text(finding.words))
     Console().print(table)
-    if all(finding.good for finding in findings if finding.tried.startswith("write")):
+    if all(finding.good is not False for finding in findings if finding.tried.startswith(("write", "create"))):
         _let_go_on(settings, bucket)
     return sum(finding.good is False for finding in findings)
 

@@ -57,6 +57,7 @@ def test_a_healthy_bucket_passes(settings: Settings, bucket: ObjectStore) -> Non
     tried = [
         "write",
         "read",
+        "create only",
         "copy onto itself",
         "write in parts",
         "presigned link",
@@ -68,7 +69,7 @@ def test_a_healthy_bucket_passes(settings: Settings, bucket: ObjectStore) -> Non
         "lifecycle rule",
         "versions",
     ]
-    assert dict(zip(tried, [True] * 10 + [None, True], strict=True)) == {
+    assert dict(zip(tried, [True] * 11 + [None, True], strict=True)) == {
         name: one.good for name, one in findings.items()
     }
     assert before == bucket.keys("")
@@ -184,6 +185,26 @@ def test_what_archiving_does_without_is_no_fault(
         bucket.delete(key)
     for one in bucket.pending("kling/reelhook-doctor-"):
         bucket.abort(one.key, one.upload_id)
+
+
+@pytest.mark.parametrize(
+    ("code", "good", "words"),
+    [
+        ("NotImplemented", None, "archiving works; a worker that stood still past its lease could write over what"),
+        ("OddCondition", False, "files can't be stored: S3 put: OddCondition"),
+    ],
+)
+def test_a_store_without_conditions_is_told(
+    settings: Settings, gate: Gate, *, code: str, good: bool | None, words: str
+) -> None:
+    """Files are stored only where nothing is: a store that knows no such condition is asked without, where it says so
+    in a word that is known; with another word nothing could be stored, though all else works.
+    """
+    gate.refuse("put", 400, code, when=lambda said: "If-None-Match" in said)
+    found = examined(settings, s3_endpoint_url=gate.url)
+
+    assert found["write"].good
+    assert (good, words) == (found["create only"].good, found["create only"].words[: len(words)])
 
 
 def test_a_store_that_refuses_newer_checksums_is_told_apart(settings: Settings, gate: Gate) -> None:
