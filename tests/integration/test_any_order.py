@@ -163,12 +163,16 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def all_holds(self) -> None:
         """P3 and P4, slots, and nothing is asked for before what it stands on is archived."""
+        self._states()
+
+    def _states(self) -> dict[str, State]:
         states = self.world.states()
         self._nothing_goes_back(states)
         for first, later in EDGES:
             if states and states[first] is not State.ARCHIVED:
                 assert states[later] in {State.WAITING, State.FAILED, State.CANCELLED}
                 assert later not in self.kling.tasks
+        return states
 
     def _nothing_goes_back(self, states: dict[str, State]) -> None:
         """A job goes forward only, but for a create that was surely absent; an end is never left."""
@@ -187,8 +191,7 @@ class Life(RuleBasedStateMachine):
         for process in self.standing:
             process.go_on()
         for number in range(ROUNDS):
-            self.all_holds()
-            if {*self.world.states().values()} <= ENDS and not self.store.adoptions.strays(1):
+            if {*self._states().values()} <= ENDS and not self.store.adoptions.strays(1):
                 self._nothing_is_left()
                 return
             call_up(store=self.store, queue=self.queue)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, text, update
 
 from infra.http import Answer, NoAnswer
 from tests.fakes import MORNING
@@ -19,6 +20,7 @@ from worker.jobs.model import Job, State
 from worker.pipelines import Pipelines
 from worker.store.moment import DatabaseClock
 from worker.store.repository import NewJob, Repository
+from worker.store.tables import jobs
 
 TAKEN = said(1201, 400, message="external_task_id 'job' already exists")
 
@@ -166,6 +168,23 @@ def test_a_task_that_shows_itself_at_any_look_is_the_only_one(engine: Engine, sh
     desk.wire.says = says
 
     assert State.RUNNING is desk.until(State.RUNNING)
+    assert [0.0] == desk.wire.creates
+
+
+def test_only_the_account_that_was_asked_is_asked_again(engine: Engine) -> None:
+    """A create may have left to the first account, which stops then: the second, which knows nothing, is not asked."""
+    desk = Desk(engine)
+    accounts = desk.provider.accounts
+    desk.provider = replace(desk.provider, accounts={**accounts, "spare": accounts["default"]})
+    with engine.begin() as connection:
+        connection.execute(update(jobs).values(fallbacks="spare"))
+    desk.wire.says = lambda method: NoAnswer("gone") if method == "POST" else MISSING
+    desk.work()
+    assert State.ACCEPTED is desk.until(State.ACCEPTED)
+    desk.accounts.stop(desk.job, "in arrears", desk.clock())
+    desk.wire.says = lambda method: task() if method == "POST" else MISSING
+
+    assert (State.ACCEPTED, "default") == (desk.work(), desk.job.account)
     assert [0.0] == desk.wire.creates
 
 
