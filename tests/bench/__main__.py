@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import archive, check, deliveries, lifecycle, receiver, scale
+from tests.bench import archive, check, deliveries, lifecycle, receiver, scale, waiting
 
 BENCHES = {
     "archive": archive.run,
@@ -13,6 +13,7 @@ BENCHES = {
     "lifecycle": lifecycle.run,
     "receiver": receiver.run,
     "scale": scale.run,
+    "waiting": waiting.run,
 }
 
 if __name__ == "__main__":
