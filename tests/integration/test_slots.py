@@ -19,12 +19,15 @@ from infra.stack.servers import Servers
 from tests.fakes import MORNING, race
 from tests.house import OMNI, TEXT, House, house
 from tests.integration.slots_kit import begin, ended, new, refused, the
+from tests.integration.submit_kit import Desk
+from worker import messages
 from worker.jobs import slots
 from worker.jobs.machine import Event, Step
 from worker.jobs.model import State
 from worker.store.accounts import Accounts
 from worker.store.moves import Also, Learned
 from worker.store.repository import Repository
+from worker.store.turns import NotAdmitted
 
 
 @given(st.integers(1, 50), st.integers(1, 50), st.integers(-10, 10**6))
@@ -50,6 +53,22 @@ def test_a_slot_that_comes_free_during_the_refusal_is_not_missed(engine: Engine)
     assert () == ended(store, "job0")
     assert ("job1",) == refused(store, accounts, late, 1, MORNING)
     assert ["job1"] == [due.job_id for due in store.claim_due(MORNING, lease=timedelta(1), limit=9)]
+
+
+def test_who_is_refused_looks_whether_that_still_holds(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the refusal and its being written the slot came free, and nobody saw that anybody waits: it goes on."""
+    desk = Desk(engine)
+    desk.accounts.expect("default:videos")
+
+    def refused(*_: object) -> None:
+        raise NotAdmitted("1 of 1 slots are taken")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(desk.accounts, "admit", refused)
+        assert State.ACCEPTED is desk.work()
+
+    assert [(messages.SUBMIT, ("job",))] == [(task, args) for task, _, args in desk.queue.sent]
+    assert State.RUNNING is desk.work()
 
 
 def test_racing_workers_never_take_more_than_there_are(engine: Engine) -> None:
