@@ -97,6 +97,9 @@ class Channel(redis.Channel):
 
     def _brpop_read(self, **options: Any) -> Any:
         """Take what came. kombu lets bytes that are no message end the worker, here they are dropped."""
+        if self.client.connection is None:  # closed meanwhile: kombu would disconnect what is not there
+            self._in_poll = None
+            raise ConnectionError("the channel is closed")
         transport: Any = self.connection
         handed = transport.handed
         try:

@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from kombu import Consumer, Message
 from redis.exceptions import RedisError
+from structlog.testing import capture_logs
 
 from infra.queue import make_celery
 from infra.settings import Settings
@@ -42,11 +43,25 @@ def test_a_message_whose_end_the_broker_did_not_hear_takes_no_place(
                     with pytest.raises((RedisError, OSError)):
                         taken[0].ack() if way == "ack" else taken[0].reject(requeue=way == "requeue")
 
-                    assert channel.qos.can_consume()
                     proxy.heal()
-                    channel.queue_purge("celery")
+                    second = app.send_task("nothing", queue="celery")
+                    _listen(connection, taken, 2)
+                    taken[1].ack()
         finally:
             app.close()
+
+    assert second.id == taken[1].headers["id"]
+
+
+def _listen(connection: Any, taken: list[Message], number: int) -> None:
+    """Until so many messages are taken, as a worker does: a connection that failed is made anew, silence is the end."""
+    while len(taken) < number:
+        try:
+            connection.drain_events(timeout=5)
+        except TimeoutError:
+            raise
+        except connection.connection_errors:
+            continue
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +109,23 @@ def test_bytes_that_are_no_message_end_nobody(app: Celery, junk: bytes) -> None:
         taken[0].ack()
 
         assert [sent.id] == [message.headers["id"] for message in taken]
+
+
+def test_a_channel_that_was_closed_drops_no_message(app: Celery) -> None:
+    """Who still listens on it hears that its connection has failed; nothing is logged as bytes that are no message."""
+    with app.connection_for_read() as connection:
+        channel: Any = connection.channel()
+        with Consumer(channel, [app.amqp.queues["celery"]], on_message=lambda _: None):
+            with pytest.raises(TimeoutError):
+                connection.drain_events(timeout=0.1)  # now it waits for messages
+            with capture_logs() as logged:
+                reading, channel.client.connection = channel.client.connection, None
+                with pytest.raises(connection.connection_errors):
+                    channel._brpop_read()
+                channel.client.connection = reading
+            reading.disconnect()
+
+    assert [] == logged
 
 
 def test_an_answer_that_the_client_cannot_read_ends_its_connection(app: Celery) -> None:

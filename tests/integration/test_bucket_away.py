@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -53,6 +54,15 @@ def made(settings: Settings, engine: Engine) -> Iterator[Yard]:
 def at(made: Yard, settings: Settings, url: str) -> Yard:
     """A worker that looks for the store there."""
     return made.restarted(bucket=ObjectStore(settings.model_copy(update={"s3_endpoint_url": url})))
+
+
+@contextmanager
+def long_film(made: Yard, settings: Settings, gate: Gate) -> Iterator[tuple[Yard, File]]:
+    """A worker that copies a film of many slices into a store behind `gate`, and the film."""
+    file = film_of(film(), 17 * 2**20)
+    with origin(film=file) as served:
+        made.provider.outputs = [video(served.link("film.mp4"))]
+        yield at(made, settings, gate.url).restarted(slice_seconds=0.0), file
 
 
 def due(made: Yard, name: str) -> datetime:
@@ -161,10 +171,7 @@ def test_a_bucket_that_took_a_part_is_waited_for_by_nobody(
     settings: Settings, engine: Engine, made: Yard, gate: Gate
 ) -> None:
     """A long film goes on from slice to slice at once, and so do the others, long before it is whole."""
-    file = film_of(film(), 17 * 2**20)
-    with origin(film=file) as served:
-        made.provider.outputs = [video(served.link("film.mp4"))]
-        worker = at(made, settings, gate.url).restarted(slice_seconds=0.0)
+    with long_film(made, settings, gate) as (worker, file):
         gate.refuse("begin", 403, "AccessDenied")
         gate.refuse("put", 403, "AccessDenied")
         worker.work()
@@ -241,10 +248,7 @@ def test_a_removal_that_fails_for_now_is_no_trouble_of_the_bucket(
     settings: Settings, engine: Engine, made: Yard, gate: Gate
 ) -> None:
     """It is asked once, beside a film that is there: nobody else waits for that, and it is soon done."""
-    file = film_of(film(), 17 * 2**20)
-    with origin(film=file) as served:
-        made.provider.outputs = [video(served.link("film.mp4"))]
-        worker = at(made, settings, gate.url).restarted(slice_seconds=0.0)
+    with long_film(made, settings, gate) as (worker, file):
         worker.work()
         gate.refuse("delete", 503, "SlowDown", times=1)
         while "delete" not in gate.heard:
