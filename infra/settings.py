@@ -6,16 +6,10 @@ person sets, so that a wrong deployment is mended in one go and nothing starts h
 
 from __future__ import annotations
 
-import base64
 import os
-import re
-import ssl
-import string
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
-from types import MappingProxyType
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal
-from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 from pydantic import (
     AfterValidator,
@@ -26,26 +20,13 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
-    ValidationInfo,
 )
 
-from infra import store_values, stores
+from infra import setting_values, store_values, stores
 
 Network = IPv4Network | IPv6Network
 
-#: What a key template may name; `worker.jobs.keys` gives each its value.
-#: What a key may hold beside the values of its fields, which `worker.jobs.keys` makes just as plain.
-_PLAIN = re.compile(r"[A-Za-z0-9._/-]*")
 _ACCOUNT_PREFIX = "KLING_URL_"
-#: The most characters that each may have. Source of a key's: Amazon S3 User Guide, "Naming Amazon S3 objects".
-_LONGEST_VALUES = MappingProxyType(
-    {"family": 40, "job": 26, "kind": 8, "name": 24, "ordinal": 4, "extension": 4, "year": 4, "month": 2, "day": 2}
-    | {"caller": 64}
-)
-KEY_FIELDS = frozenset(_LONGEST_VALUES)
-_LONGEST_KEY = 1024
-#: What a template leaves of a key to the prefix of an API key before it, and the ending of a picture behind.
-_LEFT_TO_OTHERS = 201 + len(".poster.jpg")
 _KEY_TEMPLATE = "kling/{year}/{month}/{day}/{job}/{name}.{extension}"
 
 #: The longest that SigV4 lets a presigned link live, in seconds: 7 days.
@@ -56,104 +37,6 @@ class BadSettings(Exception):
     """One or more settings are missing or wrong. The text lists all of them."""
 
 
-def _database_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"postgres", "postgresql", "postgresql+psycopg"}:
-        raise ValueError("must be a PostgreSQL URL, such as postgresql://user:password@host:5432/name")
-    # Platforms hand out postgres:// and postgresql://; the driver is ours to choose.
-    return urlunsplit(parts._replace(scheme="postgresql+psycopg"))
-
-
-def _redis_or_amqp_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"redis", "rediss", "amqp", "amqps"}:
-        raise ValueError("must be a redis://, rediss://, amqp:// or amqps:// URL")
-    if parts.scheme == "rediss" and "ssl_cert_reqs" not in parse_qs(parts.query):
-        # kombu reads a bare rediss:// as "do not verify"; say `?ssl_cert_reqs=none` to mean that.
-        query = "&".join(filter(None, [parts.query, urlencode({"ssl_cert_reqs": "required"})]))
-        return urlunsplit(parts._replace(query=query))
-    return value
-
-
-def _http_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("must be an absolute http:// or https:// URL")
-    return value.rstrip("/")
-
-
-def _account_url(value: SecretStr) -> SecretStr:
-    parts = urlsplit(value.get_secret_value())
-    if not parts.scheme or not parts.username:
-        raise ValueError(
-            "must carry its credentials, such as kling://ACCESS:SECRET@api-singapore.klingai.com or https://KEY@host/kling"
-        )
-    return value
-
-
-def _key_template(value: str) -> str:
-    try:
-        parsed = list(string.Formatter().parse(value))
-    except ValueError as fault:
-        raise ValueError(f"is no template: {fault}") from None
-    fields = {name for _, name, _, _ in parsed if name is not None}
-    if unknown := fields - KEY_FIELDS:
-        raise ValueError(f"names {', '.join(sorted(unknown))}; known are {', '.join(sorted(KEY_FIELDS))}")
-    if missing := {"job", "name", "extension"} - fields:
-        raise ValueError(f"must name {', '.join(sorted(missing))}, or the files of two jobs would share a key")
-    if any(form or conversion for _, _, form, conversion in parsed):
-        raise ValueError("must name its fields plainly, without : or !")
-    if any(not _PLAIN.fullmatch(text) for text, _, _, _ in parsed):
-        raise ValueError("must hold letters, digits, dot, underscore, hyphen and / only, beside its fields")
-    longest = sum(len(text) + (_LONGEST_VALUES[name] if name else 0) for text, name, _, _ in parsed)
-    if longest > (most := _LONGEST_KEY - _LEFT_TO_OTHERS):
-        raise ValueError(
-            f"makes keys of up to {longest} characters; at most {most} leave room for a prefix in S3's {_LONGEST_KEY}: "
-            "shorten it, or name {caller} and {family} less often"
-        )
-    if {"", ".", ".."} & set(value.split("/")):
-        raise ValueError("must not begin or end with /, nor hold an empty step, a . or a ..")
-    return value
-
-
-def _with_kms(value: str, info: ValidationInfo) -> str:
-    if info.data.get("s3_sse") != "aws:kms":
-        raise ValueError("names a key that only S3_SSE=aws:kms uses: set that too, or leave this out")
-    return value
-
-
-def _authorities(value: str) -> str:
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
-    except OSError as fault:
-        raise ValueError(f"must name a file of certificates in PEM form; {value} can't be read as one") from fault
-    return value
-
-
-def _networks(value: object) -> object:
-    if isinstance(value, str):
-        return tuple(ip_network(item.strip()) for item in value.split(",") if item.strip())
-    return value
-
-
-def _ports(value: object) -> object:
-    return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
-
-
-def _secrets(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    secrets = tuple(item.strip() for item in value.split(",") if item.strip())
-    for secret in secrets:
-        try:
-            known = secret.startswith("whsec_") and base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-        except ValueError:
-            known = False
-        if not known:
-            raise ValueError("must be whsec_ and base64, several separated by commas")
-    return secrets
-
-
 class Settings(BaseModel):
     """What a deployment decides. Read with `load()`; frozen, so a process has one truth from start to end."""
 
@@ -161,7 +44,7 @@ class Settings(BaseModel):
 
     # --- where the rows are -------------------------------------------------------------------------------------
     #: The database that holds the truth. Platforms' names for it are understood too.
-    database_url: Annotated[str, AfterValidator(_database_url)] = Field(
+    database_url: Annotated[str, AfterValidator(setting_values.database_url)] = Field(
         repr=False, validation_alias=AliasChoices("DATABASE_URL", "POSTGRESQL_ADDON_URI", "SCALINGO_POSTGRESQL_URL")
     )
     #: Connections that one web process keeps open at most, one of them for callbacks alone; small because a small plan
@@ -170,7 +53,7 @@ class Settings(BaseModel):
 
     # --- the hint -----------------------------------------------------------------------------------------------
     #: The Celery broker. Losing all it holds costs time, never a job.
-    broker_url: Annotated[str, AfterValidator(_redis_or_amqp_url)] = Field(
+    broker_url: Annotated[str, AfterValidator(setting_values.redis_or_amqp_url)] = Field(
         repr=False,
         validation_alias=AliasChoices(
             "CELERY_BROKER_URL", "CLOUDAMQP_URL", "REDIS_TLS_URL", "REDIS_URL", "SCALINGO_REDIS_URL", "REDISCLOUD_URL"
@@ -194,7 +77,7 @@ class Settings(BaseModel):
     )
     #: A file of the authorities whose certificates are believed of the store, in place of the usual ones, for one that
     #: stands behind a private authority. Unset: those of SSL_CERT_FILE, else the usual ones.
-    s3_ca_bundle: Annotated[str, AfterValidator(_authorities)] | None = Field(
+    s3_ca_bundle: Annotated[str, AfterValidator(setting_values.authorities)] | None = Field(
         None, validation_alias=AliasChoices("S3_CA_BUNDLE", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
     )
     #: What signatures are made for. Taken from the endpoint where its name says it; R2 and Tigris want `auto`.
@@ -207,7 +90,7 @@ class Settings(BaseModel):
     #: Encryption that is asked for with each object. Unset: what the bucket does by itself.
     s3_sse: Literal["AES256", "aws:kms"] | None = Field(None, validation_alias="S3_SSE")
     #: The KMS key, with `S3_SSE=aws:kms`.
-    s3_sse_kms_key_id: Annotated[str, AfterValidator(_with_kms)] | None = Field(
+    s3_sse_kms_key_id: Annotated[str, AfterValidator(setting_values.with_kms)] | None = Field(
         None, validation_alias="S3_SSE_KMS_KEY_ID"
     )
     #: Such as STANDARD_IA, INTELLIGENT_TIERING or GLACIER_IR; none that has to be asked for hours before it is read.
@@ -226,7 +109,7 @@ class Settings(BaseModel):
     #: for that, so the default is 64 MiB; and none on B2, which would keep the first version. S3 copies 5 GiB at most.
     s3_relabel_bytes: int | None = Field(None, ge=0, le=5 * 2**30, validation_alias="S3_RELABEL_BYTES")
     #: Where a result file goes in the bucket. Fields: see the README, "Keys in the bucket".
-    s3_key_template: Annotated[str, AfterValidator(_key_template)] = Field(
+    s3_key_template: Annotated[str, AfterValidator(setting_values.key_template)] = Field(
         _KEY_TEMPLATE, validation_alias="S3_KEY_TEMPLATE"
     )
 
@@ -235,14 +118,14 @@ class Settings(BaseModel):
 
     # --- the provider -------------------------------------------------------------------------------------------
     #: The account at Kling or a gateway, as one URL with its credentials.
-    kling_url: Annotated[SecretStr, AfterValidator(_account_url)] = Field(validation_alias="KLING_URL")
+    kling_url: Annotated[SecretStr, AfterValidator(setting_values.account_url)] = Field(validation_alias="KLING_URL")
     #: More accounts, each under the name that ends its variable: `KLING_URL_COMET=cometapi://KEY@` is `comet`.
-    kling_urls: Mapping[str, Annotated[SecretStr, AfterValidator(_account_url)]] = Field(
+    kling_urls: Mapping[str, Annotated[SecretStr, AfterValidator(setting_values.account_url)]] = Field(
         default_factory=dict, validation_alias="KLING_URL_*"
     )
     #: Secrets (`whsec_...`) with which Kling signs its callbacks, separated by commas: two while one is replaced.
     #: Unset: signatures are not looked at, the token in the URL is the proof.
-    kling_webhook_secrets: Annotated[tuple[SecretStr, ...], BeforeValidator(_secrets)] = Field(
+    kling_webhook_secrets: Annotated[tuple[SecretStr, ...], BeforeValidator(setting_values.secrets)] = Field(
         (), validation_alias="KLING_WEBHOOK_SECRETS"
     )
     #: The edition of Kling's reference that requests are checked by; unset: the newest, or the gateway's own.
@@ -258,7 +141,7 @@ class Settings(BaseModel):
 
     # --- the door -----------------------------------------------------------------------------------------------
     #: Where the world reaches us; Kling's callbacks come here. Never guessed from a Host header.
-    public_url: Annotated[str, AfterValidator(_http_url)] = Field(validation_alias="PUBLIC_URL")
+    public_url: Annotated[str, AfterValidator(setting_values.http_url)] = Field(validation_alias="PUBLIC_URL")
     #: Makes callback tokens and signing secrets. Changing it turns away the callbacks that are on their way.
     secret_key: SecretStr = Field(min_length=32, validation_alias="SECRET_KEY")
     #: A first API key, for one-click deployments; `reelhook keys` makes others.
@@ -276,14 +159,16 @@ class Settings(BaseModel):
     # --- fetching and telling -----------------------------------------------------------------------------------
     #: Networks that the guard lets our fetches and deliveries reach although they are not public, and by plain
     #: http: `127.0.0.0/8` for a laptop. Empty in production.
-    guard_allow_cidrs: Annotated[tuple[Network, ...], BeforeValidator(_networks)] = Field(
+    guard_allow_cidrs: Annotated[tuple[Network, ...], BeforeValidator(setting_values.networks)] = Field(
         (), validation_alias="GUARD_ALLOW_CIDRS"
     )
     #: A file of the authorities whose certificates are believed of everybody we fetch from or tell, in place of the
     #: usual ones: where Kling's gateway or receivers are to be reached beside private ones, it has to hold both.
-    ca_bundle: Annotated[str, AfterValidator(_authorities)] | None = Field(None, validation_alias="SSL_CERT_FILE")
+    ca_bundle: Annotated[str, AfterValidator(setting_values.authorities)] | None = Field(
+        None, validation_alias="SSL_CERT_FILE"
+    )
     #: Ports that the guard lets our fetches and deliveries reach, on hosts outside GUARD_ALLOW_CIDRS.
-    guard_ports: Annotated[tuple[int, ...], BeforeValidator(_ports)] = Field(
+    guard_ports: Annotated[tuple[int, ...], BeforeValidator(setting_values.ports)] = Field(
         (443, 8443), validation_alias="GUARD_PORTS"
     )
     #: Bytes a second, over half a minute, below which a fetch is given up: a source that drips holds a worker.
@@ -375,8 +260,8 @@ def _line(error: Mapping[str, Any]) -> str:
         others = names[2:] or stores.others(names[1])
         return f"{names[1]}: is missing" + (f" ({', '.join(others)} would do too)" if others else "")
     if location == "KLING_URL_*" and len(error["loc"]) > 1:
-        return f"{_ACCOUNT_PREFIX}{str(error['loc'][1]).upper()}: {str(error['msg']).removeprefix('Value error, ')}"
-    return f"{location if location in names[1:] else names[1]}: {str(error['msg']).removeprefix('Value error, ')}"
+        return f"{_ACCOUNT_PREFIX}{str(error['loc'][1]).upper()}: {setting_values.rule(error)}"
+    return f"{location if location in names[1:] else names[1]}: {setting_values.rule(error)}"
 
 
 def _names(field: str) -> list[str]:

@@ -3,7 +3,7 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.settings import KEY_FIELDS, _key_template
+from infra.setting_values import KEY_FIELDS, key_template
 from tests.fakes import a_job
 from worker.jobs import keys
 from worker.kling.catalog import FAMILIES
@@ -40,7 +40,7 @@ def templates(draw: st.DrawFn) -> str:
     pieces = [f"{draw(literal)}{{{field}}}{draw(literal)}{draw(separator)}" for field in draw(st.permutations(wanted))]
     template = "".join(pieces)[:-1]
     try:
-        return _key_template(template)
+        return key_template(template)
     except ValueError:  # a step of dots only, or an empty one
         return DEFAULT
 

@@ -17,6 +17,12 @@ GOOD = {
 }
 
 
+PORT = "must have a number for a port; / ? # @ : of a password are written %2F %3F %23 %40 %3A"
+CREDENTIALS = (
+    "must carry its credentials, such as kling://ACCESS:SECRET@api-singapore.klingai.com or https://KEY@host/kling"
+)
+
+
 def test_all_faults_are_reported_at_once() -> None:
     """Missing and wrong variables come in one message, by the names that a person sets."""
     with pytest.raises(BadSettings) as caught:
@@ -38,6 +44,33 @@ def test_nothing_set_names_everything_needed() -> None:
     named = {line.split(":")[0].strip() for line in str(caught.value).splitlines()[1:]}
     assert named == set(GOOD) - {"REDIS_URL"} | {"CELERY_BROKER_URL"}
     assert "REDIS_URL" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("SECRET_KEY", "short", "must have at least 32 characters, and has 5"),
+        ("PORT", "http", "must be a whole number"),
+        ("PORT", "99999", "must be at most 65535"),
+        ("GUARD_PORTS", "443 http", "must be a whole number"),
+        ("KLING_PACE", "fast", "must be a number"),
+        ("KLING_PACE", "0", "must be more than 0.0"),
+        ("RETENTION_DAYS", "0", "must be at least 1"),
+        ("POSTERS", "maybe", "must be true or false"),
+        ("S3_SSE", "kms", "must be 'AES256' or 'aws:kms'"),
+        ("GUARD_ALLOW_CIDRS", "10.0.0.1/8", "10.0.0.1/8 has host bits set"),
+        ("DATABASE_URL", "postgres://user:secret/password@db/x", PORT),
+        ("REDIS_URL", "redis://host:port/0", PORT),
+        ("PUBLIC_URL", "https://host:99999/", PORT),
+        ("KLING_URL_COMET", "comet", CREDENTIALS),
+    ],
+)  # fmt: skip
+def test_a_fault_is_the_name_and_the_rule(name: str, value: str, said: str) -> None:
+    """One line for each fault: the variable, and what must hold of it."""
+    with pytest.raises(BadSettings) as caught:
+        load({**GOOD, name: value})
+
+    assert [f"  {name}: {said}"] == str(caught.value).splitlines()[1:]
 
 
 @pytest.mark.parametrize("name", GOOD)
