@@ -30,7 +30,7 @@ from rich.table import Table
 from infra.stack.s3 import client
 from infra.stack.servers import Addresses, Servers
 from tests.bench.archive_latency import latency, real_film
-from tests.bench.archive_memory import of_a_worker
+from tests.bench.archive_memory import DEFAULT, SIXTEEN, of_a_worker
 from tests.bench.archive_ways import Load, tool
 from tests.bench.measure import write
 from tests.integration.archive_kit import film
@@ -92,8 +92,8 @@ def run() -> None:
         costs = {name: _measure(servers, name, *case) for name, case in cases.items()}
         facts: dict[str, Any] = {
             "rss_growth_mib_of_5_mib": _once("pictures", load("small", 1)).rss_growth,
-            "pss_mib_of_the_default_worker": of_a_worker(servers, served.link("mid.mp4"), pool="prefork", at_once=4),
-            "pss_mib_of_16_at_once": of_a_worker(servers, served.link("mid.mp4"), pool="threads", at_once=16),
+            "pss_mib_of_the_default_worker": of_a_worker(servers, served.link("mid.mp4"), command=DEFAULT, copies=16),
+            "pss_mib_of_16_at_once": of_a_worker(servers, served.link("mid.mp4"), command=SIXTEEN, copies=16),
             "latency": latency(servers, load("small", 1), _LATENCIES, seconds=60),
             "latency_of_a_real_film": latency(servers, load("real", 1), _LATENCIES // 5 or 2, seconds=30),
         }
