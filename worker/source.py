@@ -16,7 +16,7 @@ from worker.jobs import retry
 from worker.jobs.transfer import Transfer
 from worker.ports import Stream
 from worker.spool import SPOOLED_BYTES, Spool, spool
-from worker.tape import HELD_BYTES, Tape
+from worker.tape import BLOCKS, HELD_BYTES, Tape
 
 #: Called with the bytes that have come of this file, and its length where it is known. Raises `LeaseLost`.
 Progress = Callable[[int, int | None], None]
@@ -112,6 +112,7 @@ class Source:
             return Tape(self.size)
         if self.length <= HELD_BYTES:
             return Tape(held=self.length)
+        BLOCKS.give_back()  # a long film may need the memory for its frames
         return (spool(self.length) if self.length <= SPOOLED_BYTES else None) or Tape()
 
     @property

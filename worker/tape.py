@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Sequence
 from io import SEEK_END, SEEK_SET
 
+from worker.blocks import Blocks
+
 #: Bytes of the largest file that is kept whole in memory: it is held before it leaves, so that its metadata can carry
 #: its SHA-256. A part of a file whose length nobody said is held, too, because a part must say its own.
 HELD_BYTES = 8 * 2**20
@@ -16,6 +18,8 @@ HEAD_BYTES = 2**20
 TAIL_BYTES = 4 * 2**20
 
 
+#: This process's.
+BLOCKS = Blocks()
 #: Bytes of what is held that are handed to a connection at a time: each time costs, and has a time limit of its own.
 _HANDED_BYTES = 2**20
 
@@ -27,7 +31,7 @@ class Tape:
 
     def __init__(self, start: int = 0, *, held: int | None = None) -> None:
         self.whole = held is not None
-        self._all = memoryview(bytearray(held or 0))
+        self._all = memoryview(b"") if held is None else BLOCKS.take(held)
         self._head: list[tuple[int, bytes]] = []
         self._tail: deque[tuple[int, bytes]] = deque()
         self._at = start
@@ -54,7 +58,7 @@ class Tape:
     def read(self, at: int, count: int) -> bytes:
         """At most `count` bytes from byte `at`; none where that byte was not kept."""
         if self.whole:
-            return bytes(self._all[at : at + count])
+            return bytes(self._all[at : min(at + count, self._at)])
         pieces = self._head if self._head and at < self._head[-1][0] + len(self._head[-1][1]) else list(self._tail)
         number = bisect_right(pieces, at, key=lambda kept: kept[0]) - 1
         if number < 0:
