@@ -254,7 +254,7 @@ def test_a_job_that_fails_leaves_word_of_its_good_files(settings: Settings, engi
     """One of two files can't be proven, be it the first: the other one is stored, and the manifest names both."""
     good = 1 - bad
     with (
-        origin(film=File.of(FILM), bad=File.of(b"<html>" * 100)) as served,
+        origin(film=File.of(FILM), bad=File.of(b"no film" * 100)) as served,
         yard(settings, engine, []) as made,
     ):
         links = [served.link("film.mp4"), served.link("bad.mp4")][:: 1 if bad else -1]
@@ -268,7 +268,7 @@ def test_a_job_that_fails_leaves_word_of_its_good_files(settings: Settings, engi
 def test_a_job_that_is_set_aside_leaves_word_of_its_good_files(settings: Settings, engine: Engine) -> None:
     """Its work ends its process: once it is given up the manifest names what it had."""
     with (
-        origin(film=File.of(FILM), bad=File.of(b"<html>" * 100)) as served,
+        origin(film=File.of(FILM), bad=File.of(b"no film" * 100)) as served,
         yard(settings, engine, [video(served.link("film.mp4")), video(served.link("bad.mp4"), 1)]) as made,
     ):
         made.provider.answer = answer(served.link("film.mp4"), served.link("bad.mp4"))
@@ -286,7 +286,7 @@ def test_a_job_that_is_set_aside_leaves_word_of_its_good_files(settings: Setting
 def test_a_manifest_that_could_not_be_written_is_written_later(settings: Settings, engine: Engine) -> None:
     """The bucket takes nothing when Kling has deleted the result: the hourly run finds the job."""
     with (
-        origin(film=File.of(FILM), bad=File.of(b"<html>" * 100)) as served,
+        origin(film=File.of(FILM), bad=File.of(b"no film" * 100)) as served,
         yard(settings, engine, [video(served.link("film.mp4")), video(served.link("bad.mp4"), 1)]) as made,
         Gate(settings.s3_endpoint_url or "") as gate,
     ):
@@ -308,7 +308,7 @@ def test_one_manifest_that_can_not_be_written_keeps_no_other_one(settings: Setti
     """A bucket that is away is asked once in a run, a row that can't be read is passed by, and time has an end."""
     names = ["01job", "01more"]
     with (
-        origin(film=File.of(FILM), bad=File.of(b"<html>" * 100)) as served,
+        origin(film=File.of(FILM), bad=File.of(b"no film" * 100)) as served,
         yard(settings, engine, [video(served.link("film.mp4")), video(served.link("bad.mp4"), 1)]) as made,
         Gate(settings.s3_endpoint_url or "") as gate,
     ):
