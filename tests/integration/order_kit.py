@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from sqlalchemy import Engine, func, select
 
+from infra.db import single
 from infra.http import Answer, Http, NoAnswer, NotSent
 from tests.fakes import MORNING, FakeClock, FakeQueue
 from tests.integration.submit_kit import MISSING, PAGE, said
@@ -145,7 +146,7 @@ class World:
 
     def states(self) -> dict[str, State]:
         """Where each job stands. P3, P4, the slots' law and that of adoption hold just now, or it raises."""
-        with self.engine.connect() as connection:
+        with single(self.engine).connect() as connection:
             rows = connection.execute(_STANDING).all()
         adopted = {row.adopted_from: row for row in rows if row.adopted_from}
         assert len(adopted) == sum(row.adopted_from is not None for row in rows), "a task is adopted once"
