@@ -81,6 +81,18 @@ def test_what_was_read_before_a_move_is_of_no_use(migrated: Engine, happened: li
     assert read[-1] == store.get("a")
 
 
+def test_who_has_lost_the_lease_moves_nothing(engine: Engine) -> None:
+    """P2: another one took the copy over; what the first finds out, wrong as it may be by now, ends no job."""
+    store = Repository(engine)
+    job = led(store, accepted(store), *COPYING)
+    first = store.lease(job.id, "first", MORNING, LEASE)
+    assert first
+    assert store.lease(job.id, "second", MORNING + LEASE, LEASE)
+
+    assert store.move(first, Event.FILES_UNPROVABLE, MORNING + LEASE, also=Also(holder="first")) is None
+    assert store.move(first, Event.FILES_PROVEN, MORNING + LEASE, also=Also(holder="second"))
+
+
 @pytest.mark.parametrize("event", [event for state, event in TABLE if state is State.COPYING])
 def test_a_move_gives_the_lease_back(engine: Engine, event: Event) -> None:
     """Wherever a job goes from being copied, nobody holds it there: no row says for ever that somebody works on it."""
