@@ -2,6 +2,7 @@
 
 Baselines of the same run, on gunicorn's sync workers, as many as we have processes: a Flask handler that only calls
 `task.delay()` on Redis, and one that returns 204. Turns alternate; one of ours has a broker that swallows everything.
+Each job gets the three callbacks of its life, so a third of them makes a job due.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from infra.stack.procfile import parse, shell
 from infra.stack.servers import Addresses, Servers
 from tests.bench import cpu
 from tests.bench.measure import write
-from tests.bench.receiver_load import Order
+from tests.bench.receiver_load import Order, ends, jobs_for
 from tests.conftest import environment_for
 from tests.proxy import FaultProxy
 from worker.jobs.tokens import callback_token
@@ -47,7 +48,6 @@ ROUNDS = 5
 COUNT = 4000
 CONNECTIONS = 64
 PROCESSES = 2
-_JOBS = 20_000
 _WARM = 500
 OURS, BLACKHOLED, DELAY, NOTHING = "ours", "ours, no broker", "task.delay()", "204"
 WAYS = ("keep-alive", "churn")
@@ -57,6 +57,8 @@ insert into jobs (id, caller, account, family, state, fingerprint, created_at, u
 select id, 'default', 'default', 'videos/omni-video', 'running', '', now(), now(), now() + interval '1 day'
 from unnest(cast(:ids as text[])) as id
 """)
+
+_KEPT = text("select (select count(*) from callbacks), (select count(*) from jobs where due_at <= now())")
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,12 @@ class Field:
     paths: Path
     first: int = 0
     stored: int = 0  #: callbacks that ours answered 2xx
+    ended: int = 0  #: and those of them that told of an end
 
     def play(self, name: str, way: str, count: int = COUNT) -> Turn:
         """A turn. Every callback in it is another one than any before."""
-        order = Order(self.ports[name], str(self.paths), self.first, count, CONNECTIONS, way == "keep-alive")
-        self.first += count
+        first, self.first = self.first, self.first + count
+        order = Order(self.ports[name], str(self.paths), first, count, CONNECTIONS, way == "keep-alive")
         own, behind = self._used(name)
         ran = subprocess.run(
             [sys.executable, "-m", "tests.bench.receiver_load"], input=json.dumps(vars(order)), text=True,
@@ -97,7 +100,9 @@ class Field:
         after_own, after_behind = self._used(name)
         if set(said["answers"]) != {"204"}:
             sys.exit(f"{name} answered {said['answers']}")
-        self.stored += said["answers"]["204"] if name.startswith(OURS) else 0
+        if name.startswith(OURS):
+            self.stored += count
+            self.ended += ends(first, count)
         with redis.Redis.from_url(self.addresses.redis_url) as broker:
             broker.flushall()  # a queue that only grows would be the baseline's burden
         own, behind = after_own - own, after_behind - behind
@@ -107,11 +112,14 @@ class Field:
         return cpu.seconds([self.groups[name]]), sum(cpu.with_children(pid) for pid in self.behind)
 
     def check(self) -> None:
-        """Every callback that was answered 2xx is a row, and no other is."""
+        """Every callback that was answered 2xx is a row, and no other is; every end has made its job due."""
         with self.engine.connect() as connection:
-            rows = connection.execute(text("select count(*) from callbacks")).scalar_one()
-        if rows != self.stored:
-            sys.exit(f"{self.stored} callbacks were answered 204, and {rows} are in the database")
+            rows, due = connection.execute(_KEPT).one()
+        if (rows, due) != (self.stored, self.ended):
+            sys.exit(
+                f"{self.stored} callbacks were answered 204, {self.ended} of ends; "
+                f"{rows} are in the database, and {due} jobs are due"
+            )
 
 
 def run() -> None:
@@ -202,9 +210,12 @@ def _field() -> Iterator[Field]:
 def _jobs(engine: Engine, secret: bytes, paths: Path) -> Path:
     """Jobs that wait for their callbacks; the file holds the addresses."""
     migrate(engine)
-    ids = [f"01{secrets.token_hex(12)}" for _ in range(_JOBS)]
+    all_turns = len(WAYS) * 4 * (_WARM + ROUNDS * COUNT)
+    ids = [f"01{secrets.token_hex(12)}" for _ in range(jobs_for(all_turns))]
     with engine.begin() as connection:
         connection.execute(_INSERT, {"ids": ids})
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("vacuum analyze jobs"))
     paths.write_text("\n".join(f"/callbacks/kling/{job}/{callback_token(secret, job)}" for job in ids))
     return paths
 

@@ -15,9 +15,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+#: What Kling calls back with of one task, in this order; and how many other tasks it begins between two of them.
+STATUSES = ("submitted", "processing", "succeed")
+_BETWEEN = 100
 #: As Kling's own: about 600 bytes.
 _BODY = (
-    '{"task_id":"%s","task_status":"succeed","task_status_msg":"","task_info":{"external_task_id":"%s"},'
+    '{"task_id":"%s","task_status":"%s","task_status_msg":"","task_info":{"external_task_id":"%s"},'
     '"task_result":{"videos":[{"id":"%s","url":"https://v2-kling.example/x-output-'
     + "0123456789abcdef" * 12
     + '.mp4?x-kcdn-pid=112452","duration":"5.041"}]},"created_at":1758093816979,"updated_at":%d}'
@@ -26,7 +29,9 @@ _BODY = (
 
 @dataclass(frozen=True)
 class Order:
-    """`count` callbacks, each another one, for the jobs whose addresses are the lines of `paths`, from `first` on."""
+    """`count` callbacks, each another one, for the jobs whose addresses are the lines of `paths`, from `first` on. Of
+    each job there are as many as there are `STATUSES`, one of each.
+    """
 
     port: int
     paths: str
@@ -90,19 +95,31 @@ def _connected(port: int, request: bytes) -> socket.socket:
     return sock
 
 
+def jobs_for(callbacks: int) -> int:
+    """How many jobs there have to be for so many callbacks."""
+    return callbacks // len(STATUSES) + 1 + _BETWEEN * len(STATUSES)
+
+
+def ends(first: int, count: int) -> int:
+    """How many of these callbacks say that their task ended."""
+    return sum(_kind(number) == len(STATUSES) - 1 for number in range(first, first + count))
+
+
+def _kind(number: int) -> int:
+    return number % len(STATUSES)
+
+
 def _requests(order: Order) -> list[bytes]:
     paths = Path(order.paths).read_text().split()
     connection = "keep-alive" if order.keep_alive else "close"
-    return [_request(paths[number % len(paths)], number, connection) for number in _numbers(order)]
+    return [_request(paths, number, connection) for number in range(order.first, order.first + order.count)]
 
 
-def _numbers(order: Order) -> range:
-    return range(order.first, order.first + order.count)
-
-
-def _request(path: str, number: int, connection: str) -> bytes:
+def _request(paths: list[str], number: int, connection: str) -> bytes:
+    kind = _kind(number)
+    path = paths[number // len(STATUSES) + _BETWEEN * (len(STATUSES) - 1 - kind)]
     job = path.split("/")[3]
-    body = _BODY % (f"7{number:017}", job, f"8{number:017}", 1758094147654 + number)
+    body = _BODY % (f"7{number:017}", STATUSES[kind], job, f"8{number:017}", 1758094147654 + number)
     head = (
         f"POST {path} HTTP/1.1\r\nHost: reelhook.example\r\nContent-Type: application/json\r\n"
         f"User-Agent: kling\r\nConnection: {connection}\r\nContent-Length: {len(body)}\r\n\r\n"
