@@ -50,6 +50,10 @@ def _redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Muta
 _JSON = structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
 
 
+#: Made once: `json.dumps` would make one for each line.
+_ENCODE = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+
 class _Lines:
     """Writes to what stdout is then."""
 
@@ -104,8 +108,8 @@ def line(event: str, **data: Any) -> None:
     """What `logger(...).info` writes, at a fraction of the cost: for what comes thousands of times a second."""
     if logging.getLogger().isEnabledFor(logging.INFO):
         at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-        written = _redact(None, "", {**data, "event": event, "level": "info", "timestamp": at})
-        sys.stdout.write(json.dumps(written, ensure_ascii=False, default=str) + "\n")
+        written = {**_redact(None, "", data), "event": event, "level": "info", "timestamp": at}
+        sys.stdout.write(_ENCODE(written) + "\n")
         sys.stdout.flush()
 
 

@@ -117,8 +117,6 @@ def _close(chunks: Iterable[bytes]) -> None:
 
 
 def _environ(scope: Scope, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
-    host, port = scope.get("server") or ("", 0)
-    client = scope.get("client") or ("", 0)
     # A name with an underscore would pass for the one with a hyphen.
     named = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items() if "_" not in name}
     return {
@@ -130,10 +128,10 @@ def _environ(scope: Scope, headers: Mapping[str, str], body: bytes) -> dict[str,
         "SCRIPT_NAME": "",
         "PATH_INFO": scope["path"].encode().decode("latin-1"),
         "QUERY_STRING": scope["query_string"].decode("latin-1"),
-        "SERVER_NAME": host,
-        "SERVER_PORT": str(port),
+        # Whose addresses these are is a router's matter: nothing of ours asks for them.
+        "SERVER_NAME": "",
+        "SERVER_PORT": "0",
         "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
-        "REMOTE_ADDR": client[0],
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope["scheme"],
         "wsgi.input": BytesIO(body),

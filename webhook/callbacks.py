@@ -95,15 +95,17 @@ class Receiver:
         return Answer(204)
 
     async def _body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
-        too_long = Problem(413, f"the body is longer than {self.limit} bytes", headers=_CLOSE)
         if int(headers.get("content-length", 0)) > self.limit:
-            raise too_long
+            raise self._too_long()
         try:
             return await body_of(receive, limit=self.limit, seconds=_BODY_SECONDS)
         except TooLong:
-            raise too_long from None
+            raise self._too_long() from None
         except TimeoutError:
             raise Problem(408, f"the body did not come within {_BODY_SECONDS} s", headers=_CLOSE) from None
+
+    def _too_long(self) -> Problem:
+        return Problem(413, f"the body is longer than {self.limit} bytes", headers=_CLOSE)
 
     def _judged(self, job_id: str, headers: Mapping[str, str], body: bytes) -> tuple[Arrival, Problem | None]:
         """What is kept of it, and what its sender has to be told instead of 204."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 #: Seconds that a request's head may take to come, from the connection or from its first byte.
@@ -27,8 +28,9 @@ class PatientProtocol(HttpToolsProtocol):
     _head = 0  #: bytes that came while the head was not complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class has it
-        """A client came."""
-        super().connection_made(transport)
+        """A client came. As uvicorn does, but for asking the system seven times who is who: nobody here wants that."""
+        self.connections.add(self)
+        self.transport, self.flow, self.scheme = transport, FlowControl(transport), "http"
         self._expect_head()
 
     def data_received(self, data: bytes) -> None:

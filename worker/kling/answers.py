@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 from worker.kling.redact import clean
 
@@ -72,21 +72,29 @@ class Task:
     raw: Mapping[str, Any]  #: all of it, fields that nobody knows included
 
 
+class Claim(NamedTuple):
+    """Where a task is said to stand."""
+
+    task_id: str
+    status: TaskStatus
+    status_word: str
+
+
+def claim_of(payload: Mapping[str, Any]) -> Claim | None:
+    """Which task `payload` names, and where it says that it stands; None when it names none."""
+    return _claim(_unwrapped(payload))
+
+
 def task_of(payload: Mapping[str, Any]) -> Task | None:
     """The task that `payload` shows; None when it names none."""
-    inner = payload.get("data")
-    if isinstance(inner, Mapping) and (merged := _merged(payload, inner)):
-        return task_of(merged)
-    named = text_of(payload.get("task_id"))
-    task_id = named or text_of(payload.get("id"))
-    word = text_of(payload.get("task_status")) or text_of(payload.get("status"))
-    # One gateway answers a create with a bare task_id; an `id` alone could be anything's.
-    if task_id is None or (word is None and named is None):
+    payload = _unwrapped(payload)
+    claim = _claim(payload)
+    if claim is None:
         return None
     return Task(
-        task_id=task_id,
-        status=_WORDS.get((word or "").lower(), TaskStatus.UNRECOGNISED),
-        status_word=word or "",
+        task_id=claim.task_id,
+        status=claim.status,
+        status_word=claim.status_word,
         message=_message(payload),
         external_task_id=_own_id(payload),
         outputs=tuple(_outputs(payload)),
@@ -95,6 +103,16 @@ def task_of(payload: Mapping[str, Any]) -> Task | None:
         units=_units(payload),
         raw=payload,
     )
+
+
+def _claim(payload: Mapping[str, Any]) -> Claim | None:
+    named = text_of(payload.get("task_id"))
+    task_id = named or text_of(payload.get("id"))
+    word = text_of(payload.get("task_status")) or text_of(payload.get("status"))
+    # One gateway answers a create with a bare task_id; an `id` alone could be anything's.
+    if task_id is None or (word is None and named is None):
+        return None
+    return Claim(task_id, _WORDS.get((word or "").lower(), TaskStatus.UNRECOGNISED), word or "")
 
 
 def _own_id(payload: Mapping[str, Any]) -> str | None:
@@ -116,6 +134,11 @@ def text_of(value: object) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value) if value.bit_length() < 256 else None
     return value if isinstance(value, str) and value else None
+
+
+def _unwrapped(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    inner = payload.get("data")
+    return (_merged(payload, inner) or payload) if isinstance(inner, Mapping) else payload
 
 
 def _merged(outer: Mapping[str, Any], inner: Mapping[str, Any]) -> Mapping[str, Any] | None:

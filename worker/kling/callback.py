@@ -7,10 +7,8 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from worker.kling.answers import TaskStatus, task_of
+from worker.kling.answers import Claim, claim_of
 from worker.kling.errors import BadSignature, MalformedBody, MalformedCallback
 from worker.kling.strictjson import loads
 
@@ -18,20 +16,8 @@ from worker.kling.strictjson import loads
 TOLERANCE = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Callback:
-    """What a callback claims. A hint, never the truth."""
-
-    task_id: str
-    status: TaskStatus
-    status_word: str
-    external_task_id: str | None
-    updated_at_ms: int | None
-    raw: Mapping[str, Any]
-
-
-def read_callback(body: bytes) -> Callback:
-    """The claim in `body`. Raises `MalformedCallback`, and nothing else, for all bytes."""
+def read_callback(body: bytes) -> Claim:
+    """What `body` claims: a hint, never the truth. Raises `MalformedCallback`, and nothing else, for all bytes."""
     try:
         payload = loads(body)
     except MalformedBody as problem:
@@ -39,10 +25,10 @@ def read_callback(body: bytes) -> Callback:
     if not isinstance(payload, Mapping):
         raise MalformedCallback("the body is not a JSON object")
     data = payload.get("data")
-    task = task_of(payload) or (task_of(data) if isinstance(data, Mapping) else None)
-    if task is None:
+    claim = claim_of(payload) or (claim_of(data) if isinstance(data, Mapping) else None)
+    if claim is None:
         raise MalformedCallback("the body names no task and status")
-    return Callback(task.task_id, task.status, task.status_word, task.external_task_id, task.updated_at_ms, payload)
+    return claim
 
 
 def verify_signature(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: float) -> None:

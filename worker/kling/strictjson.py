@@ -23,6 +23,10 @@ def _number(text: str) -> float:
     return value
 
 
+#: Made once: `json.loads` would make one for each body.
+_DECODER = json.JSONDecoder(parse_constant=_constant, parse_float=_number)
+
+
 def _too_deep(value: object) -> bool:
     level = [value]
     for _ in range(MAX_DEPTH):
@@ -40,7 +44,7 @@ def _children(node: object) -> list[object]:
 def loads(data: bytes) -> Any:
     """The one JSON value in UTF-8 `data`. Raises MalformedBody, and nothing else, for all bytes."""
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_constant, parse_float=_number)
+        value = _DECODER.decode(data.decode("utf-8"))
     except RecursionError:
         raise MalformedBody("the body is nested too deeply") from None
     except ValueError as error:
