@@ -11,9 +11,8 @@ from contextlib import suppress
 
 from celery import Celery
 
-from infra.queue import make_celery
-from infra.settings import load
 from infra.stack.process import wait_until
+from tests.chaos.neighbour import neighbour, told
 from tests.chaos.world import TEXT, World
 from worker import messages
 
@@ -31,19 +30,25 @@ def redis_down(world: World, jobs: int, seconds: int) -> None:
 
 
 def redis_wiped(world: World, jobs: int, rounds: int) -> None:
-    """FLUSHALL: every message, every binding and every unacknowledged task is gone."""
-    with world.load(jobs, every=0.2):
+    """FLUSHALL: every message, every binding and every unacknowledged task is gone, and what another app, whose worker
+    is away, was told.
+    """
+    with told(world, max(jobs // 5, 3)) as await_told, world.load(jobs, every=0.2):
         for _ in range(rounds):
             time.sleep(1.5)
             with world.redis() as broker:
                 broker.flushall()
+        await_told()
+        with world.redis() as broker:
+            broker.flushall()
 
 
 def redis_restarted(world: World, jobs: int, rounds: int) -> None:
     """The broker dies without having written anything, and comes back empty."""
-    with world.load(jobs, every=0.3):
+    with told(world, max(jobs // 5, 3)) as await_told, world.load(jobs, every=0.3):
         for _ in range(rounds):
             time.sleep(2)
+            await_told()
             world.deployment.servers.redis.kill()
             world.run.kills += 1
             time.sleep(1)
@@ -71,8 +76,8 @@ def redis_full(world: World, jobs: int, seconds: int) -> None:
 
 def redis_evicts(world: World, jobs: int, seconds: int) -> None:
     """The broker's memory is used up, and it throws away what was not used for the longest time: our queues."""
-    with world.load(jobs, every=0.3), world.redis() as broker:
-        time.sleep(1)
+    with told(world, max(jobs // 5, 3)) as await_told, world.load(jobs, every=0.3), world.redis() as broker:
+        await_told()
         broker.config_set("maxmemory-policy", "allkeys-lru")
         broker.config_set("maxmemory", str(broker.info("memory")["used_memory"] - 1))
         time.sleep(seconds)
@@ -118,11 +123,10 @@ def orders_by_message(world: World, jobs: int, rounds: int) -> None:
     """Another app asks by messages: first without ids of its own, while children of the pool die and the database
     refuses; then with ids, while whole workers die, and sends again what has not become a job.
     """
-    app = make_celery(load({**world.deployment._make_runner()._env, "REDIS_URL": world.direct_redis}))
     half = jobs // 2
-    _none_lost(world, app, jobs - half, rounds)
-    _lost_sent_again(world, app, half, rounds)
-    app.close()
+    with neighbour(world) as app:
+        _none_lost(world, app, jobs - half, rounds)
+        _lost_sent_again(world, app, half, rounds)
 
 
 def _none_lost(world: World, app: Celery, jobs: int, rounds: int) -> None:
@@ -176,8 +180,7 @@ def _order(app: Celery, request: dict[str, str]) -> None:
 
 def poison(world: World, jobs: int, _rounds: int) -> None:
     """On our queues lie a task that nobody knows, wrong arguments, and ids that nobody has."""
-    with world.load(jobs, every=0.2):
-        app = make_celery(load({**world.deployment._make_runner()._env, "REDIS_URL": world.direct_redis}))
+    with world.load(jobs, every=0.2), neighbour(world) as app:
         for queue in messages.QUEUES:
             app.send_task("reelhook.of.tomorrow.v9", args=["x"], queue=queue)
             app.send_task(messages.SUBMIT, args=[], queue=queue)
@@ -185,7 +188,6 @@ def poison(world: World, jobs: int, _rounds: int) -> None:
             app.send_task(messages.ARCHIVE, args=[{"no": "id"}], queue=queue)
             app.send_task(messages.ANNOUNCE, args=["msg_\0"], queue=queue)
             app.send_task(messages.FOLLOW_UP, args=["nobody"], queue=queue)
-        app.close()
 
 
 def poison_bytes(world: World, jobs: int, rounds: int) -> None:
