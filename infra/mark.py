@@ -60,6 +60,12 @@ def mark_amqp(connection: Any, name: str) -> bool:
     return True
 
 
+def ensure_queue(connection: Any, name: str) -> None:
+    """Make a queue where there is none. One that is there stays as its owner made it: quorum, with priorities, ..."""
+    if _count(connection, name) is None:
+        on_channel(connection, lambda channel: channel.queue_declare(name, durable=True, auto_delete=False))
+
+
 def _count(connection: Any, name: str) -> int | None:
     """How many messages lie in a queue, however it was declared; None where there is none."""
     try:

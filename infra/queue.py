@@ -25,6 +25,8 @@ log = logger(__name__)
 _Answer = TypeVar("_Answer")
 #: Seconds that a message may stay with a worker before another gets it. Far above the longest slice of work.
 VISIBILITY_SECONDS = 300
+#: Seconds that RabbitMQ may take to say that it has a message.
+_CONFIRM_SECONDS = 5
 #: Seconds that a worker which must end may take to do so.
 _HANG_SECONDS = 3
 #: One byte that the processes of a worker share, made before they are: whether it is to end.
@@ -113,6 +115,8 @@ class Queue:
     def __init__(self, app: Celery) -> None:
         self._app = app
         self._on_redis = app.conf.broker_transport is not None
+        # A RabbitMQ that is short of memory or disk reads no further, and confirms nothing.
+        self._confirmed = {} if self._on_redis else {"confirm_timeout": _CONFIRM_SECONDS}
 
     def send(self, task: str, queue_name: str, args: Sequence[Any], task_id: str | None = None) -> bool:
         """Whether the broker took the message. `task_id`: of one that may be a repetition.
@@ -121,21 +125,23 @@ class Queue:
         """
         amqp = self._app.amqp
         made = amqp.as_task_v2(task_id or uuid(), task, tuple(args), {}, argsrepr=repr(args)[:_SHOWN], kwargsrepr="{}")
+        message: dict[str, Any] = {
+            "body": made.body,
+            "exchange": "",  # the one that leads to every queue by its name
+            "routing_key": queue_name,
+            "headers": made.headers,
+            "serializer": "json",
+            "delivery_mode": 2,
+            "retry": True,
+            "retry_policy": self._app.conf.task_publish_retry_policy,
+            **self._confirmed,
+            **made.properties,
+        }
         try:
             with self._app.producer_or_acquire() as producer:
-                producer.publish(
-                    made.body,
-                    exchange="",  # the one that leads to every queue by its name
-                    routing_key=queue_name,
-                    headers=made.headers,
-                    serializer="json",
-                    delivery_mode=2,
-                    # Redis has no queues to declare; others keep a message only where one is.
-                    declare=None if self._on_redis else [amqp.queues[queue_name]],
-                    retry=True,
-                    retry_policy=self._app.conf.task_publish_retry_policy,
-                    **made.properties,
-                )
+                if not self._on_redis:
+                    _await_queue(producer.connection, queue_name, anew=task_id is not None)
+                _unbroken(producer.connection, lambda _: producer.publish(**message))
         except (KombuError, OSError, TimeoutError) as fault:
             log.warning("queue.unsent", task=task, reason=type(fault).__name__)
             return False
@@ -181,12 +187,21 @@ class Queue:
 
 def _unbroken(connection: Any, ask: Callable[[Any], _Answer]) -> _Answer:
     # Raised as one kind, and begun anew the next time, whichever broker it is.
-    broken: tuple[type[Exception], ...] = (*connection.connection_errors, *connection.channel_errors)
+    broken: tuple[type[Exception], ...] = (KombuError, *connection.connection_errors, *connection.channel_errors)
     try:
         return ask(connection)
     except broken as fault:
-        connection.collapse()
+        # Without a word to the server: one that reads no further would never answer it.
+        connection.collect()
         raise OperationalError(str(fault)) from fault
+
+
+def _await_queue(connection: Any, queue_name: str, *, anew: bool) -> None:
+    """RabbitMQ keeps a message only where a queue is: see to it that it is there. `anew`: also where it once was."""
+    connection.ensure_connection(max_retries=1)
+    if anew or queue_name not in connection.declared_entities:
+        _unbroken(connection, lambda one: mark.ensure_queue(one, queue_name))
+        connection.declared_entities.add(queue_name)
 
 
 def _length(connection: Any, queue_name: str) -> int:

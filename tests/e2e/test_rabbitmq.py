@@ -10,16 +10,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import Celery
 
 from infra.queue import Queue, make_celery
 from infra.settings import Settings
 from infra.stack.kept import free_port
 from infra.stack.process import Child, wait_until
 from tests.e2e.test_processes import running
+from tests.fakes import MORNING
 from tests.proxy import FaultProxy
 
 #: Debian's script on PATH changes the user, and loses the environment by that; this is what it runs.
 _PROGRAMS = sorted(Path("/usr/lib/rabbitmq/lib").glob("*/sbin/rabbitmq-server"))
+
+
+#: Of the servers that run, by port: what commands to them need.
+_ENVIRONMENT: dict[int, dict[str, str]] = {}
+
+
+def _ctl(port: int, folder: Path, *words: str) -> None:
+    """Have the server do something."""
+    program = str(_PROGRAMS[-1].with_name("rabbitmqctl")) if _PROGRAMS else "rabbitmqctl"
+    log = folder / "ctl.log"
+    child = Child("rabbitmqctl", [program, *words], state=folder, log=log, env=_ENVIRONMENT[port])
+    assert child.wait(60) == 0, log.read_text()
 
 
 def _answers(port: int) -> bool:
@@ -52,11 +66,13 @@ def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "ERL_EPMD_PORT": str(mapper),
     }
+    _ENVIRONMENT[port] = env
     child = Child("rabbitmq", [program], state=home, log=home / "out.log", env=env)
     try:
-        assert wait_until(lambda: _answers(port), 60, pause=0.1), (home / "out.log").read_text()
+        assert wait_until(lambda: _answers(port), 120, pause=0.1), (home / "out.log").read_text()
         yield port
     finally:
+        _ENVIRONMENT.pop(port, None)
         child.end(15)
         # The port mapper has a session of its own, and outlives the server.
         names = {"ERL_EPMD_PORT": str(mapper), "PATH": os.environ["PATH"]}
@@ -82,6 +98,69 @@ def test_a_queue_of_rabbitmq_says_how_much_lies_in_it(rabbit: int, settings: Set
     finally:
         here.close()
         gone.close()
+
+
+def _queue(rabbit: int, settings: Settings) -> tuple[Celery, Queue]:
+    app = make_celery(settings.model_copy(update={"broker_url": f"amqp://guest:guest@127.0.0.1:{rabbit}//"}))
+    return app, Queue(app)
+
+
+def test_another_app_s_queue_is_as_it_made_it(rabbit: int, settings: Settings) -> None:
+    """One that was declared as a quorum queue, or with priorities, takes what its app is told; one that was deleted is
+    made again, so that nothing is dropped.
+    """
+    app, queue = _queue(rabbit, settings)
+    kinds: dict[str, dict[str, object]] = {
+        "quorum": {"x-queue-type": "quorum"},
+        "urgent": {"x-max-priority": 9},
+        "plain": {},
+    }
+    try:
+        with app.connection_for_write() as connection:
+            channel: Any = connection.default_channel
+            for name, arguments in kinds.items():
+                channel.queue_declare(name, durable=True, auto_delete=False, arguments=arguments)
+            assert all(queue.send("nothing", name, (), "id") for name in kinds)
+            channel.queue_delete("plain")
+            assert queue.send("nothing", "plain", (), "id")
+            seen = queue.look([*kinds, "nowhere"], [])
+    finally:
+        app.close()
+
+    assert seen is not None
+    assert {"quorum": 1, "urgent": 1, "plain": 1, "nowhere": None} == seen.waiting
+
+
+def test_a_mark_is_found_as_long_as_the_broker_has_what_it_had(rabbit: int, settings: Settings) -> None:
+    """The one that was left, among others that may have been; none in a broker that was never marked, or lost it."""
+    app, queue = _queue(rabbit, settings)
+    try:
+        looks = [queue.look([], ["a", "b"])]
+        assert queue.mark("b", MORNING, there=False)
+        looks.append(queue.look([], ["a", "b"]))
+        with app.connection_for_write() as connection:
+            channel: Any = connection.default_channel
+            channel.queue_delete("reelhook.mark.b")
+        looks.append(queue.look([], ["a", "b"]))
+    finally:
+        app.close()
+
+    assert [None, "b", None] == [look and look.mark for look in looks]
+
+
+def test_a_rabbitmq_without_memory_holds_nobody(rabbit: int, settings: Settings, tmp_path: Path) -> None:
+    """It blocks whoever sends, for as long as that lasts: then a message counts as not sent, soon, and a sweep sends it
+    once there is memory again.
+    """
+    app, queue = _queue(rabbit, settings)
+    try:
+        assert queue.send("nothing", "memory", ())
+        _ctl(rabbit, tmp_path, "set_vm_memory_high_watermark", "absolute", "1")
+        assert wait_until(lambda: not queue.send("nothing", "memory", ()), 30)
+        _ctl(rabbit, tmp_path, "set_vm_memory_high_watermark", "0.6")
+        assert wait_until(lambda: queue.send("nothing", "memory", ()), 30)
+    finally:
+        app.close()
 
 
 def test_the_main_job_goes_by_rabbitmq_and_over_its_silence(rabbit: int, tmp_path: Path) -> None:

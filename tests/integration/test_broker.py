@@ -12,12 +12,15 @@ from celery import Celery
 from hypothesis import example, given
 from hypothesis import strategies as st
 from kombu import Consumer, Message
+from redis import Redis
 from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
-from infra.queue import make_celery
+from infra.mark import KEY
+from infra.queue import Queue, make_celery
 from infra.settings import Settings
 from infra.stack.servers import Servers
+from tests.fakes import MORNING
 from tests.proxy import FaultProxy
 
 
@@ -150,3 +153,54 @@ def test_an_answer_that_the_client_cannot_read_ends_its_connection(app: Celery) 
         taken[0].ack()
 
     assert taken[0].headers["id"] in {sent.id, again.id}
+
+
+_HANG_UP = (b"CLIENT", b"KILL", b"SKIPME", b"yes")
+#: What befalls Redis, and how it ends, as commands.
+_TROUBLE: dict[str, tuple[list[tuple[bytes, ...]], tuple[bytes, ...]]] = {
+    "full": ([(b"CONFIG", b"SET", b"maxmemory", b"1")], (b"CONFIG", b"SET", b"maxmemory", b"0")),
+    "read-only": ([(b"REPLICAOF", b"127.0.0.1", b"1")], (b"REPLICAOF", b"NO", b"ONE")),
+    "no permission": (
+        [(b"ACL", b"SETUSER", b"default", b"-lpush", b"-set")],
+        (b"ACL", b"SETUSER", b"default", b"+@all"),
+    ),
+    "another password": (
+        [(b"CONFIG", b"SET", b"requirepass", b"another"), _HANG_UP],
+        (b"PING",),
+    ),
+    "no connection free": (
+        [(b"CONFIG", b"SET", b"maxclients", b"1"), _HANG_UP],
+        (b"CONFIG", b"SET", b"maxclients", b"10000"),
+    ),
+    "a key of another kind": ([(b"DEL", b"trouble"), (b"SET", b"trouble", b"x")], (b"DEL", b"trouble")),
+}
+
+
+@pytest.mark.parametrize("trouble", _TROUBLE)
+def test_whatever_redis_refuses_raises_nothing(servers: Servers, settings: Settings, trouble: str) -> None:
+    """A message counts as not sent and a mark as not left, and both succeed as soon as the server takes them again, by
+    the same process: it is full, a replica for reading only, wants another password, has no connection free, ...
+    """
+    begin, end = _TROUBLE[trouble]
+    celery = make_celery(settings)
+    with Redis.from_url(servers.addresses.redis_url) as direct:
+        direct.delete("trouble", KEY)
+        password = direct.config_get("requirepass")["requirepass"]
+        queue = Queue(celery)
+        assert queue.send("nothing", "trouble", ())
+        ask: Any = direct.execute_command
+        try:
+            for words in begin:
+                ask(*words)
+            hurt = queue.send("nothing", "trouble", ()), queue.mark("a", MORNING, there=False)
+            queue.look(["trouble"], [])
+            queue.waiting("trouble")
+        finally:
+            ask(*end)
+            direct.config_set("requirepass", password)
+        healed = queue.send("nothing", "trouble", ()), queue.mark("b", MORNING, there=hurt[1])
+        direct.delete("trouble", KEY)
+    celery.close()
+
+    assert (False, trouble == "a key of another kind") == hurt
+    assert (True, True) == healed
