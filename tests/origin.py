@@ -25,6 +25,7 @@ class File:
     etag: str | None = '"1"'
     ranges: bool = True
     mute: bool = False  #: whether an answer to `Range` does not say what it is a part of
+    most: int = 0  #: bytes of an answer to `Range`, where that is bounded
     says_length: bool = True
     claims: int = 0  #: bytes that its length is wrong by
     chunked: bool = False  #: whether it comes in chunks, where it does not say its length
@@ -114,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
         if file.etag and not (start and file.mute):
             yield "ETag", file.etag
         if file.says_length:
-            yield "Content-Length", str(file.size + file.claims - start)
+            yield "Content-Length", str(_end(file, start) + file.claims - start)
             self.close_connection = file.claims > 0  # or who waits for the rest would wait long
         elif file.chunked:
             yield "Transfer-Encoding", "chunked"
@@ -122,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             yield "Connection", "close"
         if start:
-            yield "Content-Range", f"bytes {start}-{file.size - 1}/{file.size}"
+            yield "Content-Range", f"bytes {start}-{_end(file, start) - 1}/{file.size}"
 
     def _send(self, file: File, start: int) -> None:
         if file.path:
@@ -131,11 +132,17 @@ class _Handler(BaseHTTPRequestHandler):
                 self.connection.sendfile(opened, start)
             return
         in_chunks = file.chunked and not file.says_length
-        for at in range(start, file.size, _PIECE):
-            piece = file.read(at, min(at + _PIECE, file.size))
+        end = _end(file, start)
+        for at in range(start, end, _PIECE):
+            piece = file.read(at, min(at + _PIECE, end))
             self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if in_chunks else piece)
         if in_chunks:
             self.wfile.write(b"0\r\n\r\n")
+
+
+def _end(file: File, start: int) -> int:
+    """The byte before which an answer ends that begins with byte `start`."""
+    return min(start + file.most, file.size) if start and file.most else file.size
 
 
 @contextmanager

@@ -142,6 +142,17 @@ def test_a_source_that_turns_out_not_to_go_on_is_copied_then(
         proven(made, file)
 
 
+def test_a_source_that_gives_little_at_a_time_gets_there(place: Any) -> None:
+    """P1: an answer to Range may be shorter than what was asked for. Each brings something, so none is an attempt."""
+    file = film_of(FILM, 17 * 2**20)
+    file.most = 2**20
+    with place(file, slice_seconds=0.0) as (made, _):
+        made.until_end()
+
+        assert ([(0, 200), *((at * 2**20, 206) for at in range(5, 17))], 0) == (file.asked, made.attempts)
+        proven(made, file)
+
+
 def test_a_source_in_chunks_goes_on_where_it_was(place: Any) -> None:
     """How long it is, which it did not say at first, it says with the second part."""
     file = film_of(FILM, 17 * 2**20)

@@ -220,8 +220,8 @@ def _failed(job: Job, book: Book, fault: Exception, *, store: Repository, copier
     gone = _is_gone(job, lookups, store=store, now=clock())
     if not gone and attempts <= len(retry.ARCHIVE_AGAIN):
         wait = fault.wait if isinstance(fault, Unproven) else 0
-        # A source that breaks off again and again, and gives a part each time, gets there.
-        counts = not (book.grew and isinstance(fault.__cause__, HttpError))
+        # A source that breaks off again and again, or gives little at a time, and some of it each time, gets there.
+        counts = not (book.grew and isinstance(fault, NotHad))
         after = attempts if counts else None
         _again(job, book, str(fault), clock=clock, attempts=after, wait=wait, lookups=lookups)
         return None
