@@ -19,6 +19,7 @@ import requests
 from botocore.config import Config
 
 from infra.guard import Guard
+from infra.heap import keep_freed
 from infra.http import Http
 from infra.object_store import ObjectStore
 from infra.settings import load as load_settings
@@ -202,6 +203,7 @@ def _copier(load: Load, previews: Previews) -> Copier:
             "PUBLIC_URL": "http://127.0.0.1:1", "SECRET_KEY": "x" * 32, "GUARD_ALLOW_CIDRS": "127.0.0.0/8",
         }
     )  # fmt: skip
+    keep_freed()  # as the worker does for its copies
     http = Http(Guard(settings.guard_allow_cidrs))
     store = ObjectStore(settings)
     return Copier(http, store, settings.s3_key_template, 2**40, slowest=1000, slice_seconds=1000, previews=previews)
