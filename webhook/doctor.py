@@ -74,7 +74,7 @@ _SPARED = MappingProxyType(
 )
 _KEPT = (
     "the bucket keeps what is deleted or written over, and it is paid for: a lifecycle rule with "
-    "NoncurrentVersionExpiration ends that; S3_RELABEL_BYTES=0 spares a second version of files above 16 MiB"
+    "NoncurrentVersionExpiration ends that; S3_RELABEL_BYTES=0 spares a second version of what came in parts"
 )
 _SIGNS = MappingProxyType({True: "ok", False: "FAULT", None: "note"})
 _CODE = re.compile(rb"<Code>([A-Za-z0-9]+)</Code>")
