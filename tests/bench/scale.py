@@ -1,4 +1,5 @@
-"""What a million finished jobs cost the work on those that are not: claiming, the list, a callback.
+"""What a million finished jobs cost the work on those that are not: claiming, the list, a callback; and beside these,
+as figures, the rest of a sweep and what is done once an hour.
 
 Two databases on one server, one with 10,000 finished jobs and one with 1,000,000; calls go to both in turn.
 """
@@ -26,9 +27,11 @@ from infra.stack.servers import Servers
 from tests.bench.filled import CALLER, FAMILY, RUNNING, filled
 from tests.bench.measure import write
 from tests.conftest import environment_for
+from worker.store.accounts import Accounts
 from worker.store.inbox import Arrival, Inbox
 from worker.store.outbox import Outbox
 from worker.store.repository import Repository
+from worker.store.retention import Retention
 
 SMALL, LARGE = 10_000, 1_000_000
 ROUNDS = 201
@@ -53,6 +56,18 @@ class Side:
         found = Repository(self.engine).claim_due(now, lease=timedelta(hours=1), limit=_CLAIMED)
         assert len(found) == _CLAIMED
         assert Outbox(self.engine).due(now, _CLAIMED) == []
+
+    def rest_of_sweep(self) -> None:
+        """What a sweep does besides: callbacks whose jobs were held, and jobs that wait for slots."""
+        now = datetime.now(UTC)
+        Inbox(single(self.engine)).remind(now)
+        assert Accounts(self.engine).wake_all(now, lambda _: RUNNING) == []
+
+    def hourly(self) -> None:
+        """What is done once an hour where nothing is old enough to go, and nothing is at risk."""
+        now, retention = datetime.now(UTC), Retention(self.engine)
+        assert retention.at_risk(now - timedelta(days=27)) == []
+        assert retention.expire(now - timedelta(days=30)) == (0, True)
 
     def some_due(self) -> None:
         """Make as many jobs due as one claim takes; not measured."""
@@ -95,6 +110,8 @@ def run() -> None:
             "list": _medians(sides, lambda side: side.page(0)),
             "list, a deep page": _medians(sides, lambda side: side.page(_DEEP)),
             "callback": _medians(sides, Side.callback),
+            "the rest of a sweep": _medians(sides, Side.rest_of_sweep),
+            "the hourly run": _medians(sides, Side.hourly, rounds=21),
         }
         deepest = _medians({"1m": sides["1m"]}, lambda side: side.page(_DEEPEST, 500), rounds=9)["1m"]
     _show(costs, deepest)
