@@ -28,6 +28,7 @@ from worker.store.accounts import Accounts
 from worker.store.aside import Aside
 from worker.store.inbox import Inbox
 from worker.store.keys import ApiKeys
+from worker.store.migrate import NotOurs
 from worker.store.migrate import migrate as run_migrations
 
 
@@ -70,10 +71,13 @@ main.add_command(subscriptions_cli.deliveries)
 def migrate() -> None:
     """Bring the database to the newest step; a platform's release phase."""
     here = Context()
-    run_migrations(here.engine)
+    try:
+        run_migrations(here.engine)
+    except NotOurs as fault:
+        raise click.ClickException(f"give Reelhook a database of its own, this one is in use: {fault}") from None
     if here.settings.api_key:
         here.keys.ensure("default", here.settings.api_key.get_secret_value(), now())
-    click.echo("the database is at the newest step")
+    click.echo("the database is at the newest step that this version knows, or at a later one")
 
 
 @main.command("check")

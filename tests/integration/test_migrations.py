@@ -17,7 +17,7 @@ from infra.settings import Settings
 from tests.fakes import MORNING
 from worker.store import migrate as module
 from worker.store.inbox import Arrival, Inbox
-from worker.store.migrate import is_ready, migrate, newest
+from worker.store.migrate import NotOurs, is_ready, migrate, newest
 from worker.store.repository import NewJob, Repository
 
 _STEP = """
@@ -103,6 +103,18 @@ def test_a_later_version_s_database_will_do(migrated: Engine) -> None:
             migrate(migrated)
 
     assert {"9999": True, "0001": False, None: False, ours: True} == ready
+
+
+def test_another_app_s_database_is_let_be(migrated: Engine) -> None:
+    """Steps of an app that uses alembic, too, are none of a later version's: nothing is ready, and nothing is made."""
+    ours = newest()
+    _at(migrated, "ae1027a6acf4")
+    try:
+        assert not is_ready(migrated)
+        with pytest.raises(NotOurs, match="ae1027a6acf4"):
+            migrate(migrated)
+    finally:
+        _at(migrated, ours)
 
 
 def test_a_step_gives_way_to_who_is_there(

@@ -5,6 +5,7 @@ Steps only add, so the code of the version before goes on with them: a deploy ru
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from time import monotonic, sleep
@@ -32,12 +33,18 @@ _PAUSE_SECONDS = 2.0
 #: Seconds for which it tries.
 _PATIENCE_SECONDS = 900
 _LOCK_NOT_AVAILABLE = "55P03"
+#: What we call our steps.
+_OURS = re.compile(r"\d{4}")
+
+
+class NotOurs(Exception):
+    """Alembic's table says a step that no version of Reelhook has: another app's migrations have been here."""
 
 
 def migrate(engine: Engine) -> None:
     """Run the steps that are missing, one process at a time. A database that a later version has been at is let be.
 
-    Raises `OperationalError` when the database can't be reached, or a table was in use all the time.
+    Raises `OperationalError` when the database can't be reached, or a table was in use all the time; `NotOurs`.
     """
     end = monotonic() + _PATIENCE_SECONDS
     with engine.connect() as connection:
@@ -70,8 +77,12 @@ def _known() -> frozenset[str]:
 
 def _is_enough(connection: Connection) -> bool:
     here = MigrationContext.configure(connection).get_current_revision()
-    # A step that this code does not know was made after it: there is one line of them, and none is ever taken out.
-    return here is not None and (here == newest() or here not in _known())
+    return here is not None and (here == newest() or _is_later(here))
+
+
+def _is_later(step: str) -> bool:
+    """Whether a version after this one made it: there is one line of steps, numbered, and none is ever taken out."""
+    return bool(_OURS.fullmatch(step)) and step not in _known()
 
 
 def _went(connection: Connection, *, last: bool) -> bool:
@@ -79,7 +90,10 @@ def _went(connection: Connection, *, last: bool) -> bool:
     try:
         connection.execute(text("select pg_advisory_lock(:lock)"), {"lock": _LOCK})
         enough = _is_enough(connection)
+        here = MigrationContext.configure(connection).get_current_revision()
         connection.commit()
+        if here is not None and not _OURS.fullmatch(here):
+            raise NotOurs(f"its table alembic_version says {here!r}, another app's step")
         if not enough:
             config = _config()
             config.attributes["connection"] = connection
