@@ -179,6 +179,8 @@ def test_a_callback_for_an_ended_job_moves_nothing(engine: Engine) -> None:
 def test_a_callback_for_an_unknown_job_is_not_stored(engine: Engine) -> None:
     """No job, no row."""
     assert [None] == Inbox(engine).put([Arrival("nobody", b"{}", "understood", None, MORNING)])
+    with engine.connect() as connection:
+        assert [] == list(connection.execute(select(callbacks)))
 
 
 def test_a_callback_that_another_door_holds_sets_nobody_apart(engine: Engine, settings: Settings) -> None:

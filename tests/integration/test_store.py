@@ -172,8 +172,12 @@ def test_files_are_recorded_once(engine: Engine) -> None:
     assert store.lease("a", "owner", MORNING, LEASE)
     assert store.add_file("a", "owner", a_file(), MORNING, LEASE, copied=1)
     assert store.add_file("a", "owner", a_file(sha256="1" * 64), MORNING, LEASE, copied=1)
+    led(store, accepted(store, "b"), *COPYING)
+    assert store.lease("b", "other", MORNING, LEASE)
+    with pytest.raises(IntegrityError):
+        store.add_file("b", "other", a_file(), MORNING, LEASE, copied=1)
 
-    assert [a_file()] == store.files(["a"])["a"]
+    assert {"a": [a_file()], "b": []} == store.files(["a", "b"])
 
 
 def test_only_who_holds_the_lease_records_files(engine: Engine) -> None:

@@ -163,7 +163,8 @@ _STORED = _new(files, *(field.name for field in fields(ResultFile)))
 _ADDED = (
     upsert(files)
     .from_select(["job_id", "stored_at", *_STORED], select(_SIGNED.c.id, _NOW, *_STORED.values()))
-    .on_conflict_do_nothing()
+    # Only of itself: a key that another job's file has is an error, or a file would be missing without a word.
+    .on_conflict_do_nothing(index_elements=["job_id", *_PLACE])
 )
 _GONE = delete(transfers).where(_PLACED, transfers.c.job_id == _SIGNED.c.id)
 #: A file is proven, and under way no longer, if the lease is held; as `PROGRESS` otherwise. A row, if it was held.
