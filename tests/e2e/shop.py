@@ -2,6 +2,7 @@
 
 It asks for a video by a message, and has a task of its own called when the video is safe. Run its worker with
 `celery -A tests.e2e.shop worker -Q shop`; SHOP_BROKER is the broker, SHOP_DESK a file that it writes what it heard to.
+`python -c 'from tests.e2e import shop; shop.order("a red kite", "order-7")'` orders one.
 """
 
 from __future__ import annotations
