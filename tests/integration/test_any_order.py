@@ -144,6 +144,14 @@ class Life(RuleBasedStateMachine):
         if job:
             self.store.move(job, Event.SUBMIT_UNSETTLED, self.clock())
 
+    @rule(name=st.sampled_from(NAMES), who=PROCESSES)
+    def left_in_doubt(self, name: str, who: int) -> None:
+        """A create arrives, nobody hears the answer, and nobody finds out: it is given up."""
+        if not self.processes[who].busy:
+            self.kling.spoilt = "lost"
+            self.processes[who].work((messages.SUBMIT, "submit", (name,)))
+            self.given_up(0)
+
     @rule()
     def called_up(self) -> None:
         """Somebody looks for callbacks that nobody has looked into."""
