@@ -1,4 +1,4 @@
-"""Settings become the worker's wiring: built once a process, after fork, on first use."""
+"""Settings become the worker's wiring: built once a process, on first use; what `before_fork` makes before a fork."""
 
 from __future__ import annotations
 
