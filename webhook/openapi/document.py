@@ -23,11 +23,11 @@ Json = dict[str, Any]
 
 _REFERENCE = "#/components/schemas/{model}"
 _ABOUT = """\
-Kling's own API, made durable: ask as you would ask Kling, with another host and key. The links in a result point into
-your own bucket and to files that were proven; `succeed` is said no earlier.
+Kling's own API, made durable: ask as you would ask Kling, with another host and key. The links in a result point \
+into your own bucket and to files that were proven; `succeed` is said no earlier.
 
-Routes under `/kling/v1` (`/v1` is the same) speak Kling's envelope and codes. Routes under `/api` are ours, and their
-errors are problem+json (RFC 9457). Each of either may answer 503 with `Retry-After` while the database is away.
+Routes under `/kling/v1` (`/v1` is the same) speak Kling's envelope and codes. Routes under `/api` are ours, and \
+their errors are problem+json (RFC 9457). Each of either may answer 503 with `Retry-After` while the database is away.
 """
 _TAGS = {
     "videos": "Kling's families that make films.",
