@@ -1,50 +1,35 @@
-"""Callbacks on the server that production runs: slow and many senders, a database in trouble, signals, deaths."""
+"""Callbacks on the server that production runs: slow and many senders, a database in trouble."""
 
 from __future__ import annotations
 
 import json
-import os
 import select as polling
-import signal
 import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import requests
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Engine, select, text
 
 from infra.emulator import Config, Emulator
-from infra.stack.environment import clean
-from infra.stack.kept import free_port
-from infra.stack.leftovers import group_lives
-from infra.stack.process import Child, wait_until
-from infra.stack.procfile import parse, shell
+from infra.stack.process import wait_until
 from infra.stack.servers import Servers
-from tests.conftest import environment_for
-from tests.fakes import MORNING
 from tests.house import TEXT, House, house
+from tests.integration.receiver_kit import BODY, SECRET, call, connected, head, kept, last, made
 from tests.proxy import FaultProxy, When
 from webhook import callbacks as receiving
 from webhook import patience
 from worker import messages
 from worker.jobs.tokens import callback_token
-from worker.store.repository import NewJob, Repository
 from worker.store.tables import callbacks
 
-SECRET = "s" * 40
 _END_OTHERS = (
     "select pg_terminate_backend(pid, 5000) from pg_stat_activity "
     "where datname = current_database() and pid <> pg_backend_pid()"
 )
-BODY = json.dumps({"task_id": "1", "task_status": "succeed"}).encode()
 
 
 @pytest.fixture(scope="module")
@@ -67,37 +52,6 @@ def home(servers: Servers, engine: Engine, emulator: Emulator, proxy: FaultProxy
     database = settings.database_url.replace(f":{servers.postgres.port}/", f":{proxy.port}/")
     with house(servers.addresses, engine, emulator, DATABASE_URL=database, SECRET_KEY=SECRET) as opened:
         yield opened
-
-
-def made(engine: Engine, name: str = "a") -> str:
-    """The callback address of a new job."""
-    words = {"caller": "default", "account": "default", "family": "videos/omni-video"}
-    job = NewJob(id=name, fingerprint=b"f", request=b"{}", external_task_id=None, callback_url=None, **words)  # type: ignore[arg-type]  # test data
-    Repository(engine).accept(job, MORNING)
-    return f"/callbacks/kling/{name}/{callback_token(SECRET.encode(), name)}"
-
-
-def call(url: str, path: str, body: bytes = BODY) -> requests.Response:
-    """Call back as Kling does."""
-    return requests.post(url + path, data=body, timeout=30)
-
-
-def kept(engine: Engine) -> int:
-    """Callbacks in the inbox."""
-    with engine.connect() as connection:
-        return connection.execute(select(func.count()).select_from(callbacks)).scalar_one()
-
-
-def connected(url: str, said: bytes) -> socket.socket:
-    """A connection on which so much was said."""
-    sock = socket.create_connection(("127.0.0.1", urlsplit(url).port or 0), timeout=30)
-    sock.sendall(said)
-    return sock
-
-
-def head(path: str, *more: str, length: int = len(BODY)) -> bytes:
-    """The head of a POST."""
-    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: h", f"Content-Length: {length}", *more, "", ""]).encode()
 
 
 def test_a_line_names_the_request_as_its_router_does(
@@ -158,9 +112,9 @@ def test_nobody_may_be_slow_for_ever(home: House, engine: Engine, monkeypatch: p
             for said in (b"", b"POST /", head(path) + BODY[:5], b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000)
         )
 
-        assert [b"", b""] == [_last(silent), _last(half)]
-        assert b"HTTP/1.1 408" == _last(late)[:12]
-        assert b"" == _last(endless)
+        assert [b"", b""] == [last(silent), last(half)]
+        assert b"HTTP/1.1 408" == last(late)[:12]
+        assert b"" == last(endless)
     assert 0 == kept(engine)
 
 
@@ -170,7 +124,7 @@ def test_who_says_no_more_is_answered(home: House, engine: Engine) -> None:
     with connected(home.url, head(path) + BODY) as whole, connected(home.url, head(path) + BODY[:5]) as half:
         for sock in (whole, half):
             sock.shutdown(socket.SHUT_WR)
-        said = _last(whole), _last(half)
+        said = last(whole), last(half)
 
     assert (b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n", b"") == said
     assert 1 == kept(engine)
@@ -182,7 +136,7 @@ def test_an_answer_waits_for_nobody_for_ever(home: House, monkeypatch: pytest.Mo
     size = len(requests.get(f"{home.url}/openapi.json", timeout=30).content)
     with connected(home.url, b"GET /openapi.json HTTP/1.1\r\nHost: h\r\n\r\n" * 40) as sock:
         assert wait_until(lambda: _is_cut(sock), 30)
-        assert len(_last(sock)) < 40 * size
+        assert len(last(sock)) < 40 * size
 
 
 def _is_cut(sock: socket.socket) -> bool:
@@ -199,21 +153,10 @@ def test_who_is_turned_away_may_not_go_on_sending(home: House, start: str) -> No
     """An answer that does not wait for the body ends the connection: a sender without any token holds no socket."""
     start = start.format(token=callback_token(SECRET.encode(), "a"))
     with connected(home.url, head("").replace(b"POST ", start.encode(), 1)) as sock:
-        said = _last(sock)
+        said = last(sock)
 
     assert b"HTTP/1.1 4" == said[:10]
     assert b"\r\nconnection: close\r\n" in said
-
-
-def _last(sock: socket.socket) -> bytes:
-    """All that comes until the other side ends the connection."""
-    said = b""
-    try:
-        while chunk := sock.recv(65536):
-            said += chunk
-    except ConnectionResetError:
-        pass
-    return said
 
 
 def test_a_body_without_end_is_cut(home: House, engine: Engine) -> None:
@@ -361,83 +304,3 @@ def test_a_connection_that_breaks_over_callbacks_costs_none(
     assert 1 == kept(engine)
     home.sweep()
     assert {("a",)} == {args for _, _, args in home.queue.sent}, "its job is due"
-
-
-# --- processes ------------------------------------------------------------------------------------------------------
-@dataclass
-class Web:
-    """The Procfile's web, as a platform runs it."""
-
-    child: Child
-    url: str
-
-    def answers(self) -> bool:
-        """Whether the door is open."""
-        try:
-            return requests.get(f"{self.url}/healthz", timeout=30).ok
-        except requests.RequestException:
-            return False
-
-
-@contextmanager
-def web(servers: Servers, folder: Path, root: Path, **changes: str) -> Iterator[Web]:
-    """Such a process, with the test's secret."""
-    port = free_port()
-    given = environment_for(servers.addresses, kling_url="http://a:s@127.0.0.1:9", public_url="http://127.0.0.1:9")
-    own = {"HOST": "127.0.0.1", "PORT": str(port), "SECRET_KEY": SECRET, "SHUTDOWN_GRACE_SECONDS": "20"}
-    env = {**clean(os.environ), **given, **own, **changes}
-    command = shell(parse((root / "Procfile").read_text())["web"])
-    child = Child("web", command, state=folder, log=folder / "web.log", env=env, cwd=root)
-    one = Web(child, f"http://127.0.0.1:{port}")
-    try:
-        assert wait_until(one.answers, 60), (folder / "web.log").read_text()
-        yield one
-    finally:
-        child.sweep_up()
-
-
-@pytest.mark.parametrize(
-    ("processes", "number", "whom"), [("1", signal.SIGINT, "main"), ("2", signal.SIGTERM, "group")]
-)
-def test_what_is_under_way_ends_well(
-    servers: Servers,
-    engine: Engine,
-    tmp_path: Path,
-    root: Path,
-    processes: str,
-    number: signal.Signals,
-    whom: str,
-) -> None:
-    """P5: asked to end twice, one process or all of them, the door still stores what it had begun to take."""
-    path = made(engine)
-    with web(servers, tmp_path, root, WEB_CONCURRENCY=processes) as one:
-        with connected(one.url, head(path, "Expect: 100-continue")) as sock:
-            assert b"HTTP/1.1 100" == sock.recv(100)[:12]  # it is being read
-            for _ in range(2):
-                (one.child.send_group if whom == "group" else one.child.send)(number)
-                time.sleep(0.3)  # the second comes into the middle of the first's work
-            assert one.child.exit_code() is None
-            sock.sendall(BODY)
-            assert b"HTTP/1.1 204" == _last(sock)[:12]
-        assert 0 == one.child.wait(20)
-
-    assert 1 == kept(engine)
-
-
-def test_processes_die_one_by_one(servers: Servers, engine: Engine, tmp_path: Path, root: Path) -> None:
-    """A killed process is replaced; when the one that does this is killed, none of the others stays."""
-    path = made(engine)
-    with web(servers, tmp_path, root, WEB_CONCURRENCY="2") as one:
-        first = _below(one.child.pid)
-        os.kill(first[0], signal.SIGKILL)
-        assert wait_until(lambda: len(set(_below(one.child.pid)) - {first[0]}) == 2, 30)
-        assert wait_until(lambda: call(one.url, path).status_code == 204, 30)
-        os.kill(one.child.pid, signal.SIGKILL)
-        assert one.child.wait(5) == -signal.SIGKILL
-        assert wait_until(lambda: not group_lives(one.child.pid), 20)
-
-
-def _below(parent: int) -> list[int]:
-    """The children of a process."""
-    shown = subprocess.run(["/bin/ps", "-axo", "ppid=,pid="], capture_output=True, text=True, check=True).stdout
-    return [pid for above, pid in (map(int, line.split()) for line in shown.splitlines()) if above == parent]
