@@ -13,7 +13,7 @@ from infra.settings import Settings
 from tests.integration.archive_kit import Yard, film, proven, video, yard
 from tests.origin import film_of, origin
 from tests.s3_gate import Gate
-from worker import sender
+from worker import sender, source
 from worker.jobs.model import State
 
 FILM = film_of(film(), 12 * 2**20)
@@ -25,6 +25,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "PART_BYTES", 5 * 2**20)
     monkeypatch.setattr(sender, "LONGEST_PART", 5 * 2**20)
     monkeypatch.setattr(sender, "LINGER", 60)  # a machine that is busy is no slow source
+    monkeypatch.setattr(source, "SPOOLED_BYTES", 0)  # so that it goes in parts
 
 
 @pytest.fixture
