@@ -64,8 +64,8 @@ def make_engine(
         max_overflow=0,
         # What a statement was to store is in no error text: a request, a key that is sealed.
         hide_parameters=True,
+        # One that stands is never given up for its age: where the server has no other left, nothing could be stored.
         pool_timeout=5,
-        pool_recycle=300,
         # Most of what is asked is one statement; who wants a transaction says so below, and only then is it paid for.
         isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=True,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import base as pooling
 
 from infra import db
 from infra.settings import Settings
@@ -42,6 +44,19 @@ def test_a_silent_database_is_given_up_in_time(
     with engine.connect() as connection:
         assert 3 == connection.execute(text("select 3")).scalar_one()
     engine.dispose()
+
+
+def test_a_connection_that_stands_is_not_given_up(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P5: however old it is, for a server that is out of connections may have no other to give."""
+    engine = db.make_engine(settings, application="tests", connections=1)
+    pids = []
+    for days in (0, 30):
+        monkeypatch.setattr(pooling, "time", SimpleNamespace(time=lambda days=days: time.time() + days * 86400))
+        with engine.connect() as connection:
+            pids.append(connection.execute(text("select pg_backend_pid()")).scalar_one())
+    engine.dispose()
+
+    assert pids[0] == pids[1]
 
 
 def test_a_connection_that_the_server_ended_is_not_used_again(settings: Settings) -> None:
