@@ -24,6 +24,7 @@ from tests.s3_gate import Gate
 from webhook.app import create_app
 from webhook.doctor import doctor
 from webhook.wiring import door
+from worker import source
 from worker.jobs.model import State
 from worker.store.attention import Attention
 from worker.store.buckets import AWAY
@@ -60,7 +61,8 @@ def at(made: Yard, settings: Settings, url: str) -> Yard:
 def long_film(made: Yard, settings: Settings, gate: Gate) -> Iterator[tuple[Yard, File]]:
     """A worker that copies a film of many slices into a store behind `gate`, and the film."""
     file = film_of(film(), 17 * 2**20)
-    with origin(film=file) as served:
+    with origin(film=file) as served, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "SPOOLED_BYTES", 0)  # so that it goes in parts
         made.provider.outputs = [video(served.link("film.mp4"))]
         yield at(made, settings, gate.url).restarted(slice_seconds=0.0), file
 
