@@ -24,6 +24,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts as small as S3 allows, so that a small film has several."""
     monkeypatch.setattr(sender, "PART_BYTES", 5 * 2**20)
     monkeypatch.setattr(sender, "LONGEST_PART", 5 * 2**20)
+    monkeypatch.setattr(source, "SPOOLED_BYTES", 0)  # so that it goes in parts
     monkeypatch.setattr(sender, "LINGER", 60)  # a machine that is busy is no slow source
     monkeypatch.setattr(source, "SPOOLED_BYTES", 0)  # so that it goes in parts
 
