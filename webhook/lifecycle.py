@@ -119,10 +119,22 @@ def _words_for(fault: StoreError) -> str:
     return str(fault)
 
 
+def _keeps_versions(store: ObjectStore, *, change: bool) -> bool:
+    """Whether the bucket keeps versions; not, where its key may not ask: that takes a permission of its own."""
+    try:
+        return store.keeps_versions()
+    except StoreError as fault:
+        if change and not fault.forbids:
+            raise
+        said = "can't be read (s3:GetBucketVersioning), so the rule ends none"
+        click.echo(f"Whether the bucket keeps versions {said} ({fault})", err=True)
+        return False
+
+
 def arrange(store: ObjectStore, prefixes: Sequence[str], *, expire_days: int | None, change: bool) -> None:
     """Print the lifecycle configuration that a bucket should have, foreign rules included, or set it."""
     try:
-        wanted = rules(prefixes, expire_days, versions=bool(expire_days) and store.keeps_versions())
+        wanted = rules(prefixes, expire_days, versions=bool(expire_days) and _keeps_versions(store, change=change))
         wanted = merged(store.lifecycle(), wanted, expiry_stays=expire_days is None)
         if change:
             store.set_lifecycle(wanted)

@@ -347,6 +347,24 @@ def test_a_key_that_may_not_ask_for_versions_is_told(settings: Settings, gate: G
     assert (None, True) == (finding.good, "it needs s3:GetBucketVersioning" in finding.words)
 
 
+def test_expiry_needs_no_permission_to_ask_for_versions(moto: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that may set rules and may not ask for versions sets them; it is told that the rule ends none. Rules can be
+    shown, too, where the store says nothing at all; they are not set without having heard.
+    """
+    with Gate(moto.s3_endpoint_url or "") as before:
+        behind = moto.model_copy(update={"s3_endpoint_url": before.url})
+        before.refuse("versions", 403, "AccessDenied")
+        code, _, said = ask(behind, monkeypatch, "--set-lifecycle", "--expire-days", "30")
+        assert (0, True) == (code, "s3:GetBucketVersioning" in said)
+        assert {"Days": 30} == ObjectStore(moto).lifecycle()[-1]["Expiration"]
+
+        before.refusals.clear()
+        before.refuse("versions", 400, "ExpiredToken")
+        code, shown, _ = ask(behind, monkeypatch, "--lifecycle", "--expire-days", "30")
+        assert (0, {"Days": 30}) == (code, json.loads(shown)["Rules"][-1]["Expiration"])
+        assert 1 == ask(behind, monkeypatch, "--set-lifecycle", "--expire-days", "30")[0]
+
+
 def test_a_store_without_lifecycle_rules_is_told(
     settings: Settings, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
