@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 #: Seconds that a request's head may take to come, from the connection or from its first byte.
 HEAD_SECONDS = 10.0
-#: Seconds in which something of an answer must be taken of which more waits than the line holds.
+#: Seconds in which something of an answer must be taken of which more waits than the line holds, or which is the last.
 TAKE_SECONDS = 30.0
 #: Bytes of a head.
 _HEAD_BYTES = 64 * 1024
@@ -40,6 +40,8 @@ class PatientProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._deadline is not None and self._head > _HEAD_BYTES:
             self.transport.abort()
+        elif self.transport.is_closing():
+            self._see_off()
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
@@ -62,6 +64,7 @@ class PatientProtocol(HttpToolsProtocol):
         """The client says no more. What it has asked for in full is answered: it may well listen."""
         cycle = self.cycle
         if cycle is None or cycle.more_body or cycle.response_complete:  # type: ignore[redundant-expr]  # None at first
+            self._see_off()
             return None
         cycle.keep_alive = False
         return True
@@ -69,12 +72,25 @@ class PatientProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """More of an answer waits than the line holds."""
         super().pause_writing()
-        self._expect_taking()
+        if self._stall is None:
+            self._expect_taking()
 
     def resume_writing(self) -> None:
-        """It was taken."""
-        self._let_wait()
+        """It was taken, or all but a rest."""
+        if not self.transport.is_closing():
+            self._let_wait()
         super().resume_writing()
+
+    def on_response_complete(self) -> None:
+        """All of an answer is written."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._see_off()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """The client asks for nothing more."""
+        super().timeout_keep_alive_handler()
+        self._see_off()
 
     def _expect_head(self) -> None:
         self._head = 0
@@ -84,6 +100,11 @@ class PatientProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _see_off(self) -> None:
+        """A connection closes behind what waits to be taken, however little that is."""
+        if self._stall is None and self.transport.get_write_buffer_size():
+            self._expect_taking()
 
     def _expect_taking(self) -> None:
         self._stall = self.loop.call_later(TAKE_SECONDS, self._judge, self.transport.get_write_buffer_size())
