@@ -162,7 +162,8 @@ class Queue:
         if self._on_redis:
             leave = partial(mark.mark_redis, name=name, at=at, there=there)
             return bool(self._asked(lambda connection: leave(connection.default_channel), "mark"))
-        return bool(self._asked(lambda connection: mark.mark_amqp(connection, name), "mark"))
+        # There it has no time. One that is gone since it was seen is a loss, which a new one would hide.
+        return there or bool(self._asked(lambda connection: mark.mark_amqp(connection, name), "mark"))
 
     def _asked(self, ask: Callable[[Any], _Answer], what: str) -> _Answer | None:
         """What the broker says to a question; None where it can't be asked."""

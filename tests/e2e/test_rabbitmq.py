@@ -132,7 +132,9 @@ def test_another_app_s_queue_is_as_it_made_it(rabbit: int, settings: Settings) -
 
 
 def test_a_mark_is_found_as_long_as_the_broker_has_what_it_had(rabbit: int, settings: Settings) -> None:
-    """The one that was left, among others that may have been; none in a broker that was never marked, or lost it."""
+    """The one that was left, among others that may have been; none in a broker that was never marked, or lost it: also
+    where it is lost in the moment in which it would be made anew.
+    """
     app, queue = _queue(rabbit, settings)
     try:
         looks = [queue.look([], ["a", "b"])]
@@ -141,6 +143,7 @@ def test_a_mark_is_found_as_long_as_the_broker_has_what_it_had(rabbit: int, sett
         with app.connection_for_write() as connection:
             channel: Any = connection.default_channel
             channel.queue_delete("reelhook.mark.b")
+        queue.mark("b", MORNING, there=True)
         looks.append(queue.look([], ["a", "b"]))
     finally:
         app.close()
