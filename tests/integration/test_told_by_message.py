@@ -198,6 +198,43 @@ def test_what_the_app_took_is_not_told_again(shop: Shop) -> None:
     assert [] == shop.work()
 
 
+def test_what_comes_between_the_count_and_the_rows_is_not_counted(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One message lies in the queue, for long, and another one arrives just after that was asked: both lie there."""
+    ids, look = [shop.tell("a")], shop.queue.look
+
+    def asked(queues: Sequence[str], marks: Sequence[str]) -> Look | None:
+        seen = look(queues, marks)
+        ids.append(shop.tell("b"))
+        return seen
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shop.queue, "look", asked)
+        shop.look(QUIET.total_seconds() + 60)
+
+    assert [(ids[0], False), (ids[1], False)] == shop.states(ids)
+
+
+def test_a_queue_that_is_gone_is_not_missed_for_what_is_old(shop: Shop) -> None:
+    """RabbitMQ says that there is no such queue: what was told there lately is told again, what is too old for that is
+    let be, and the next look finds nothing lost.
+    """
+    ids = [shop.tell("old"), shop.tell("new")]
+    shop.rows("update deliveries set begun_at = begun_at - interval '97 hours' where id = :id returning 1", id=ids[0])
+    real = shop.queue.look
+
+    def gone(queues: Sequence[str], marks: Sequence[str]) -> Look | None:
+        seen = real(queues, marks)
+        return seen and replace(seen, waiting=dict.fromkeys(queues))
+
+    shop.queue.look = gone  # type: ignore[method-assign]  # the fault
+    shop.watch()
+
+    assert [] == shop.home.services.untaken.watched().queues
+    assert [(ids[0], "delivered"), (ids[1], "pending")] == shop.rows(
+        "select id, state from deliveries where id = any(:ids) order by begun_at", ids=ids
+    )
+
+
 def test_what_is_being_sent_when_the_broker_is_wiped_is_told_again(shop: Shop) -> None:
     """Its message is gone before its row says that it was delivered: that word comes too late."""
     send = shop.queue.send

@@ -48,7 +48,8 @@ _WATCHED = Statement(
 )
 
 # A queue gives its oldest first: where `waiting` lie, all but so many of ours were taken. What was told a moment ago
-# may still be with a worker that dies, or have left in another order than it was written down.
+# may still be with a worker that dies, or have left in another order than it was written down; or it came after they
+# were counted, and is none of them.
 _TAKEN = Statement(
     text(
         f"""
@@ -57,14 +58,14 @@ _TAKEN = Statement(
         where {UNTAKEN} and split_part(url, '/', 3) = :queue and delivered_at <= :quiet and (
             :waiting = 0 or delivered_at < (
                 select delivered_at from deliveries
-                where {UNTAKEN} and split_part(url, '/', 3) = :queue
+                where {UNTAKEN} and split_part(url, '/', 3) = :queue and delivered_at <= :counted
                 order by delivered_at desc offset greatest(:waiting - 1, 0) limit 1
             ) - :skew
         )
         order by delivered_at limit :batch for no key update skip locked
     ) and {UNTAKEN}
     """  # noqa: S608 - as above
-    ).bindparams(bindparam("now", type_=DateTime(timezone=True)), bindparam("quiet", type_=DateTime(timezone=True)))
+    ).bindparams(*(bindparam(name, type_=DateTime(timezone=True)) for name in ("now", "quiet", "counted")))
 )
 
 # Its attempt counts on, so that one who has just sent it, or does it now, has the last word no more.
@@ -109,6 +110,17 @@ _UNDER_WAY = Statement(
     """  # noqa: S608 - as above
     ).bindparams(_MOMENTS[0], bindparam("queues", type_=ARRAY(Text)))
 )
+# Else a queue that is there no more would be missed at each look, for as long as they are kept.
+_OUTLIVED = Statement(
+    text(
+        f"""
+    update deliveries set taken_at = :now where id in (
+        select d.id from deliveries d where {UNTAKEN} and {_OF_QUEUES} and d.begun_at <= :oldest
+        limit :batch for no key update skip locked
+    ) and {UNTAKEN}
+    """  # noqa: S608 - as above
+    ).bindparams(_MOMENTS[0], _MOMENTS[3], bindparam("queues", type_=ARRAY(Text)))
+)
 _RENEWED = Statement(
     text(
         """
@@ -139,15 +151,18 @@ class Untaken:
         return Watched(list(row.queues), known)
 
     def taken(self, queue: str, waiting: int, now: datetime, quiet: timedelta) -> None:
-        """So many messages wait in a queue: what was told before them, and longer than `quiet` ago, was taken."""
+        """So many messages wait in a queue that was asked `now`, or after: what was told before them, and longer than
+        `quiet` ago, was taken.
+        """
         if waiting <= _DEEP:
-            values = {"queue": queue, "waiting": waiting, "now": now, "quiet": now - quiet, "skew": SKEW}
-            _TAKEN.alone(self._engine, batch=BATCH, **values)
+            values = {"queue": queue, "waiting": waiting, "now": now, "quiet": now - quiet, "counted": now - SKEW}
+            _TAKEN.alone(self._engine, batch=BATCH, skew=SKEW, **values)
 
     def again(self, loss: Loss, until: datetime, now: datetime) -> int:
         """Have told again what a broker lost that it took until then; how much that is.
 
-        What is lost again and again, as in a broker that throws away what it likes, comes again ever more rarely.
+        What is lost again and again, as in a broker that throws away what it likes, comes again ever more rarely; what
+        came too long ago does no more, and is watched no more.
         """
         common = {"now": now, "reason": loss.reason, "queues": None if loss.queues is None else sorted(loss.queues)}
         common |= {"pause": retry.REPEAT_PAUSE, "longest": retry.REPEAT_LONGEST_PAUSE}
@@ -155,6 +170,9 @@ class Untaken:
         common |= {"since": loss.since, "until": until, "oldest": now - timedelta(hours=retry.DELIVER_HOURS)}
         while some := _number(_LOST.alone(self._engine, **common, batch=BATCH)):
             done += some
+        old = {"now": now, "oldest": common["oldest"], "queues": common["queues"], "batch": BATCH}
+        while _OUTLIVED.alone(self._engine, **old).rowcount:
+            pass
         return done
 
     def mark(self, made: Known) -> None:

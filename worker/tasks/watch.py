@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from infra.log import logger
 from worker.jobs.brokers import Found, Known, Loss, is_worn, loss
-from worker.ports import Clock, Look, MarkedBroker
+from worker.ports import Clock, MarkedBroker
 from worker.store.untaken import Untaken, Watched, known_of
 
 log = logger(__name__)
@@ -25,7 +25,7 @@ _SKEW = timedelta(seconds=1)
 
 def watch(*, untaken: Untaken, queue: MarkedBroker, clock: Clock) -> None:
     """Look once. Any number of processes may, at any time: what is told twice has the same id."""
-    watched = untaken.watched()
+    watched, asked = untaken.watched(), clock()
     seen = queue.look(watched.queues, [one.id for one in watched.known])
     if seen is None:
         return
@@ -33,16 +33,16 @@ def watch(*, untaken: Untaken, queue: MarkedBroker, clock: Clock) -> None:
     found = Found(seen.mark, seen.marked_at, seen.server, seen.evicted, seen.evicts, missing)
     lost = loss(watched.known, found)
     if lost is None:
-        _whole(watched, seen, found, untaken, queue, clock)
+        for name, waiting in seen.waiting.items():
+            untaken.taken(name, waiting or 0, asked, QUIET)
+        _whole(watched, found, untaken, queue, clock)
     else:
         _lost(lost, watched, found, untaken, queue, clock)
 
 
-def _whole(watched: Watched, seen: Look, found: Found, untaken: Untaken, queue: MarkedBroker, clock: Clock) -> None:
+def _whole(watched: Watched, found: Found, untaken: Untaken, queue: MarkedBroker, clock: Clock) -> None:
     """Nothing was lost."""
     now = clock()
-    for name, waiting in seen.waiting.items():
-        untaken.taken(name, waiting or 0, now, QUIET)
     row = known_of(found.id, watched.known)
     if row is None:
         _mark_anew(found, untaken, queue, clock)
