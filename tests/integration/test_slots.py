@@ -7,12 +7,13 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from itertools import count
+from typing import Any
 
 import pytest
 import requests
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from infra.emulator import Config, Emulator
 from infra.stack.servers import Servers
@@ -27,6 +28,7 @@ from worker.jobs.model import State
 from worker.store.accounts import Accounts
 from worker.store.moves import Also, Learned
 from worker.store.repository import Repository
+from worker.store.tables import jobs
 from worker.store.turns import NotAdmitted
 
 
@@ -69,6 +71,24 @@ def test_who_is_refused_looks_whether_that_still_holds(engine: Engine, monkeypat
 
     assert [(messages.SUBMIT, ("job",))] == [(task, args) for task, _, args in desk.queue.sent]
     assert State.RUNNING is desk.work()
+
+
+@pytest.mark.parametrize("name", ["default", "spare"])
+def test_whichever_account_is_configured_again_wakes_who_waits(engine: Engine, name: str) -> None:
+    """None of a job's accounts is in the settings, and no job was ever admitted to one: the next sweep after either is
+    there lets the job go.
+    """
+    desk = Desk(engine)
+    with engine.begin() as connection:
+        connection.execute(update(jobs).values(fallbacks="spare"))
+    accounts: Any = desk.provider.accounts
+    account = accounts.pop("default")
+    assert State.ACCEPTED is desk.work()
+    assert [] == desk.accounts.wake_all(desk.clock(), desk.provider.concurrency)
+    accounts[name] = account
+
+    assert ["job"] == desk.accounts.wake_all(desk.clock(), desk.provider.concurrency)
+    assert (State.RUNNING, name) == (desk.work(), desk.job.account)
 
 
 def test_racing_workers_never_take_more_than_there_are(engine: Engine) -> None:

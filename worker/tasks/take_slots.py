@@ -51,7 +51,9 @@ def take_slots(
             log.info("submit.waits", job=job.id, account=name, reason=str(reason))
     if not configured:
         log.error("account.missing", job=job.id, accounts=names)
-        accounts.expect(slots.pack(job.account, job.family))
+    for name in names:
+        if name not in configured:
+            accounts.expect(slots.pack(name, job.family))
     waits = now + timedelta(seconds=retry.vary(WAIT_SECONDS))
     if store.postpone(job, waits, queued=True, lookups=0):
         # What came free while it was refused, or is for others who come first.
