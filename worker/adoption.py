@@ -72,5 +72,9 @@ def _since(job: Job, task: Task, now: datetime) -> datetime:
     """When the provider took it, for the day on which it deletes it; what is still under way has all its time."""
     if task.status in _UNDER_WAY:
         return now
-    made = datetime.fromtimestamp(task.created_at_ms / 1000, UTC) if task.created_at_ms else None
-    return min(made or job.submitted_at or job.created_at, now)
+    asked = job.submitted_at or job.created_at
+    try:
+        made = datetime.fromtimestamp((task.created_at_ms or 0) / 1000, UTC)
+    except (ValueError, OverflowError, OSError):  # a number that is no time
+        return asked
+    return min(max(made, asked), now)  # nobody makes it before it was asked for, whatever his clock says

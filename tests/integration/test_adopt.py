@@ -31,10 +31,10 @@ WORDS = ("processing", "succeed", "failed")
 WORTH = {State.UNKNOWN: set(WORDS), State.EXPIRED: {"succeed"}, State.FAILED: {"processing", "succeed"}}
 
 
-def shown(word: str, external: str | None = "job") -> Said:
+def shown(word: str, external: str | None = "job", made: int = 1) -> Said:
     """Kling has the task, and says whose it is."""
     whose = {"task_info": {"external_task_id": external}} if external else {}
-    return said(data={"task_id": "k1", "task_status": word, "created_at": 1, **whose})
+    return said(data={"task_id": "k1", "task_status": word, "created_at": made, **whose})
 
 
 def ended(desk: Desk, state: State = State.UNKNOWN) -> Job:
@@ -152,6 +152,40 @@ def test_a_task_is_adopted_once_in_whatever_order(migrated: Engine, acts: list[s
 
     assert ONE == others(desk) if told else len(others(desk)) <= 1
     assert (before, creates, 0) == (desk.job, len(desk.wire.creates), unheard(desk))
+
+
+@pytest.mark.parametrize("made", [1, 1795251600000, 10**16])
+def test_when_it_was_made_is_believed_as_far_as_it_can_be(engine: Engine, made: int) -> None:
+    """Not before the job asked for it, nor in another age: the day on which Kling deletes it is counted from there."""
+    desk = Desk(engine)
+    before = ended(desk)
+    desk.wire.says = lambda _method: shown("succeed", made=made)
+    desk.clock.advance(86400)
+    called(desk)
+    heard(desk)
+    one = desk.store.adoptions.by("job")
+
+    assert one
+    assert one.submitted_at
+    assert before.created_at <= one.submitted_at <= desk.clock()
+
+
+def test_what_ended_its_processes_is_looked_into_by_a_person_only(engine: Engine) -> None:
+    """A job was set aside whose look-up ends whoever makes it: no callback has it made again, a command may."""
+    desk = Desk(engine)
+    desk.wire.says = lambda _method: NoAnswer("gone")
+    desk.work()
+    called(desk)
+    desk.begin.set_aside(desk.job)
+    calls = len(desk.wire.calls)
+    desk.wire.says = lambda _method: shown("succeed")
+    called(desk, b"2")
+    call_up(store=desk.store, queue=desk.queue)
+    heard(desk)
+    assert (calls, 0, []) == (len(desk.wire.calls), unheard(desk), others(desk))
+    asked(desk)
+
+    assert ONE == others(desk)
 
 
 def test_racing_commands_and_callbacks_make_one_job(engine: Engine) -> None:

@@ -14,6 +14,7 @@ from worker.kling.errors import KlingError, ResourceMissing
 from worker.ports import Clock, Queue
 from worker.provider import Provider
 from worker.store.repository import Repository
+from worker.tasks.begin import SET_ASIDE
 
 log = logger(__name__)
 
@@ -26,10 +27,17 @@ _AT_ONCE = 100
 
 
 def adopt(job_id: str, *, store: Repository, provider: Provider, queue: Queue, clock: Clock) -> None:
-    """Give the task of a job that ended without it a job of its own. Does nothing where no callback tells of one."""
+    """Give the task of a job that ended without it a job of its own. Does nothing where no callback tells of one.
+
+    Nor for a job that was set aside: what ended so many processes would end one a minute here. A person may ask for it.
+    """
     calls = store.adoptions.calls(job_id)
     job = store.get(job_id) if calls else None
     if job is None:
+        return
+    if job.error_code == SET_ASIDE:
+        log.warning("adopt.set_aside", job=job.id)
+        store.adoptions.settle(calls)
         return
     try:
         adopted = Adoption(store, provider, clock).adopt(job)
