@@ -90,8 +90,9 @@ def _lock(file: int | None, alive: Callable[[], object]) -> None:
 @contextmanager
 def _file() -> Iterator[int | None]:
     """The file that processes of this user agree by; None where it can't be had, or is somebody else's."""
-    path = Path(tempfile.gettempdir(), f"reelhook-{os.getuid()}.room")
     try:
+        # Asking where such files belong fails, too, where no folder can be written to.
+        path = Path(tempfile.gettempdir(), f"reelhook-{os.getuid()}.room")
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as fault:
         log.warning("room.none", reason=fault.strerror)

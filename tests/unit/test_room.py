@@ -86,3 +86,12 @@ def test_a_file_of_somebody_else_is_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / f"reelhook-{os.getuid()}.room").symlink_to(target)
 
     assert (True, False) == (_claimed(Event()), target.exists())
+
+
+def test_a_machine_where_nothing_can_be_written_decodes_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its processes can't agree then. That says nothing against the file, and must not look as if it did."""
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "nowhere")])
+
+    assert True is _claimed(Event())
