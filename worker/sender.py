@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from infra.http import HttpError
 from infra.store_errors import StoreError, Taken, UploadGone
@@ -48,6 +48,8 @@ _KEPT_DIGESTS = 64
 _CUT = (HttpError, NotHad, SliceOver)
 #: Seconds between two looks at how far a part is.
 _LOOK = 0.5
+
+_Done = TypeVar("_Done")
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ class Sender:
         """Have all of it here, or what came in half of the time that there is."""
         late = _late(until)
         try:
-            laid.lay(_halfway(late), late)
+            _beside(source, partial(laid.lay, _halfway(late), late))
         except _CUT:
             if late < inf:
                 if laid.marks:
@@ -161,7 +163,8 @@ class Sender:
         body = _InTime(source, _halfway(_late(until)) if source.size > PART_BYTES else inf)
         try:
             with _of(body):
-                return replace(sent, etag=self.bucket.put_stream(at.key, body, source.size, **said))
+                etag = _beside(source, partial(self.bucket.put_stream, at.key, body, source.size, **said))
+                return replace(sent, etag=etag)
         except SliceOver:
             return None
         except Taken as fault:  # by the same, perhaps, of which the answer was lost
@@ -181,8 +184,9 @@ class Sender:
             if at.etags and monotonic() > until:
                 raise SliceOver
             body = Reported(source.tape.body(at.size, mark.size), source.report)
+            put = partial(self.bucket.put_part, at.key, at.upload_id, len(at.etags) + 1, body, mark.size - at.size)
             with _of(body):
-                etag = self.bucket.put_part(at.key, at.upload_id, len(at.etags) + 1, body, mark.size - at.size)
+                etag = _beside(source, put)
             at = self._noted(at, etag, mark, ledger)
         return at
 
@@ -287,13 +291,7 @@ class _UnderWay:
 
     def etag(self, source: Source) -> str:
         """Wait until the bucket has it. Raises what the sending raised."""
-        while True:
-            try:
-                return self._future.result(_LOOK)
-            except TimeoutError:
-                if self._future.done():
-                    raise
-                source.report()
+        return _awaited(self._future, source)
 
 
 class _InTime(Reported):
@@ -309,6 +307,30 @@ class _InTime(Reported):
             self.fault = SliceOver()
             raise self.fault
         return super().read(size)
+
+
+def _beside(source: Source, work: Callable[[], _Done]) -> _Done:
+    """What `work` gives. A longer file may be silent for longer than a lease lasts, on its way here or while a bucket
+    thinks about it: there another thread does it, and meanwhile it is reported that it goes on.
+    """
+    if source.length is None or source.length <= PART_BYTES:
+        return work()
+    with ThreadPoolExecutor(1, "beside") as pool:
+        try:
+            return _awaited(pool.submit(work), source)
+        except BaseException:
+            source.stop()  # or a source that says nothing would be waited for
+            raise
+
+
+def _awaited(future: Future[_Done], source: Source) -> _Done:
+    while True:
+        try:
+            return future.result(_LOOK)
+        except TimeoutError:
+            if future.done():
+                raise
+            source.report()
 
 
 def _late(until: float) -> float:

@@ -1,0 +1,79 @@
+"""A file of some size on which nothing moves for longer than a lease lasts: nobody else begins with it meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+from sqlalchemy import Engine, select
+
+from infra.http import Http
+from infra.settings import Settings
+from tests.integration.archive_kit import Yard, film, proven, video, yard
+from tests.origin import film_of, origin
+from worker.jobs.model import State
+from worker.store.tables import jobs
+from worker.tasks.book import LEASE
+
+FILM = film_of(film(), 12 * 2**20)
+_LONGEST_WAIT = 10
+
+
+@dataclass
+class Silence:
+    """Stands before the source and the bucket: both are silent for almost as long as a lease lasts, and then on, until
+    it was renewed.
+    """
+
+    made: Yard
+    engine: Engine
+    renewed: list[bool] = field(default_factory=list)  #: whether it was, for each of them
+
+    def wait(self) -> None:
+        """Be silent."""
+        clock = self.made.clock
+        clock.advance(LEASE.total_seconds() - 1)
+        end = time.monotonic() + _LONGEST_WAIT
+        while (until := self._lease_until()) != clock() + LEASE and time.monotonic() < end:
+            time.sleep(0.02)
+        self.renewed.append(until == clock() + LEASE)
+
+    def _lease_until(self) -> Any:
+        with self.engine.connect() as connection:
+            return connection.execute(select(jobs.c.lease_until)).scalar()
+
+    @contextmanager
+    def stream(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        """As `Http` does."""
+        http = cast("Http", self.made.copier.http)
+        with http.stream(*args, **kwargs) as stream:
+            yield replace(stream, chunks=self._chunks(stream))
+
+    def _chunks(self, stream: Any) -> Iterator[bytes]:
+        for number, chunk in enumerate(stream.chunks):
+            if number == 3:
+                self.wait()
+            yield chunk
+
+    def put_stream(self, *args: Any, **kwargs: Any) -> str:
+        """As the bucket does, which has all of it and thinks about it."""
+        etag = self.made.bucket.put_stream(*args, **kwargs)
+        self.wait()
+        return etag
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.made.bucket, name)
+
+
+def test_who_waits_for_a_source_or_a_bucket_keeps_the_lease(settings: Settings, engine: Engine) -> None:
+    """P2: both may be silent for longer, and who took the job up then would fetch and send all of it once more."""
+    with origin(film=FILM) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as made:
+        silence: Any = Silence(made, engine)
+        made.restarted(http=silence, bucket=silence).work()
+
+        assert ([True, True], State.ARCHIVED) == (silence.renewed, made.state)
+        assert 1 == len(FILM.asked)
+        proven(made, FILM)
