@@ -64,8 +64,12 @@ def database_url(value: str) -> str:
 
 
 def redis_or_amqp_url(value: str) -> str:
-    """The URL of a broker, with certificates looked at unless it says otherwise."""
-    parts = _split(value)
+    """The URL of a broker, with certificates looked at unless it says otherwise. Several that stand in for each other
+    are separated by semicolons, as kombu has them.
+    """
+    for one in value.split(";"):
+        _split(one)
+    parts = urlsplit(value)
     if parts.scheme not in {"redis", "rediss", "amqp", "amqps"}:
         raise ValueError("must be a redis://, rediss://, amqp:// or amqps:// URL")
     if parts.scheme == "rediss" and "ssl_cert_reqs" not in parse_qs(parts.query):

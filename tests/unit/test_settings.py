@@ -94,6 +94,14 @@ def test_platform_names_are_understood() -> None:
     assert settings.public_url == "https://reelhook.example"
 
 
+def test_brokers_that_stand_in_for_each_other_are_taken() -> None:
+    """As kombu has them; a port that is none is a fault in each."""
+    both = "amqp://u:p@one:5672;amqp://u:p@other:5672"
+    assert both == load({**GOOD, "CLOUDAMQP_URL": both}).broker_url
+    with pytest.raises(BadSettings, match="CLOUDAMQP_URL: must have a number for a port"):
+        load({**GOOD, "CLOUDAMQP_URL": "amqp://u:p@one:5672;amqp://u:p/@other:5672"})
+
+
 def test_tls_to_redis_is_verified_unless_told_otherwise() -> None:
     """A bare rediss:// URL means: verify. The broker's library would read it as: don't."""
     assert load(GOOD).broker_url.endswith("?ssl_cert_reqs=required")
