@@ -241,7 +241,10 @@ def words_of(made: Yard) -> tuple[str, list[int], list[tuple[int, str]]]:
 
 def answer(*urls: str) -> bytes:
     """What Kling says of a task that made these videos."""
-    videos = [{"id": str(number), "url": url, "duration": "1"} for number, url in enumerate(urls)]
+    return _said([{"id": str(number), "url": url, "duration": "1"} for number, url in enumerate(urls)])
+
+
+def _said(videos: list[dict[str, str]]) -> bytes:
     task = {"task_id": "1", "task_status": "succeed", "task_result": {"videos": videos}}
     return json.dumps({"code": 0, "message": "", "data": task}).encode()
 
@@ -263,6 +266,27 @@ def test_a_job_that_fails_leaves_word_of_its_good_files(settings: Settings, engi
         assert State.FAILED is made.until_end()
 
         assert ("failed", [good], [(bad, f"video {bad}: {BAD}")]) == words_of(made)
+
+
+def test_what_is_missing_is_named_in_whatever_order_it_was_named_last(settings: Settings, engine: Engine) -> None:
+    """The provider names the good file first, then last: it is not missing, and the bad one is."""
+    with (
+        origin(film=File.of(FILM), bad=File.of(b"no film" * 100)) as served,
+        yard(settings, engine, []) as made,
+    ):
+        good, bad = served.link("film.mp4"), served.link("bad.mp4")
+        made.provider.outputs = [video(good, 0, id="0"), video(bad, 1, id="1")]
+        assert State.COPYING is made.work()
+        made.provider.outputs = [video(bad, 0, id="1"), video(good, 1, id="0")]
+        videos = [{"id": "1", "url": bad, "duration": "1"}, {"id": "0", "url": good, "duration": "1"}]
+        made.provider.answer = _said(videos)
+        made.clock.advance(100_000)
+        assert State.FAILED is made.until_end()
+
+        job = made.store.get(made.job_id)
+        told = json.loads(b"".join(made.bucket.chunks((job and job.manifest_key) or "")))
+        assert [(1, "1")] == [(one["ordinal"], one["provider_id"]) for one in told["missing"]]
+        assert ("failed", [0], [(1, f"video 1: {BAD}")]) == words_of(made)
 
 
 def test_a_job_that_is_set_aside_leaves_word_of_its_good_files(settings: Settings, engine: Engine) -> None:

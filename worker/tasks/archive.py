@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
@@ -21,7 +21,6 @@ from worker.jobs.machine import Event, Step
 from worker.jobs.model import Job, ResultFile, State
 from worker.jobs.transfer import Transfer
 from worker.kling.errors import KlingError, ResourceMissing
-from worker.kling.places import in_places
 from worker.kling.wire import Output, Task, TaskStatus, read_task
 from worker.ports import Clock, Queue
 from worker.provider import Provider, known
@@ -33,7 +32,7 @@ from worker.store.moves import Also, Learned, Moved
 from worker.store.repository import Repository
 from worker.tasks.begin import Begin
 from worker.tasks.book import LEASE, Book
-from worker.tasks.record import Shortfall, afterwards, of_what_there_is, record
+from worker.tasks.record import Shortfall, afterwards, in_their_places, of_what_there_is, record
 
 log = logger(__name__)
 
@@ -78,8 +77,7 @@ def archive(
     try:
         task = fresh.task if fresh else _task(job, store=store, provider=provider, clock=clock)
         stored = [] if fresh else store.files([job.id])[job.id]
-        places = {(file.kind, file.provider_id): file.ordinal for file in stored if file.provider_id}
-        task = replace(task, outputs=in_places(task.outputs, places))
+        task = in_their_places(task, stored)
         files = _copy_all(job, task, stored, book, store=store, copier=copier, until=until)
         moved = _finish(job, book, task, files, store=store, provider=provider, copier=copier, clock=clock)
     except LeaseLost:

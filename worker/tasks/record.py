@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from math import inf
@@ -15,6 +15,7 @@ from worker.copier import Copier
 from worker.jobs import keys
 from worker.jobs.manifest import Lack, Missing, manifest
 from worker.jobs.model import ENDS, Job, ResultFile, State
+from worker.kling.places import in_places
 from worker.kling.wire import Task, read_task
 from worker.label import manifest_label
 from worker.ports import Clock
@@ -70,6 +71,12 @@ def record(
     return {"manifest_key": key, "manifest_sha256": digest}
 
 
+def in_their_places(task: Task, files: Iterable[ResultFile]) -> Task:
+    """`task`, its outputs where those of them are that are among `files`: another answer need not keep their order."""
+    places = {(file.kind, file.provider_id): file.ordinal for file in files if file.provider_id}
+    return replace(task, outputs=in_places(task.outputs, places))
+
+
 def of_what_there_is(job: Job, short: Shortfall, *, store: Repository, copier: Copier, now: datetime) -> dict[str, str]:
     """The same for a job with good files, which were paid for. What can't be written now, `catch_up` writes."""
     try:
@@ -85,7 +92,7 @@ def _of_files(job: Job, short: Shortfall, *, store: Repository, copier: Copier, 
     if not files:
         return {}
     kept = store.answer(job.id)
-    task = read_task(200, {}, kept) if kept else None
+    task = in_their_places(read_task(200, {}, kept), files) if kept else None
     return record(job, task, files, store=store, copier=copier, now=now, short=short)
 
 
