@@ -30,6 +30,7 @@ from worker.spool import SPOOLED_BYTES
 from worker.store.attention import Attention
 from worker.store.buckets import Buckets
 from worker.store.keys import ApiKeys
+from worker.store.migrate import is_ready
 from worker.store.repository import Repository
 
 _WHOLE = SPOOLED_BYTES // 2**20  #: MiB
@@ -298,9 +299,12 @@ def _connections(settings: Settings) -> int:
 
 
 def _accounts(settings: Settings) -> int:
-    """Name the accounts that jobs wait for and nobody configured; how many."""
+    """Name the accounts that jobs wait for and nobody configured, and a database that lacks steps; how many faults."""
     engine = make_engine(settings, application="reelhook-cli", connections=1)
     try:
+        if not is_ready(engine):
+            click.echo(f"{_SIGNS[False]}  PostgreSQL: {terminal.BEHIND}")
+            return 1
         missing = {one.account for one in Attention(engine).no_account(accounts(settings))}
     except SQLAlchemyError as fault:
         if isinstance(fault, DBAPIError) and not is_away(fault):

@@ -15,6 +15,7 @@ from infra.settings import BadSettings, Settings, load
 #: A table or a column is not there, or no schema to look for it in.
 #: Source: https://www.postgresql.org/docs/current/errcodes-appendix.html.
 _NOT_MIGRATED = frozenset({"42P01", "42703", "3F000"})
+BEHIND = "the database is not at the step that this version needs: `reelhook migrate` brings it there"
 
 
 class Commands(click.Group):
@@ -48,7 +49,7 @@ def engine_of(those: Settings) -> Engine:
 def why(fault: DBAPIError) -> str | None:
     """What the database's refusal means for whoever runs it; None where only a programmer could tell."""
     if sqlstate(fault) in _NOT_MIGRATED:
-        return "the database is not at the step that this version needs: `reelhook migrate` brings it there"
+        return BEHIND
     if is_away(fault):
         return f"the database can't be reached, look at DATABASE_URL: {first_line(fault)}"
     return None
