@@ -185,6 +185,7 @@ class Copier:
         transfer = replace(at.afresh(), upload_id=at.upload_id)  # of which nothing counts as sent, or it is adopted
         ledger.save(transfer)  # only the holder of the lease may throw anything away
         try:
+            ledger.alive()
             self.bucket.end_uploads(transfer.key, known=transfer.upload_id)
             transfer = at.afresh()  # a store may take parts of an upload that is an object by now
             ledger.save(transfer)

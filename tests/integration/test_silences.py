@@ -6,20 +6,25 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from sqlalchemy import Engine, select
 
 from infra.http import Http
 from infra.settings import Settings
 from tests.integration.archive_kit import Yard, film, proven, video, yard
-from tests.origin import film_of, origin
+from tests.origin import File, film_of, origin
 from worker.jobs.model import State
 from worker.store.tables import jobs
-from worker.tasks.book import LEASE
+from worker.tasks.book import CLEARING, LEASE
 
 FILM = film_of(film(), 12 * 2**20)
 _LONGEST_WAIT = 10
+
+
+def _lease_until(engine: Engine) -> Any:
+    with engine.connect() as connection:
+        return connection.execute(select(jobs.c.lease_until)).scalar()
 
 
 @dataclass
@@ -37,13 +42,9 @@ class Silence:
         clock = self.made.clock
         clock.advance(LEASE.total_seconds() - 1)
         end = time.monotonic() + _LONGEST_WAIT
-        while (until := self._lease_until()) != clock() + LEASE and time.monotonic() < end:
+        while (until := _lease_until(self.engine)) != clock() + LEASE and time.monotonic() < end:
             time.sleep(0.02)
         self.renewed.append(until == clock() + LEASE)
-
-    def _lease_until(self) -> Any:
-        with self.engine.connect() as connection:
-            return connection.execute(select(jobs.c.lease_until)).scalar()
 
     @contextmanager
     def stream(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
@@ -77,3 +78,25 @@ def test_who_waits_for_a_source_or_a_bucket_keeps_the_lease(settings: Settings, 
         assert ([True, True], State.ARCHIVED) == (silence.renewed, made.state)
         assert 1 == len(FILM.asked)
         proven(made, FILM)
+
+
+def test_uploads_are_ended_by_who_has_the_job_for_as_long_as_that_may_take(settings: Settings, engine: Engine) -> None:
+    """P2: a call that is on its way for longer than a lease would end the upload of whoever has the job by then."""
+
+    class Seen:
+        """The bucket, and for how long the job is held each time that uploads are ended."""
+
+        held: ClassVar[list[Any]] = []
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "end_uploads":
+                self.held.append(_lease_until(engine) - made.clock())
+            return getattr(made.bucket, name)
+
+    with (
+        origin(film=File.of(b"no film" * 100)) as served,
+        yard(settings, engine, [video(served.link("film.mp4"))]) as made,
+    ):
+        made.restarted(bucket=Seen()).work()
+
+        assert [CLEARING, CLEARING] == Seen.held
