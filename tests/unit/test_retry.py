@@ -66,3 +66,13 @@ def test_a_delivery_is_tried_for_about_three_days(tries: int, hours: int) -> Non
 def test_the_schedule_is_the_specification_s() -> None:
     """Ten attempts over 75 hours."""
     assert (10, 75) == (1 + len(retry.DELIVER_AGAIN), sum(retry.DELIVER_AGAIN) // 3600)
+
+
+@given(st.integers(1, 5000), st.integers(0, 120))
+def test_a_broker_that_refuses_is_asked_for_four_days(tries: int, hours: int) -> None:
+    """However often that was: at most some six minutes apart, until the event is too old to be told."""
+    now = MORNING + timedelta(hours=hours)
+    again = retry.send_again(tries, MORNING, now)
+
+    assert (hours > retry.DELIVER_HOURS) == (again is None)
+    assert again is None or timedelta(0) < again - now <= timedelta(minutes=6)

@@ -51,9 +51,8 @@ ARCHIVE_ALARM = 7
 #: Seconds between attempts of a delivery. Source: the Standard Webhooks specification's own schedule, about 75 hours.
 DELIVER_AGAIN = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
 #: The same while the broker does not take what another app's task is to be told: nobody else is at fault, and no
-#: message of ours goes anywhere either, so the last one repeats; after a day of it, it is given up.
-BROKER_AGAIN = (2, 5, 15, 60)
-BROKER_TRIES = 1500
+#: message of ours goes anywhere either, so after an hour the last one repeats, until `DELIVER_HOURS`.
+BROKER_AGAIN = (2, 5, 15, *(60,) * 60, 300)
 #: Seconds until something is told again that a broker has lost for the second time, four times as long each time, and
 #: their upper bound. Nothing is told again that came about `DELIVER_HOURS` ago.
 REPEAT_PAUSE = 15
@@ -118,9 +117,9 @@ def deliver_again(tries: int, begun_at: datetime, now: datetime, wait: float) ->
     return max(again, now + timedelta(seconds=wait))
 
 
-def send_again(tries: int, now: datetime) -> datetime | None:
+def send_again(tries: int, begun_at: datetime, now: datetime) -> datetime | None:
     """When a message is sent again that the broker did not take; None when it is given up."""
-    return after(BROKER_AGAIN, tries, now, endless=tries < BROKER_TRIES)
+    return after(BROKER_AGAIN, tries, now, endless=True) if now - begun_at <= timedelta(hours=DELIVER_HOURS) else None
 
 
 def ask_again(since: datetime, now: datetime, wait: float) -> float | None:

@@ -175,7 +175,7 @@ class Announcer:
         attempt = Attempt(now, monotonic() - began, error=error)
         if taken:
             return self._delivered(delivery, attempt)
-        again = retry.send_again(delivery.tries, self.clock())
+        again = retry.send_again(delivery.tries, delivery.begun_at, self.clock())
         self.outbox.missed(delivery, attempt, again, counts=False)
         log.warning("delivery.missed", job=_job_id(delivery), delivery=delivery.id, reason=error, given_up=not again)
         return False
