@@ -13,6 +13,8 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qs, urlencode, urlsplit, urlunsplit
 
 from pydantic import SecretStr, ValidationInfo
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 #: What a key may hold beside the values of its fields, which `worker.jobs.keys` makes just as plain.
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]*")
@@ -26,6 +28,8 @@ KEY_FIELDS = frozenset(_LONGEST_VALUES)
 _LONGEST_KEY = 1024
 #: What a template leaves of a key to the prefix of an API key before it, and the ending of a picture behind.
 _LEFT_TO_OTHERS = 201 + len(".poster.jpg")
+_PORT = "must have a number for a port; / ? # @ : of a password are written %2F %3F %23 %40 %3A"
+_LAST_PORT = 65535
 #: What pydantic calls a fault, and the rule in the words of the other messages.
 _RULES = MappingProxyType(
     {
@@ -48,19 +52,24 @@ def _split(value: str) -> SplitResult:
     try:
         _ = parts.port
     except ValueError:  # its text repeats what stands there, and that may be half of a password
-        raise ValueError(
-            "must have a number for a port; / ? # @ : of a password are written %2F %3F %23 %40 %3A"
-        ) from None
+        raise ValueError(_PORT) from None
     return parts
 
 
 def database_url(value: str) -> str:
-    """A PostgreSQL URL, for our driver."""
-    parts = _split(value)
+    """A PostgreSQL URL, for our driver. Where its password ends SQLAlchemy says, which takes / ? # as they are."""
+    parts = urlsplit(value)
     if parts.scheme not in {"postgres", "postgresql", "postgresql+psycopg"}:
         raise ValueError("must be a PostgreSQL URL, such as postgresql://user:password@host:5432/name")
     # Platforms hand out postgres:// and postgresql://; the driver is ours to choose.
-    return urlunsplit(parts._replace(scheme="postgresql+psycopg"))
+    ours = urlunsplit(parts._replace(scheme="postgresql+psycopg"))
+    try:
+        port = make_url(ours).port or 0
+    except (ArgumentError, ValueError):  # their texts repeat what stands there
+        raise ValueError(_PORT) from None
+    if port > _LAST_PORT:
+        raise ValueError(_PORT)
+    return ours
 
 
 def redis_or_amqp_url(value: str) -> str:

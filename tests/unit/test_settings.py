@@ -1,6 +1,8 @@
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from infra.settings import LONGEST_LINK, BadSettings, load
 from tests.tls import make_certificate
@@ -59,7 +61,8 @@ def test_nothing_set_names_everything_needed() -> None:
         ("POSTERS", "maybe", "must be true or false"),
         ("S3_SSE", "kms", "must be 'AES256' or 'aws:kms'"),
         ("GUARD_ALLOW_CIDRS", "10.0.0.1/8", "10.0.0.1/8 has host bits set"),
-        ("DATABASE_URL", "postgres://user:secret/password@db/x", PORT),
+        ("DATABASE_URL", "postgres://user:secretpassword@db:port/x", PORT),
+        ("DATABASE_URL", "postgres://user:secretpassword@db:99999/x", PORT),
         ("REDIS_URL", "redis://host:port/0", PORT),
         ("PUBLIC_URL", "https://host:99999/", PORT),
         ("KLING_URL_COMET", "comet", CREDENTIALS),
@@ -92,6 +95,14 @@ def test_platform_names_are_understood() -> None:
     assert settings.database_url.startswith("postgresql+psycopg://")
     assert settings.broker_url == "amqps://u:p@rabbit/vhost"
     assert settings.public_url == "https://reelhook.example"
+
+
+@pytest.mark.parametrize("password", ["a/b", "a?b", "a#b", "a:b", "a%23b"])
+def test_a_password_of_the_database_may_be_as_it_was_made(password: str) -> None:
+    """What SQLAlchemy connects with is taken: nobody has to write a password anew to go on with it."""
+    url = make_url(load({**GOOD, "DATABASE_URL": f"postgres://user:{password}@db:5432/x"}).database_url)
+
+    assert (unquote(password), "db", 5432, "x") == (url.password, url.host, url.port, url.database)
 
 
 def test_brokers_that_stand_in_for_each_other_are_taken() -> None:
