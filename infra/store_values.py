@@ -39,6 +39,10 @@ def endpoint(value: str) -> str:
         raise ValueError("must be scheme, host and port only: no user:password@ (S3_ACCESS_KEY_ID is for that), ? or #")
     if re.search(r"\s", value):
         raise ValueError("must hold no spaces")
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("must have a number up to 65535 for a port") from None
     return value.rstrip("/")
 
 

@@ -192,6 +192,8 @@ def test_what_is_missing_is_named_in_every_platform_s_words() -> None:
         ("S3_ENDPOINT_URL", "https://key:secret@store.example", "no user:password@"),
         ("S3_ENDPOINT_URL", "https://store.example/?x=1", "scheme, host and port only"),
         ("S3_ENDPOINT_URL", "https://store.example/a b", "no spaces"),
+        ("S3_ENDPOINT_URL", "https://store.example:port", "a number up to 65535"),
+        ("S3_PUBLIC_ENDPOINT_URL", "https://store.example:99999", "a number up to 65535"),
         ("S3_CACHE_CONTROL", "private\nX-Other: yes", "one line of plain ASCII"),
         ("S3_STORAGE_CLASS", "GLACIER", "can't be read back for its proof"),
         ("S3_STORAGE_CLASS", "deep_archive", "GLACIER_IR can"),
