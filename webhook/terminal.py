@@ -22,9 +22,11 @@ class Commands(click.Group):
     """Commands that say in a sentence what the database refuses; a traceback would bury it under statements."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the one that was asked for. Raises `click.ClickException` where the database is away or too old."""
+        """Run the one that was asked for. Raises `click.ClickException` where settings or database are wrong."""
         try:
             return super().invoke(ctx)
+        except BadSettings as fault:  # an account's, which are read where they are asked for
+            raise click.ClickException(str(fault)) from None
         except DBAPIError as fault:
             if words := why(fault):
                 raise click.ClickException(words) from None

@@ -83,6 +83,16 @@ def test_a_database_that_can_t_be_reached_is_said_in_one_line(typed: Callable[..
     assert "secretpassword" not in answer.output
 
 
+@pytest.mark.usefixtures("engine")
+def test_an_account_that_is_none_is_said_in_words(typed: Callable[..., Result]) -> None:
+    """By the doctor, too, whom one asks when nothing starts; its credentials are not shown."""
+    answer = typed("doctor", KLING_URL="https://ACCESS:secretpassword@kling.example?concurrency=none")
+
+    assert (1, True) == (answer.exit_code, isinstance(answer.exception, SystemExit))
+    assert "KLING_URL: account 'default': concurrency is a whole number" in answer.output
+    assert "secretpassword" not in answer.output
+
+
 def test_a_wrong_password_is_said_to_be_one(typed: Callable[..., Result], servers: Servers) -> None:
     """The server's reason is shown, not only that there is one."""
     head, _, tail = servers.addresses.database_url.rpartition("@")
