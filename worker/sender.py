@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from io import SEEK_SET
 from math import inf
 from time import monotonic
 from typing import Any, TypeVar
@@ -48,6 +49,10 @@ _KEPT_DIGESTS = 64
 _CUT = (HttpError, NotHad, SliceOver)
 #: Seconds between two looks at how far a part is.
 _LOOK = 0.5
+#: How a store, or what stands before it, says that it takes no request of this length; that not all of one came, or
+#: nothing.
+_TOO_LARGE = frozenset({"413", "EntityTooLarge"})
+_BROKEN_OFF = frozenset({"", "IncompleteBody", "RequestTimeout"})
 
 _Done = TypeVar("_Done")
 
@@ -157,7 +162,9 @@ class Sender:
     def _in_one_piece(
         self, source: Source, at: Transfer, said: dict[str, Any], ledger: Ledger, until: float
     ) -> Sent | None:
-        """The file, of which all is here; None where the bucket takes it so slowly that it has to go in parts."""
+        """The file, of which all is here; None where it has to go in parts: the bucket takes it too slowly, or a
+        connection breaks each time, though not before as much as a part has left.
+        """
         digest = source.digest.hexdigest()
         sent = Sent(replace(at, size=source.size, sha256=digest, whole=True), kept=source.tape.read)
         body = _InTime(source, _halfway(_late(until)) if source.size > PART_BYTES else inf)
@@ -173,6 +180,10 @@ class Sender:
                 return replace(sent, etag=stored.etag)
             if not self._stays(at, said, stored, ledger):
                 raise NotStored("another file lies where it belongs") from fault
+        except StoreError as fault:
+            if fault.code in _TOO_LARGE or (fault.code in _BROKEN_OFF and body.most > PART_BYTES):
+                return None
+            raise
         over = Reported(source.tape.body(), source.report)
         with _of(over):
             return replace(sent, etag=self.bucket.put(at.key, over, source.size, **said))
@@ -300,13 +311,23 @@ class _InTime(Reported):
     def __init__(self, source: Source, end: float) -> None:
         super().__init__(source.tape.body(), source.report)
         self._end = end
+        self._come = 0
+        self.most = 0  #: bytes that one connection took of it
 
     def read(self, size: int = -1, /) -> bytes | memoryview:
         """The next bytes. Raises `LeaseLost`, `SliceOver`."""
         if monotonic() > self._end:
             self.fault = SliceOver()
             raise self.fault
-        return super().read(size)
+        piece = super().read(size)
+        self._come += len(piece)
+        self.most = max(self.most, self._come)
+        return piece
+
+    def seek(self, at: int, whence: int = SEEK_SET, /) -> int:
+        """Move, as a file does."""
+        self._come = super().seek(at, whence)
+        return self._come
 
 
 def _beside(source: Source, work: Callable[[], _Done]) -> _Done:

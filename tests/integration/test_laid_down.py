@@ -1,4 +1,4 @@
-"""A file of some size on which nothing moves for longer than a lease lasts: nobody else begins with it meanwhile."""
+"""Films that are laid down here and leave in one piece, and connections that are silent or break meanwhile."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, cast
 
+import pytest
 from sqlalchemy import Engine, select
 
 from infra.http import Http
+from infra.object_store import ObjectStore
 from infra.settings import Settings
+from infra.store_errors import StoreError
 from tests.integration.archive_kit import Yard, film, proven, video, yard
 from tests.origin import File, film_of, origin
+from worker import sender
 from worker.jobs.model import State
 from worker.store.tables import jobs
 from worker.tasks.book import CLEARING, LEASE
@@ -77,6 +81,35 @@ def test_who_waits_for_a_source_or_a_bucket_keeps_the_lease(settings: Settings, 
 
         assert ([True, True], State.ARCHIVED) == (silence.renewed, made.state)
         assert 1 == len(FILM.asked)
+        proven(made, FILM)
+
+
+@pytest.mark.parametrize("refusal", ["breaks", "EntityTooLarge"])
+def test_what_never_gets_there_in_one_piece_goes_in_parts(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch, refusal: str
+) -> None:
+    """P1: each connection to the bucket breaks once so many bytes have left by it, or it takes no longer request: a
+    part fits.
+    """
+    monkeypatch.setattr(sender, "PART_BYTES", 5 * 2**20)
+
+    class Short(ObjectStore):
+        """The bucket, as far as that lets it."""
+
+        def put_stream(self, *args: Any, **_said: Any) -> str:
+            """Tried more than once, as the client would."""
+            body = args[1]
+            fault = StoreError("S3 put: it is too much")
+            fault.code = "" if refusal == "breaks" else refusal
+            for _ in range(3):
+                body.seek(0)
+                while refusal == "breaks" and body.tell() < 7 * 2**20:
+                    body.read()
+            raise fault
+
+    with origin(film=FILM) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as made:
+        made.restarted(bucket=Short(settings)).work()
+
         proven(made, FILM)
 
 
