@@ -3,7 +3,7 @@
 For each call the client library works out anew what never changes: where the bucket is, how a request of this kind is
 written, what its answer may hold. That is seven eighths of what a call costs. Here the library is asked once where a
 bucket is; then a request is written down, signed by the library's own signer, and sent through its own connections, so
-proxies, authorities, time limits and keep-alive are the client's. Rarer calls are left to the client itself.
+authorities, time limits and keep-alive are the client's. Rarer calls are left to the client itself.
 """
 
 from __future__ import annotations

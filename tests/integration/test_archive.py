@@ -12,9 +12,9 @@ import requests
 from sqlalchemy import Engine
 
 from infra.settings import Settings
-from tests.integration.archive_kit import ALL, Yard, film, proven, sha256_of, song, video, yard
+from tests.integration.archive_kit import ALL, Yard, film, in_small_parts, proven, sha256_of, song, video, yard
 from tests.origin import File, Origin, film_of, origin
-from worker import messages, previews, proof, sender, source
+from worker import messages, previews, proof
 from worker.jobs import retry
 from worker.jobs.model import State
 from worker.previews import Previews
@@ -25,10 +25,7 @@ FILM = film()
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts as small as S3 allows, so that a small film has several."""
-    monkeypatch.setattr(sender, "PART_BYTES", 5 * 2**20)
-    monkeypatch.setattr(sender, "LONGEST_PART", 5 * 2**20)
-    monkeypatch.setattr(source, "SPOOLED_BYTES", 0)  # so that it goes in parts
-    monkeypatch.setattr(sender, "LINGER", 60)  # a machine that is busy is no slow source
+    in_small_parts(monkeypatch)
 
 
 @pytest.fixture

@@ -25,11 +25,11 @@ from infra.settings import Settings
 from infra.stack.servers import Servers
 from tests.conftest import environment_for
 from tests.fakes import MORNING, FakeClock
-from tests.integration.archive_kit import Yard, copying_job, film, proven, video, yard
+from tests.integration.archive_kit import PART, Yard, copying_job, film, in_small_parts, proven, video, yard
 from tests.origin import File, Origin, film_of, origin
 from tests.proxy import FaultProxy
 from tests.s3_gate import Gate
-from worker import sender, source, spool
+from worker import source, spool
 from worker.jobs import retry
 from worker.jobs.machine import Event
 from worker.jobs.model import State
@@ -44,7 +44,6 @@ from worker.tasks import book
 from worker.tasks.book import LEASE
 
 FILM = film()
-PART = 5 * 2**20
 #: Of what no test looks at the label of.
 LABEL: dict[str, Any] = {"content_type": "a/b", "filename": "x", "metadata": {}}
 
@@ -52,10 +51,7 @@ LABEL: dict[str, Any] = {"content_type": "a/b", "filename": "x", "metadata": {}}
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts as small as S3 allows, so that a small film has several."""
-    monkeypatch.setattr(sender, "PART_BYTES", PART)
-    monkeypatch.setattr(sender, "LONGEST_PART", PART)
-    monkeypatch.setattr(source, "SPOOLED_BYTES", 0)  # so that it goes in parts
-    monkeypatch.setattr(sender, "LINGER", 60)  # a machine that is busy is no slow source
+    in_small_parts(monkeypatch)
     # How long the client waits before it asks again is not under test.
     for client in (botocore.endpoint, s3_wire):
         monkeypatch.setattr(client, "time", SimpleNamespace(sleep=lambda _: None))

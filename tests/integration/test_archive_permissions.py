@@ -10,24 +10,20 @@ from sqlalchemy import Engine
 
 from infra.object_store import ObjectStore
 from infra.settings import Settings
-from tests.integration.archive_kit import Yard, copying_job, film, proven, video, yard
+from tests.integration.archive_kit import PART, Yard, copying_job, film, in_small_parts, proven, video, yard
 from tests.origin import File, film_of, origin
 from tests.s3_gate import Gate
-from worker import sender, source
+from worker import source
 from worker.jobs.model import State
 from worker.store.attention import Attention
 
 FILM = film()
-PART = 5 * 2**20
 
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts as small as S3 allows, so that a small film has several."""
-    monkeypatch.setattr(sender, "PART_BYTES", PART)
-    monkeypatch.setattr(sender, "LONGEST_PART", PART)
-    monkeypatch.setattr(source, "SPOOLED_BYTES", 0)  # so that it goes in parts
-    monkeypatch.setattr(sender, "LINGER", 60)  # a machine that is busy is no slow source
+    in_small_parts(monkeypatch)
 
 
 @pytest.fixture

@@ -10,10 +10,9 @@ from sqlalchemy import Engine
 
 from infra.object_store import ObjectStore
 from infra.settings import Settings
-from tests.integration.archive_kit import Yard, film, proven, video, yard
+from tests.integration.archive_kit import Yard, film, in_small_parts, proven, video, yard
 from tests.origin import film_of, origin
 from tests.s3_gate import Gate
-from worker import sender, source
 from worker.jobs.model import State
 
 FILM = film_of(film(), 12 * 2**20)
@@ -22,11 +21,7 @@ FILM = film_of(film(), 12 * 2**20)
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts as small as S3 allows, so that a small film has several."""
-    monkeypatch.setattr(sender, "PART_BYTES", 5 * 2**20)
-    monkeypatch.setattr(sender, "LONGEST_PART", 5 * 2**20)
-    monkeypatch.setattr(source, "SPOOLED_BYTES", 0)  # so that it goes in parts
-    monkeypatch.setattr(sender, "LINGER", 60)  # a machine that is busy is no slow source
-    monkeypatch.setattr(source, "SPOOLED_BYTES", 0)  # so that it goes in parts
+    in_small_parts(monkeypatch)
 
 
 @pytest.fixture
