@@ -19,6 +19,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from infra.heap import share
 from tests.bench import cpu
 from tests.bench.archive_ways import WAYS, Load, Way
 
@@ -94,6 +95,7 @@ def _in_children(made: Way, load: Load) -> Cost:
             said.put(cost)
 
     children = [fork.Process(target=child, args=(number,), daemon=True) for number in range(_CHILDREN)]
+    share()  # as the worker does
     for one in children:
         one.start()
     cost: Cost = {}
