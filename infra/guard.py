@@ -51,11 +51,9 @@ class Guard:
 
     def refusal_of(self, url: str) -> str | None:
         """Why `url` must not be used, as far as can be known before a connection is made; None when it may be."""
-        if not is_http_url(url):
-            return "must be an absolute http:// or https:// URL"
+        if fault := fault_of(url):
+            return fault
         parts = urlsplit(url)
-        if "@" in parts.netloc:
-            return "must not hold credentials"
         tls = parts.scheme == "https"
         port = parts.port or (443 if tls else 80)
         try:
@@ -80,6 +78,13 @@ def _is_tunnelled(peer: IPv6Address) -> bool:
 def address_of(text: str) -> Address:
     """The address that a socket calls so; which of our links leads there does not matter."""
     return ip_address(text.partition("%")[0])
+
+
+def fault_of(url: str) -> str | None:
+    """What is wrong with `url` wherever it leads; None when nothing is."""
+    if not is_http_url(url):
+        return "must be an absolute http:// or https:// URL"
+    return "must not hold credentials" if "@" in urlsplit(url).netloc else None
 
 
 def is_http_url(url: str) -> bool:

@@ -2,7 +2,8 @@
 
     HttpError
     ├── NotSent      nothing reached the other side: trying again is safe
-    │   └── Blocked  the guard refused the address or the scheme: trying again is useless
+    │   ├── Blocked  the guard refused where the name leads now: another time it may lead elsewhere
+    │   └── NoPlace  the URL is none that can be called: trying again is useless
     └── NoAnswer     something may have reached it, and no whole answer came back: the outcome is unknown
 
 A connection lives for one call. One that was kept may die between two calls, and then nobody can say whether the
@@ -25,7 +26,7 @@ from urllib3.util import Url, parse_url
 
 from infra.dial import PORTS, Pace, dial
 from infra.exchange import Broken, Reply, send, written
-from infra.guard import Guard, address_of, is_http_url
+from infra.guard import Guard, address_of, fault_of
 
 #: What is said where the caller says nothing of it.
 _ASKING = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate", "User-Agent": "Reelhook"}
@@ -46,6 +47,10 @@ class NotSent(HttpError):
 
 class Blocked(NotSent):
     """The guard refused where the call would have gone."""
+
+
+class NoPlace(NotSent):
+    """The URL leads nowhere, whoever is asked for its host and whatever is allowed."""
 
 
 class NoAnswer(HttpError):
@@ -145,31 +150,30 @@ class Http:
     def _dialled(self, target: Url, pace: Pace) -> socket.socket:
         """A connection to where `target` leads. Raises `NotSent`."""
         try:
-            return dial(target, pace.left, partial(self._judge, tls=target.scheme == "https"), self._authorities)
+            return dial(target, pace.left, partial(self._judge, target), self._authorities)
         except ssl.SSLCertVerificationError as fault:
             said = f"{type(fault).__name__}: {fault.verify_message}"
             raise NotSent(f"no connection to {target.hostname} ({said})") from fault
         except OSError as fault:  # first, for some errors of TLS are both
             raise NotSent(f"no connection to {target.hostname} ({type(fault).__name__})") from fault
         except ValueError as fault:
-            raise Blocked(f"{str(target.hostname)[:99]}: can't be a host's name") from fault
+            raise NoPlace(f"{str(target.hostname)[:99]}: can't be a host's name") from fault
 
-    def _judge(self, host: str, port: int, *, tls: bool) -> None:
+    def _judge(self, target: Url, address: str, port: int) -> None:
         """Of an address that is connected to next: what else DNS says of its name does not matter."""
-        if self._guard and (refusal := self._guard.refusal(address_of(host), port, tls=tls)):
-            raise Blocked(refusal)
+        tls = target.scheme == "https"
+        if self._guard and (refusal := self._guard.refusal(address_of(address), port, tls=tls)):
+            raise Blocked(f"{target.hostname} was not called: {refusal}")
 
 
 def _parsed(url: str) -> Url:
-    """`url` as it is sent. Raises `Blocked`."""
-    if not is_http_url(url):
-        raise Blocked("not an absolute http(s) URL")
-    if "@" in urlsplit(url).netloc:
-        raise Blocked("a URL with credentials in it is not allowed")
+    """`url` as it is sent. Raises `NoPlace`."""
+    if wrong := fault_of(url):
+        raise NoPlace(f"the URL {wrong}")
     try:
         return parse_url(url)
     except ValueError as fault:
-        raise Blocked(f"{_host(url)[:99]}: {type(fault).__name__}") from fault
+        raise NoPlace(f"{_host(url)[:99]}: {type(fault).__name__}") from fault
 
 
 def _asked(

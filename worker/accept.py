@@ -13,7 +13,7 @@ from typing import Any
 
 from ulid import ULID
 
-from infra.guard import is_http_url
+from infra.guard import fault_of
 from infra.log import logger
 from worker import messages
 from worker.inputs import Inputs
@@ -219,8 +219,8 @@ def _new_job(asked: Asked, accounts: list[str], verdict: Verdict, external: str 
 
 def _callback_url(body: Mapping[str, Any]) -> str | None:
     url = _text(body, "callback_url")
-    if url is not None and not is_http_url(url):
-        raise Refused("callback_url must be an absolute http:// or https:// URL, or left out")
+    if url is not None and (fault := fault_of(url)):
+        raise Refused(f"callback_url {fault}, or be left out")
     return url
 
 

@@ -24,6 +24,7 @@ from webhook.cli import main
 from worker.jobs.circuit import OPENS_AFTER
 from worker.jobs.machine import Event
 from worker.jobs.model import State
+from worker.jobs.signing import Signing
 from worker.store.repository import NewJob
 from worker.store.tables import attempts, deliveries
 
@@ -132,13 +133,51 @@ def test_an_endless_answer_is_cut(home: House, app: Receiver) -> None:
 def test_a_receiver_inside_is_never_reached(
     servers: Servers, engine: Engine, emulator: Emulator, app: Receiver
 ) -> None:
-    """SSRF: an address that is not public is refused at the attempt, and not tried again."""
+    """SSRF: an address that is not public is refused at each attempt, until the schedule is used up."""
     with house(servers.addresses, engine, emulator, GUARD_ALLOW_CIDRS="10.0.0.0/8") as strict:
         delivery = ended(strict, "a", app.url)
-        work(strict)
+        for hours in (0, 1, 100):
+            work(strict, hours * 3600)
+        tried = ask(strict, "GET", f"/deliveries/{delivery}").json()["tried"]
 
-        assert ("given_up", [None]) == _where(strict, delivery)
+        assert ("given_up", [None] * 3) == _where(strict, delivery)
+        assert {"127.0.0.1 was not called: the address is not a public one"} == {one["error"] for one in tried}
     assert [] == app.raw
+
+
+@pytest.mark.parametrize("subscribed", [False, True])
+def test_a_name_that_leads_inside_for_a_moment_loses_nothing(
+    home: House, app: Receiver, monkeypatch: pytest.MonkeyPatch, *, subscribed: bool
+) -> None:
+    """P3: a DNS that is wrong for once costs an attempt, and no subscription: the next attempt is judged anew."""
+    honest, wrong = socket.getaddrinfo, [True]
+
+    def look_up(host: str, *how: Any, **more: Any) -> Any:
+        if host == "app.example":
+            host = "10.0.0.1" if wrong and wrong.pop() else "127.0.0.1"
+        return honest(host, *how, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    url = app.url.replace("127.0.0.1", "app.example")
+    if subscribed:
+        home.services.subscriptions.create("default", url, ["video.failed"], Signing.V1, home.clock())
+    delivery = ended(home, "a", "" if subscribed else url)
+    work(home)
+    first = _where(home, delivery)
+    work(home, 10)
+
+    assert ("pending", [None]) == first
+    assert ("delivered", [None, 200]) == _where(home, delivery)
+    shown = ask(home, "GET", f"/deliveries/{delivery}").json()
+    assert "app.example was not called: the address is not a public one" == shown["tried"][0]["error"]
+
+
+def test_a_url_that_leads_nowhere_is_given_up_at_once(home: House) -> None:
+    """What stands in it can't be mended by trying again."""
+    delivery = ended(home, "a", "https://u:p@app.example/")
+    work(home)
+
+    assert ("given_up", [None]) == _where(home, delivery)
 
 
 def _where(home: House, delivery: str) -> tuple[str, list[int | None]]:

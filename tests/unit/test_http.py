@@ -10,7 +10,7 @@ import pytest
 from infra import dial
 from infra.elapsed import elapsed
 from infra.guard import Guard
-from infra.http import Blocked, Http, NoAnswer, NotSent
+from infra.http import Blocked, Http, NoAnswer, NoPlace, NotSent
 from tests.listener import reply, server
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
@@ -168,9 +168,9 @@ def test_an_endless_answer_ends_at_the_limit() -> None:
 
 
 @pytest.mark.parametrize("url", ["", "ftp://h/x", "http://", "http://[", "http://h:x/", "/path", "https://u:p@h/"])
-def test_what_is_no_plain_url_is_blocked(url: str) -> None:
-    """A guarded call takes absolute http(s) URLs without credentials, nothing else."""
-    with pytest.raises(Blocked):
+def test_what_is_no_plain_url_leads_nowhere(url: str) -> None:
+    """A guarded call takes absolute http(s) URLs without credentials, nothing else; nothing mends another one."""
+    with pytest.raises(NoPlace):
         Http(Guard(LOOPBACK)).send("GET", url, {}, None, seconds=5)
 
 

@@ -14,7 +14,7 @@ from functools import cache
 from time import monotonic
 from typing import Any
 
-from infra.http import Blocked, HttpError
+from infra.http import HttpError, NoPlace
 from infra.log import logger, without_secrets
 from worker import messages
 from worker.jobs import circuit, events, outbound, retry, signing
@@ -154,7 +154,7 @@ class Announcer:
             )
         except HttpError as fault:
             attempt = Attempt(now, monotonic() - began, error=str(fault))
-            self._missed(delivery, attempt, subscription, final=isinstance(fault, Blocked))
+            self._missed(delivery, attempt, subscription, final=isinstance(fault, NoPlace))
             return False
         error = None if 200 <= answer.status < 300 else f"HTTP {answer.status}"
         attempt = Attempt(now, monotonic() - began, answer.status, _first(answer), error)
