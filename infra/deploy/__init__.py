@@ -1,1 +1,0 @@
-"""What a platform needs to run the processes."""
