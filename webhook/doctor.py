@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import sys
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from io import BytesIO
+from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Any
 
 import click
 from rich.console import Console
@@ -19,227 +13,19 @@ from rich.text import Text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from infra.db import is_away, make_engine
-from infra.http import Http, HttpError
+from infra.http import Http
 from infra.object_store import ObjectStore
 from infra.settings import Settings
-from infra.store_errors import StoreError, Taken
 from webhook import budget, lifecycle, terminal
-from webhook.store_words import words_for
+from webhook.examination import examine
 from worker.services import accounts, now
-from worker.spool import SPOOLED_BYTES
 from worker.store.attention import Attention
 from worker.store.buckets import Buckets
 from worker.store.keys import ApiKeys
 from worker.store.migrate import is_ready
 from worker.store.repository import Repository
 
-_WHOLE = SPOOLED_BYTES // 2**20  #: MiB
-#: What AWS calls the permissions that each thing needs.
-_NEEDS = MappingProxyType(
-    {
-        "write": "s3:PutObject",
-        "read": "s3:GetObject",
-        "create only": "s3:PutObject",
-        "copy onto itself": "s3:GetObject, s3:PutObject",
-        "write in parts": "s3:PutObject",
-        "presigned link": "s3:GetObject",
-        "end an upload": "s3:AbortMultipartUpload",
-        "list": "s3:ListBucket",
-        "list uploads": "s3:ListBucketMultipartUploads",
-        "delete": "s3:DeleteObject",
-        "lifecycle rule": "s3:GetLifecycleConfiguration",
-        "versions": "s3:GetBucketVersioning",
-    }
-)
-#: What does not work while one of these does not.
-_BREAKS = MappingProxyType(
-    {
-        "write": "nothing can be stored",
-        "read": "nothing can be proven, so no job ends as archived",
-        "create only": "files can't be stored",
-        "write in parts": f"files above {_WHOLE} MiB, and those that come slowly or say no length, can't be stored",
-        "presigned link": "files are archived, but links to them don't open",
-    }
-)
-#: Without one of these files are archived, proven and linked to all the same; what is missing then.
-_SPARED = MappingProxyType(
-    {
-        "create only": "archiving works; a worker that stood still past its lease could write over what another stored",
-        "copy onto itself": f"archiving works; larger files than {_WHOLE} MiB, or slow ones, won't name their SHA-256",
-        "private": "whoever guesses a key reads the file: take public access from the bucket if that is not meant",
-        "end an upload": "archiving works; parts of files that are given up stay until a lifecycle rule ends them",
-        "list": "archiving works; the store can't say of an object that it is not there, so that counts as not known",
-        "list uploads": "archiving works; uploads that a killed worker began stay until a lifecycle rule ends them",
-        "delete": "archiving works; what came and did not hold stays in the bucket",
-    }
-)
-_KEPT = (
-    "the bucket keeps what is deleted or written over, and it is paid for: a lifecycle rule with "
-    "NoncurrentVersionExpiration ends that; S3_RELABEL_BYTES=0 spares a second version of what came in parts"
-)
 _SIGNS = MappingProxyType({True: "ok", False: "FAULT", None: "note"})
-_CODE = re.compile(rb"<Code>([A-Za-z0-9]+)</Code>")
-_PART = 5 * 2**20
-_BODY = b"reelhook doctor"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What came of one thing that was tried. `good` is None where it is only worth knowing."""
-
-    tried: str
-    good: bool | None
-    words: str
-
-
-class _Examination:
-    """Each method tries one thing with an object of our own; what is wrong, or None. Raises what it met."""
-
-    def __init__(self, prefix: str, store: ObjectStore, http: Http) -> None:
-        self.store = store
-        self._http = http
-        self.key = f"{prefix}reelhook-doctor-{uuid.uuid4().hex}"
-        self._label: dict[str, Any] = {
-            "content_type": "text/plain",
-            "filename": "doctor.txt",
-            "metadata": {"reelhook": "doctor"},
-        }
-
-    def write(self) -> str | None:
-        self.store.put(self.key, _BODY, **self._label)
-        return None
-
-    def read(self) -> str | None:
-        stored = self.store.head(self.key)
-        if stored is None or stored.size != len(_BODY):
-            return "what was written is not there"
-        if stored.metadata.get("reelhook") != "doctor":
-            return "the store loses metadata: an object that was stored before a crash can't be recognised"
-        ranged = self.store.read(self.key, 9, 6)
-        return None if ranged == b"doctor" else "the store ignores Range, so files can't be proven"
-
-    def create(self) -> str | None:
-        try:
-            self.store.put_stream(self.key, BytesIO(_BODY), len(_BODY), **self._label)
-        except Taken:
-            return None
-        return "the store does not know, or heed, If-None-Match"
-
-    def relabel(self) -> str | None:
-        stored = self.store.head(self.key)
-        if stored is None:
-            return "what was written is not there"
-        named = {**self._label, "metadata": {"reelhook": "doctor", "reelhook-again": "yes"}}
-        self.store.relabel(self.key, stored.etag, **named)
-        anew = self.store.head(self.key)
-        return None if anew and "reelhook-again" in anew.metadata else "a copy keeps its old metadata"
-
-    def parts(self) -> str | None:
-        upload = self.store.begin(self.key, **self._label)
-        sizes = enumerate((_PART, 1), start=1)
-        try:
-            etags = [self.store.put_part(self.key, upload, n, BytesIO(bytes(size)), size) for n, size in sizes]
-            self.store.complete(self.key, upload, etags)
-        except StoreError:
-            with suppress(StoreError):  # the first refusal is the one to tell
-                self.store.abort(self.key, upload)
-            raise
-        stored = self.store.head(self.key)
-        return None if stored and stored.size == _PART + 1 else "an object that came in parts is not whole"
-
-    def presign(self) -> str | None:
-        link = self.store.presign(self.key, seconds=60)
-        answer = self._http.send("GET", link, {"Range": "bytes=0-0"}, None, seconds=20)
-        if answer.status in {200, 206}:
-            return None
-        refusal = StoreError(f"a presigned link answers HTTP {answer.status}")
-        if said := _CODE.search(answer.body):
-            refusal.code = said[1].decode()
-        raise refusal
-
-    def private(self) -> str | None:
-        bare = self.store.presign(self.key, seconds=60).partition("?")[0]
-        answer = self._http.send("GET", bare, {"Range": "bytes=0-0"}, None, seconds=20)
-        return f"{bare} opens without a signature" if answer.status in {200, 206} else None
-
-    def end_upload(self) -> str | None:
-        upload = self.store.begin(self.key, **self._label)
-        self.store.abort(self.key, upload)
-        return None
-
-    def list_uploads(self) -> str | None:
-        self.store.pending(self.key)
-        return None
-
-    def listing(self) -> str | None:
-        return None if self.store.keys(self.key) == [self.key] else "the list does not show what is there"
-
-    def delete(self) -> str | None:
-        self.store.delete(self.key)
-        return None if self.store.seen(self.key) is None else "what was deleted is still there"
-
-
-def examine(settings: Settings, http: Http, bucket: str = "", prefixes: Sequence[str] = ()) -> Iterator[Finding]:
-    """Try the bucket of `settings`, or another one of its store. Where writing fails, nothing else is tried.
-
-    `prefixes`: of the keys of ours that it holds, the first of which is tried; the template's if none are named.
-    """
-    places = prefixes or [lifecycle.prefix_of(settings)]
-    on = _Examination(places[0], ObjectStore(settings).of(bucket), http)
-    first = _try("write", on.write)
-    yield first
-    if not first.good:
-        return
-    yield _try("read", on.read)
-    yield _try("create only", on.create)
-    yield _try("copy onto itself", on.relabel)
-    yield _try("write in parts", on.parts)
-    yield _try("presigned link", on.presign)
-    yield _try("private", on.private)
-    yield _try("end an upload", on.end_upload)
-    yield _try("list", on.listing)
-    yield _try("list uploads", on.list_uploads)
-    yield (deleted := _try("delete", on.delete))
-    if not deleted.good:
-        yield Finding("left behind", good=None, words=f"this examination's object {on.key}: remove it by hand")
-    yield from _kept(on.store, places)
-    if settings.s3_session_token:
-        yield Finding(
-            "key", good=None, words="S3_SESSION_TOKEN: it is lent; all that it may, and its links, ends with it"
-        )
-
-
-def _try(name: str, step: Callable[[], str | None]) -> Finding:
-    """What is in both tables breaks something if it is refused, and is spared if it is only done otherwise."""
-    try:
-        if not (fault := step()):
-            return Finding(name, good=True, words="")
-        breaks = name not in _SPARED
-    except StoreError as refused:
-        fault, breaks = words_for(refused, _NEEDS[name]), name in _BREAKS
-    except HttpError as refused:
-        fault, breaks = f"the link's host can't be reached: {refused}", name in _BREAKS
-    missing = (_BREAKS if breaks else _SPARED)[name]
-    return Finding(name, good=False if breaks else None, words=f"{missing}: {fault}")
-
-
-def _kept(store: ObjectStore, prefixes: Sequence[str]) -> Iterator[Finding]:
-    """What stays in the bucket that nobody sees: unfinished uploads, and versions that were deleted or written over."""
-    rules: Sequence[lifecycle.Rule] = ()
-    try:
-        rules = store.lifecycle()
-        bare = lifecycle.missing(rules, prefixes)
-        words = f"none ends unfinished uploads below {', '.join(one or '/' for one in bare)}"
-        fault = f"{words}; `reelhook doctor --set-lifecycle` sets one" if bare else ""
-    except StoreError as refused:
-        fault = f"can't be read: {words_for(refused, _NEEDS['lifecycle rule'])}"
-    yield Finding("lifecycle rule", good=None if fault else True, words=fault)
-    try:
-        stay = store.keeps_versions() and lifecycle.keeping(rules, prefixes)
-        fault = f"{_KEPT} ({', '.join(one or '/' for one in stay)})" if stay else ""
-    except StoreError as refused:
-        fault = f"can't be read: {words_for(refused, _NEEDS['versions'])}"
-    yield Finding("versions", good=None if fault else True, words=fault)
 
 
 def _places(settings: Settings) -> dict[str, list[str]]:

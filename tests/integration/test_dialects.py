@@ -17,7 +17,7 @@ from tests.integration.archive_kit import film, proven, video, yard
 from tests.integration.stores_kit import other_store
 from tests.origin import File, film_of, origin
 from tests.tls import make_certificate, tls_front
-from webhook.doctor import examine
+from webhook.examination import examine
 from webhook.verify import verify_files
 from worker import sender as sending
 from worker import source

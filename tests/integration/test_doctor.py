@@ -26,7 +26,8 @@ from tests.integration.stores_kit import BUCKET, KEY, SECRET, other_store
 from tests.s3_gate import Gate
 from tests.tls import make_certificate, tls_front
 from webhook import lifecycle, terminal
-from webhook.doctor import Finding, doctor, examine
+from webhook.doctor import doctor
+from webhook.examination import Finding, examine
 from webhook.lifecycle import WholeBucket
 
 
