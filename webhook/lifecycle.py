@@ -18,7 +18,7 @@ Rule = Mapping[str, Any]
 
 _ABORT, _EXPIRE = "reelhook-abort-unfinished-uploads", "reelhook-expire-results"
 #: How stores say that they have no lifecycle rules, or not these.
-_NO_RULES = frozenset({"MalformedXML", "NotImplemented", "501", "MethodNotAllowed", "405"})
+NO_RULES = frozenset({"MalformedXML", "NotImplemented", "501", "MethodNotAllowed", "405"})
 _LONGEST_ID = 255  #: characters, by S3
 #: Days after which an upload can't be Reelhook's any more: it ends its own after one.
 ABORT_DAYS = 2
@@ -108,7 +108,7 @@ def _prefix(rule: Rule) -> str:
 
 def _words_for(fault: StoreError) -> str:
     """Why a store took no rules, for a person."""
-    if fault.code in _NO_RULES:
+    if fault.code in NO_RULES:
         return (
             "the store takes no such rules. Without one Reelhook ends its own unfinished uploads after a day, if its "
             f"key may list them; results can't expire by rule ({fault})"

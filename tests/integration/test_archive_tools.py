@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
-from click.testing import CliRunner
 from pydantic import SecretStr
 from sqlalchemy import Engine, update
 from ulid import ULID
@@ -18,12 +17,9 @@ from infra.object_store import ObjectStore
 from infra.settings import Settings
 from tests.fakes import MORNING
 from tests.integration.archive_kit import Yard, copying_job, film, video, yard
-from tests.integration.stores_kit import other_store
 from tests.origin import File, origin
 from tests.s3_gate import Gate
-from webhook import terminal
-from webhook.cli import main
-from webhook.verify import verify_files, verify_manifest
+from webhook.verdicts import Judge
 from worker.jobs.machine import Event
 from worker.jobs.model import State
 from worker.jobs.retry import DEATHS
@@ -45,93 +41,6 @@ def made(settings: Settings, engine: Engine) -> Iterator[Yard]:
     with origin(film=File.of(FILM)) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as yarded:
         yarded.work()
         yield yarded
-
-
-def test_verify_tells_whole_files_from_others(made: Yard) -> None:
-    """A proven file holds; changed, cut or gone it does not, and each is said differently."""
-    file = made.files[0]
-    label = {"content_type": "video/mp4", "filename": "x.mp4", "metadata": {}}
-
-    def fault() -> str | None:
-        (verdict,) = verify_files([(made.job_id, file)], made.bucket)
-        return verdict.fault
-
-    assert fault() is None
-    made.bucket.put(file.key, FILM[:-1] + b"x", **label)  # type: ignore[arg-type]  # ** of mixed values
-    assert "holds other bytes than were proven" == fault()
-    made.bucket.put(file.key, FILM[:-1], **label)  # type: ignore[arg-type]  # as above
-    assert f"has {len(FILM) - 1} bytes instead of {len(FILM)}" == fault()
-    made.bucket.delete(file.key)
-    assert "is not there" == fault()
-
-
-def test_verify_looks_at_pictures_too(made: Yard) -> None:
-    """A poster or a sheet that is gone, is another picture under the old label, or none under a new one, is a fault of
-    its film.
-    """
-    (file,) = made.files
-    assert file.poster_key is not None
-    assert file.sheet_key is not None
-    stored = made.bucket.head(file.sheet_key)
-    assert stored is not None
-    made.bucket.put(file.sheet_key, b"x", content_type="image/jpeg", filename="x.jpg", metadata=stored.metadata)
-    (verdict,) = verify_files([(made.job_id, file)], made.bucket)
-    assert "its contact sheet holds other bytes than were made" == verdict.fault
-    made.bucket.put(file.sheet_key, b"x", content_type="image/jpeg", filename="x.jpg", metadata={})
-    (verdict,) = verify_files([(made.job_id, file)], made.bucket)
-    assert (verdict.fault or "").startswith("its contact sheet does not begin as a picture")
-
-    made.bucket.delete(file.poster_key)
-    (verdict,) = verify_files([(made.job_id, file)], made.bucket)
-    assert "its poster is not there" == verdict.fault
-
-
-def test_the_command_says_what_does_not_hold(made: Yard, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It exits 0 while all holds; 1, with key and reason, once one does not, or where there is no such job."""
-    monkeypatch.setattr(terminal, "load", lambda: settings)
-    ask = CliRunner().invoke
-    assert (0, "2 hold, 0 do not\n") == ((well := ask(main, ["verify"])).exit_code, well.stdout)
-    key = made.files[0].key
-    made.bucket.delete(key)
-
-    told = ask(main, ["verify", "--since", "2026-11-21"])
-    assert (1, f"{made.job_id} {key}: is not there\n1 hold, 1 do not\n") == (told.exit_code, told.stdout)
-    assert (0, "0 hold, 0 do not\n") == (
-        (none := ask(main, ["verify", "--since", "2027-01-01"])).exit_code,
-        none.stdout,
-    )
-    assert 1 == ask(main, ["verify", "nobody"]).exit_code
-
-
-def test_verify_reads_the_manifest_that_was_written(
-    made: Yard, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By the key and the hash in its row, also under another template; its metadata name task and model."""
-    changed = settings.model_copy(update={"s3_key_template": "elsewhere/{job}/{name}.{extension}"})
-    monkeypatch.setattr(terminal, "load", lambda: changed)
-    job = made.store.get(made.job_id)
-    assert job is not None
-    assert job.manifest_key is not None
-    stored = made.bucket.head(job.manifest_key)
-    assert stored is not None
-    assert {
-        "reelhook-job": "01job",
-        "reelhook-task": "t1",
-        "reelhook-model": "kling-video-o1",
-        "reelhook-family": "videos-omni-video",
-        "reelhook-sha256": job.manifest_sha256,
-    } == stored.metadata
-    assert 0 == CliRunner().invoke(main, ["verify"]).exit_code
-
-    said = []
-    for change in (
-        lambda: made.bucket.put(job.manifest_key or "", b"{}", content_type="a/b", filename="m", metadata={}),
-        lambda: made.bucket.delete(job.manifest_key or ""),
-    ):
-        change()
-        told = CliRunner().invoke(main, ["verify"])
-        said.append((told.exit_code, told.stdout.splitlines()[0].removeprefix(f"01job {job.manifest_key}: ")))
-    assert [(1, "holds other bytes than were written"), (1, "is not there")] == said
 
 
 def tidied(
@@ -188,45 +97,12 @@ def test_who_may_not_delete_is_told_once(
     assert [] == made.store.transfers.left_over()
 
 
-@pytest.fixture(scope="module")
-def moto(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Settings on a store that knows lifecycle rules, which the embedded one does not."""
-    with other_store("moto", settings, tmp_path_factory.mktemp("moto")) as other:
-        yield other
-
-
-@pytest.mark.parametrize(
-    ("days", "code", "said"), [(30, 0, "1 hold, 0 do not, 1 expired by rule"), (400, 1, "1 hold, 1 do not")]
-)
-def test_what_a_rule_has_deleted_is_no_fault(
-    moto: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch, days: int, code: int, said: str
-) -> None:
-    """A file that is gone and as old as the bucket's own rule lets objects be is told apart; a younger one is
-    missing. The rule is the one that `reelhook doctor --set-lifecycle --expire-days` sets.
-    """
-    monkeypatch.setattr(terminal, "load", lambda: moto)
-    with (
-        origin(film=File.of(FILM)) as served,
-        yard(moto, engine, [video(served.link("film.mp4"))]) as made,
-    ):
-        assert State.ARCHIVED is made.work()
-    told = CliRunner().invoke(main, ["doctor", "--set-lifecycle", "--expire-days", str(days)])
-    assert 0 == told.exit_code, told.output
-    assert {days} == {rule["Expiration"]["Days"] for rule in made.bucket.lifecycle() if "Expiration" in rule}
-    with engine.begin() as connection:
-        connection.execute(update(jobs).values(updated_at=datetime.now(UTC) - timedelta(days=31)))
-    made.bucket.delete(made.files[0].key)
-    told = CliRunner().invoke(main, ["verify"])
-
-    assert (code, said) == (told.exit_code, told.stdout.splitlines()[-1])
-
-
 def words_of(made: Yard) -> tuple[str, list[int], list[tuple[int, str]]]:
     """What the manifest says: the job's end, its files, and which are missing and why. It holds."""
     job = made.store.get(made.job_id)
     assert job is not None
     assert [made.job_id] == made.store.archived()
-    assert [None] == [one.fault for one in verify_manifest(job, made.bucket)]
+    assert [None] == [one.why for one in Judge(made.bucket).of_manifest(job)]
     told = json.loads(b"".join(made.bucket.chunks(job.manifest_key or "")))
     assert (None, job.error_message) == (told["job"]["archived_at"], told["job"]["failure"])
     there, missing = told["files"], told["missing"]

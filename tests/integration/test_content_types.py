@@ -15,9 +15,10 @@ from sqlalchemy import Engine
 
 from infra.emulator.tone import write_tone
 from infra.settings import Settings
+from tests.fakes import MORNING
 from tests.integration.archive_kit import film, song, video, yard
 from tests.origin import File, film_of, origin
-from webhook.verify import verify_files
+from webhook.verdicts import Judge
 from worker import sender, source
 from worker.jobs.model import State
 from worker.kling.wire import Output
@@ -97,7 +98,7 @@ def test_a_file_is_stored_as_what_it_is(
         assert said is not None
         assert (name, content_type) == (stored.key.rpartition("/")[2], stored.content_type)
         assert (len(body), content_type) == (said.size, said.content_type)
-        assert [None] == [verdict.fault for verdict in verify_files([("job", stored)], made.bucket)]
+        assert Judge(made.bucket).of_file("job", stored, MORNING).why is None
 
 
 def test_another_worker_goes_on_under_the_same_name(

@@ -13,12 +13,13 @@ from sqlalchemy import Engine
 from infra.http import Http
 from infra.object_store import ObjectStore
 from infra.settings import Settings
+from tests.fakes import MORNING
 from tests.integration.archive_kit import film, proven, video, yard
 from tests.integration.stores_kit import other_store
 from tests.origin import File, film_of, origin
 from tests.tls import make_certificate, tls_front
 from webhook.examination import examine
-from webhook.verify import verify_files
+from webhook.verdicts import Judge
 from worker import sender as sending
 from worker import source
 from worker.jobs.model import State
@@ -56,7 +57,7 @@ def test_a_film_is_archived_on_any_store(
         assert State.ARCHIVED is made.state
         names = {"video-0.mp4", "video-0.poster.jpg", "video-0.sheet.jpg", "manifest.json"}
         assert (names, 0, 0) == made.left()
-        assert [None] == [verdict.fault for verdict in verify_files([("01job", made.files[0])], made.bucket)]
+        assert Judge(made.bucket).of_file("01job", made.files[0], MORNING).why is None
         answer = requests.get(made.bucket.presign(made.files[0].key, seconds=60), timeout=10)
         assert file.read(0, file.size) == answer.content
         assert "video/mp4" == answer.headers["Content-Type"]

@@ -26,7 +26,7 @@ from tests.integration.archive_kit import film, video, yard
 from tests.origin import File, origin
 from tests.receiver import Receiver
 from webhook.cli import main
-from webhook.verify import verify_files
+from webhook.verdicts import Judge
 from worker.jobs import access
 from worker.jobs.access import BadPlace, Caller, NotAllowed
 from worker.jobs.model import State
@@ -117,7 +117,7 @@ def test_every_byte_of_a_job_lies_in_its_bucket(home: House, buckets: Any, app: 
         assert all(f"/{wanted[job]}/a/kling/" in link for link in links)
         assert wanted[job] == json.loads(requests.get(links[0], timeout=10).content)["files"][0]["bucket"]
     files = [(job, file) for job in wanted for file in home.services.store.files([job])[job]]
-    assert [None] * 4 == [one.fault for one in verify_files(files, home.services.bucket)]
+    assert [None] * 4 == [Judge(home.services.bucket).of_file(job, file, MORNING).why for job, file in files]
     assert [(FILMS, "a/kling/"), (RAW, "a/kling/"), (own, "kling/")] == home.services.places()
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from infra.settings import Settings
 from tests.integration.archive_kit import Yard, film, proven, video, yard
 from tests.origin import File, origin
-from webhook.verify import verify_manifest
+from webhook.verdicts import Judge
 from worker.jobs.model import State
 
 FILM = film()
@@ -49,7 +49,7 @@ def test_a_manifest_that_was_held_up_is_the_one_that_is_there(settings: Settings
             made.restarted(bucket=Late(made, meanwhile)).work()
             job = made.store.get(made.job_id)
             assert job is not None
-            assert [None] == [one.fault for one in verify_manifest(job, made.bucket)]
+            assert [None] == [one.why for one in Judge(made.bucket).of_manifest(job)]
             if files == 1:
                 proven(made, film)
 

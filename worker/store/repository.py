@@ -27,7 +27,7 @@ from worker.store.manifests import Manifests
 from worker.store.moves import NOTHING, Also, Moved, Taking, note_of
 from worker.store.rows import JOB_COLUMNS, job_of
 from worker.store.statements import new
-from worker.store.tables import events, jobs
+from worker.store.tables import events, files, jobs
 from worker.store.telling import addressed, noted
 from worker.store.transfers import Transfers
 
@@ -195,6 +195,12 @@ class Repository:
         for job_id, *values in statements.FILES.alone(self._engine, jobs=list(job_ids)):
             found[job_id].append(ResultFile(*values))
         return found
+
+    def stored_at(self, job_id: str) -> dict[str, datetime]:
+        """When each file of a job was proven, by its key."""
+        query = select(files.c.key, files.c.stored_at).where(files.c.job_id == job_id)
+        with self._single.begin() as connection:
+            return {row.key: row.stored_at for row in connection.execute(query)}
 
     def archived(self, since: datetime | None = None) -> list[str]:
         """Ids of the jobs that were archived, or have a manifest of what there is, since then or ever, oldest first."""
