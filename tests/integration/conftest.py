@@ -13,10 +13,13 @@ import pytest
 from sqlalchemy import Engine
 
 from infra.emulator import Emulator
+from infra.settings import Settings
 from infra.stack.servers import Servers
 from tests.house import House, house
 from tests.integration.emulator_kit import Client, Neighbour, client_of, fast_emulator, neighbour_of
+from tests.integration.stores_kit import other_store
 from tests.receiver import Receiver, receiver
+from tests.s3_gate import Gate
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +73,17 @@ def mortal(root: Path) -> Iterator[Callable[[dict[str, Any]], int]]:
 
         yield order
         stdin.close()
+
+
+@pytest.fixture
+def gate(settings: Settings) -> Iterator[Gate]:
+    """The embedded store behind a proxy that refuses what it is told to."""
+    with Gate(settings.s3_endpoint_url or "") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def moto(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings on a store that knows lifecycle rules, which the embedded one does not."""
+    with other_store("moto", settings, tmp_path_factory.mktemp("moto")) as other:
+        yield other

@@ -1,4 +1,4 @@
-"""S3 servers of other make than the embedded one, as processes: moto and rclone."""
+"""S3 servers of other make than the embedded one, as processes: moto and rclone; what the doctor says of them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from infra.http import Http
 from infra.settings import Settings
 from infra.stack.process import Child, wait_until
 from infra.stack.s3 import client
 from infra.stack.server import plain_environment
+from webhook.examination import Finding, examine
 
 KEY, SECRET, BUCKET = "another-store", "another-secret", "films"
 
@@ -56,3 +59,8 @@ def other_store(kind: str, settings: Settings, folder: Path) -> Iterator[Setting
         )
     finally:
         child.end(2)
+
+
+def examined(settings: Settings, **changes: Any) -> dict[str, Finding]:
+    """What `reelhook doctor` finds with these settings, by what was tried."""
+    return {one.tried: one for one in examine(settings.model_copy(update=changes), Http())}

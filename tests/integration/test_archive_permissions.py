@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -24,13 +23,6 @@ FILM = film()
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts as small as S3 allows, so that a small film has several."""
     in_small_parts(monkeypatch)
-
-
-@pytest.fixture
-def gate(settings: Settings) -> Iterator[Gate]:
-    """Stands before the store."""
-    with Gate(settings.s3_endpoint_url or "") as opened:
-        yield opened
 
 
 def behind(made: Yard, settings: Settings, gate: Gate) -> Yard:

@@ -39,13 +39,6 @@ FILM = File.of(film())
 
 
 @pytest.fixture
-def gate(settings: Settings) -> Iterator[Gate]:
-    """Stands before the store."""
-    with Gate(settings.s3_endpoint_url or "") as opened:
-        yield opened
-
-
-@pytest.fixture
 def made(settings: Settings, engine: Engine) -> Iterator[Yard]:
     """A job whose film can be had."""
     with origin(film=FILM) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as yarded:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,41 +10,13 @@ from urllib.parse import urlsplit
 
 import botocore.auth
 import pytest
-from click.testing import CliRunner
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from infra.http import Http
 from infra.object_store import ObjectStore
 from infra.settings import Settings
-from infra.stack.s3 import client
-from tests.integration.stores_kit import BUCKET, KEY, SECRET, other_store
+from tests.integration.stores_kit import examined
 from tests.s3_gate import Gate
 from tests.tls import make_certificate, tls_front
-from webhook import lifecycle, terminal
-from webhook.doctor import doctor
-from webhook.examination import Finding, examine
-from webhook.lifecycle import WholeBucket
-
-
-@pytest.fixture
-def gate(settings: Settings) -> Iterator[Gate]:
-    """The embedded store behind a proxy that refuses what it is told to."""
-    with Gate(settings.s3_endpoint_url or "") as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def moto(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Settings on a store that knows lifecycle rules, which the embedded one does not."""
-    with other_store("moto", settings, tmp_path_factory.mktemp("moto")) as other:
-        yield other
-
-
-def examined(settings: Settings, **changes: Any) -> dict[str, Finding]:
-    """What the doctor finds, by what was tried."""
-    return {one.tried: one for one in examine(settings.model_copy(update=changes), Http())}
 
 
 def test_a_healthy_bucket_passes(settings: Settings, bucket: ObjectStore) -> None:
@@ -271,157 +240,9 @@ def test_a_busy_store_is_waited_for(settings: Settings, gate: Gate) -> None:
     assert examined(settings, s3_endpoint_url=gate.url)["write"].good
 
 
-# --- lifecycle rules ----------------------------------------------------------------------------------------------
-FOREIGN: list[dict[str, Any]] = [
-    {"ID": "logs", "Status": "Enabled", "Filter": {"Prefix": "logs/"}, "Expiration": {"Days": 9}},
-    {"ID": "cold", "Status": "Disabled", "Filter": {"Prefix": ""},
-     "Transitions": [{"Days": 60, "StorageClass": "GLACIER"}]},
-]  # fmt: skip
-
-
-def ask(settings: Settings, monkeypatch: pytest.MonkeyPatch, *options: str) -> tuple[int, str, str]:
-    """The exit code of `reelhook doctor` with `options`, and what it wrote to stdout and stderr."""
-    monkeypatch.setattr(terminal, "load", lambda: settings)
-    result = CliRunner().invoke(doctor, list(options))
-    return result.exit_code, result.stdout, result.stderr
-
-
-def test_lifecycle_rules_are_set_beside_foreign_ones(moto: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shown first, then set, kept until told otherwise; what others have set stays as it was."""
-    store = ObjectStore(moto)
-    store.set_lifecycle(FOREIGN)
-    assert examined(moto)["lifecycle rule"].good is None
-
-    code, shown, _ = ask(moto, monkeypatch, "--lifecycle", "--expire-days", "30")
-    assert (0, ["logs", "cold", "reelhook-abort-unfinished-uploads:kling/", "reelhook-expire-results:kling/"]) == (
-        code, [rule["ID"] for rule in json.loads(shown)["Rules"]],
-    )  # fmt: skip
-    assert FOREIGN == store.lifecycle()
-
-    assert 0 == ask(moto, monkeypatch, "--set-lifecycle", "--expire-days", "30")[0]
-    *foreign, abort, expire = store.lifecycle()
-    assert FOREIGN == foreign
-    assert ({"DaysAfterInitiation": 2}, {"Prefix": "kling/"}) == (
-        abort["AbortIncompleteMultipartUpload"], abort["Filter"],
-    )  # fmt: skip
-    assert ({"Days": 30}, {"Prefix": "kling/"}) == (expire["Expiration"], expire["Filter"])
-    assert examined(moto)["lifecycle rule"].good
-
-    assert 0 == ask(moto, monkeypatch, "--set-lifecycle")[0]
-    assert [*FOREIGN, expire, abort] == store.lifecycle()
-
-    assert 0 == ask(moto, monkeypatch, "--set-lifecycle", "--expire-days", "0")[0]
-    assert [*FOREIGN, abort] == store.lifecycle()
-
-
-@contextmanager
-def versions_kept(moto: Settings) -> Iterator[ObjectStore]:
-    """A bucket that keeps what is deleted or written over."""
-    there = client(moto.s3_endpoint_url or "", KEY, SECRET)
-    there.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-    try:
-        yield ObjectStore(moto)
-    finally:
-        there.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Suspended"})
-
-
-def test_what_a_bucket_keeps_unseen_is_told(moto: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where versions are kept, expiry by itself frees nothing: the rule ends them, too, and the doctor is content."""
-    assert examined(moto)["versions"].good
-    with versions_kept(moto) as store:
-        store.set_lifecycle(FOREIGN)
-        kept = examined(moto)["versions"]
-        assert (None, True) == (kept.good, "NoncurrentVersionExpiration" in kept.words)
-
-        assert 0 == ask(moto, monkeypatch, "--set-lifecycle", "--expire-days", "30")[0]
-        assert {"NoncurrentDays": 1} == store.lifecycle()[-1]["NoncurrentVersionExpiration"]
-        assert examined(moto)["versions"].good
-    assert 0 == ask(moto, monkeypatch, "--set-lifecycle", "--expire-days", "30")[0]
-    assert "NoncurrentVersionExpiration" not in store.lifecycle()[-1]
-
-
 def test_a_key_that_may_not_ask_for_versions_is_told(settings: Settings, gate: Gate) -> None:
     """That is a note, with the permission that it takes."""
     gate.refuse("versions", 403, "AccessDenied")
     finding = examined(settings, s3_endpoint_url=gate.url)["versions"]
 
     assert (None, True) == (finding.good, "it needs s3:GetBucketVersioning" in finding.words)
-
-
-def test_expiry_needs_no_permission_to_ask_for_versions(moto: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key that may set rules and may not ask for versions sets them; it is told that the rule ends none. Rules can be
-    shown, too, where the store says nothing at all; they are not set without having heard.
-    """
-    with Gate(moto.s3_endpoint_url or "") as before:
-        behind = moto.model_copy(update={"s3_endpoint_url": before.url})
-        before.refuse("versions", 403, "AccessDenied")
-        code, _, said = ask(behind, monkeypatch, "--set-lifecycle", "--expire-days", "30")
-        assert (0, True) == (code, "s3:GetBucketVersioning" in said)
-        assert {"Days": 30} == ObjectStore(moto).lifecycle()[-1]["Expiration"]
-
-        before.refusals.clear()
-        before.refuse("versions", 400, "ExpiredToken")
-        code, shown, _ = ask(behind, monkeypatch, "--lifecycle", "--expire-days", "30")
-        assert (0, {"Days": 30}) == (code, json.loads(shown)["Rules"][-1]["Expiration"])
-        assert 1 == ask(behind, monkeypatch, "--set-lifecycle", "--expire-days", "30")[0]
-
-
-def test_a_store_without_lifecycle_rules_is_told(
-    settings: Settings, gate: Gate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The embedded store has none: to set them fails in words. Where they can't be read, ours are printed alone."""
-    behind = settings.model_copy(update={"s3_endpoint_url": gate.url})
-    gate.refuse("lifecycle", 403, "AccessDenied", times=1)
-    code, shown, said = ask(behind, monkeypatch, "--lifecycle")
-    assert (0, 1, True) == (code, len(json.loads(shown)["Rules"]), "can't be read" in said)
-
-    code, _, said = ask(behind, monkeypatch, "--set-lifecycle")
-    assert (1, True) == (code, "not set: the store takes no such rules. Without one Reelhook ends its own" in said)
-    gate.refuse("set lifecycle", 403, "AccessDenied")
-    code, _, said = ask(behind, monkeypatch, "--set-lifecycle")
-    assert (1, True) == (code, "needs s3:GetLifecycleConfiguration and s3:PutLifecycleConfiguration (" in said)
-
-
-def test_no_rule_may_empty_a_whole_bucket(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where keys begin with a field there is no folder of ours, and expiry is refused."""
-    rootless = settings.model_copy(update={"s3_key_template": "{job}/{name}.{extension}"})
-    code, _, said = ask(rootless, monkeypatch, "--lifecycle", "--expire-days", "30")
-
-    assert (1, True) == (code, "S3_KEY_TEMPLATE begins with a field" in said)
-
-
-rule = st.fixed_dictionaries(
-    {
-        "ID": st.sampled_from(["a", "b", "reelhook-expire-results", "reelhook-abort-unfinished-uploads"]),
-        "Status": st.sampled_from(["Enabled", "Disabled"]),
-        "Filter": st.sampled_from([{}, {"Prefix": ""}, {"Prefix": "kling/"}, {"Prefix": "x/"}, {"Tag": {"Key": "k"}}]),
-    },
-    optional={
-        "AbortIncompleteMultipartUpload": st.just({"DaysAfterInitiation": 7}),
-        "Expiration": st.just({"Days": 1}),
-    },
-)
-
-
-places = st.lists(st.sampled_from(["kling/", "", "a/", "a/kling/", "b/kling/"]), min_size=1, unique=True)
-
-
-@given(st.lists(rule, max_size=5), places, st.none() | st.integers(1, 900))
-def test_rules_are_merged_without_loss(there: list[dict[str, Any]], prefixes: list[str], days: int | None) -> None:
-    """Foreign rules stay in their order, and so do those of another deployment, which has other places;
-    ours are there once for each place, and merging again changes nothing.
-    """
-    try:
-        ours = lifecycle.rules(prefixes, days)
-    except WholeBucket:
-        assert ("" in prefixes, days is not None) == (True, True)
-        return
-    once = lifecycle.merged(there, ours)
-    assert set(map(str, once)) <= set(map(str, lifecycle.merged(there, ours, expiry_stays=True)))
-
-    kept = {"a": True, "b": True}
-    said = {one["Filter"]["Prefix"] for one in ours}
-    where = [one["Filter"].get("Prefix", None if one["Filter"] else "") for one in there]
-    foreign = [one for one, place in zip(there, where, strict=True) if kept.get(one["ID"]) or place not in said]
-    assert [*foreign, *ours] == once == lifecycle.merged(once, ours)
-    assert [] == lifecycle.missing(once, prefixes)
