@@ -26,12 +26,14 @@ _SIGNS = (
 _EITHER = {"video/mp4": "audio/mp4", "video/webm": "audio/webm"}
 
 
-def sniff(head: bytes, kind: str) -> str | None:
-    """The content type of a file of this kind (video, image or audio) that begins with `head`; None of no such one."""
+def sniff(head: bytes, kind: str | None) -> str | None:
+    """The content type of a file of this kind (video, image, audio; None: any) that begins with `head`; None of no such
+    one.
+    """
     found = next((name for at, sign, name in _SIGNS if head[at : at + len(sign)] == sign), None) or _frames(head)
     if kind == "audio":
         found = _EITHER.get(found or "", found)
-    return found if found and found.startswith(f"{kind}/") else None
+    return found if found and (kind is None or found.startswith(f"{kind}/")) else None
 
 
 def _frames(head: bytes) -> str | None:

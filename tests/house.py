@@ -40,6 +40,7 @@ from worker.store.tables import deliveries
 from worker.tasks.announce import Announcer, Ways
 from worker.tasks.archive import Fresh, archive
 from worker.tasks.begin import Begin
+from worker.tasks.complaints import Complaints
 from worker.tasks.follow_up import follow_up
 from worker.tasks.request import Came, request
 from worker.tasks.submit import submit
@@ -118,7 +119,8 @@ class House:
         def copy(which: str | Fresh) -> None:
             fresh = which if isinstance(which, Fresh) else None
             job_id = which.job.id if isinstance(which, Fresh) else which
-            archive(job_id, fresh=fresh, provider=s.provider, copier=s.copier, **rows)
+            complaints = Complaints(s.runs, s.attention, self.queue, clock)
+            archive(job_id, fresh=fresh, provider=s.provider, copier=s.copier, complaints=complaints, **rows)
 
         verbs: dict[str, Callable[..., None]] = {
             messages.SUBMIT: lambda job: submit(

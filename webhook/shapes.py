@@ -163,8 +163,13 @@ class JobError(Shape):
 class File(Shape):
     """One proven file in the bucket."""
 
-    kind: Literal["video", "image", "audio"]
-    variant: Annotated[str, Field(description="original, watermarked, or a sound's format")]
+    kind: Annotated[
+        Literal["video", "image", "audio", "other"],
+        Field(description="`other`: stored as it came, of a field that this version does not know"),
+    ]
+    variant: Annotated[
+        str, Field(description="original, watermarked, or a sound's format; of `other` its place in Kling's result")
+    ]
     ordinal: Annotated[int, Field(description="place in Kling's list, from 0")]
     provider_id: str | None
     key: str

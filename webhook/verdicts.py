@@ -17,7 +17,7 @@ from infra.store_errors import StoreError
 from webhook import lifecycle
 from webhook.store_words import words_for
 from worker.copier import UNBOXED
-from worker.jobs.model import Job, ResultFile
+from worker.jobs.model import OTHER, Job, ResultFile
 
 GONE = "is not there"
 _PICTURES = ("poster", "contact sheet")
@@ -143,6 +143,8 @@ class Judge:
             return "holds other bytes than were proven"
         if walk:
             walk.finish()
+        if file.kind == OTHER:
+            return None
         with bucket.open(file.key, file.size) as body:
             probe_image(body.read()) if file.kind == "image" else probe(
                 body, sound_only=file.kind != "video", told=True

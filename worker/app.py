@@ -32,6 +32,7 @@ from worker.tasks.announce import Announcer, Ways
 from worker.tasks.archive import Fresh, archive
 from worker.tasks.attend import attend
 from worker.tasks.begin import Begin
+from worker.tasks.complaints import Complaints
 from worker.tasks.expire import ASKED_SECONDS, expire
 from worker.tasks.follow_up import follow_up
 from worker.tasks.onward import Onward
@@ -40,7 +41,7 @@ from worker.tasks.record import catch_up
 from worker.tasks.request import Came, TooOften, give_up, request
 from worker.tasks.submit import submit
 from worker.tasks.sweep import sweep
-from worker.tasks.tidy import Complaints, tidy
+from worker.tasks.tidy import tidy
 from worker.tasks.watch import watch
 
 try:
@@ -196,6 +197,7 @@ def _copy(job_id: str, fresh: Fresh | None = None) -> None:
             store=s.store,
             provider=s.provider,
             copier=s.copier,
+            complaints=Complaints(s.runs, s.attention, onward, _time(s)),
             queue=onward,
             clock=_time(s),
             fresh=fresh,

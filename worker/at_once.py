@@ -69,8 +69,8 @@ def _result(part: Reference, job: Job | None, store: Repository, inputs: Inputs,
         raise BadReference(
             f"job {part.name!r} is {job.state}, and nothing waits for it here: ask again once it is {State.ARCHIVED}"
         )
-    picked = references.pick(part, store.files([job.id])[job.id])
-    reason = references.lacks(part, catalog.FAMILIES[job.family].kind)
+    made = catalog.FAMILIES[job.family].kind
+    picked, reason = references.pick(part, store.files([job.id])[job.id], made), references.lacks(part, made)
     if reason or picked is None:
         raise BadReference(f"job {part.name!r} {reason or f'has no {part.path}'}")
     value, file = picked

@@ -170,7 +170,7 @@ class Copier:
             size=arrived.size,
             sha256=arrived.sha256,
             content_type=arrived.content_type,
-            container=facts.container,
+            container=facts.container or None,
             duration=facts.duration,
             width=facts.width,
             height=facts.height,

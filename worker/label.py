@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from infra.sniff import sniff
 from worker.jobs import keys
-from worker.jobs.model import Job
+from worker.jobs.model import OTHER, Job
 from worker.kling.wire import Output
 
 _BY_EXTENSION = {extension: kind for kind, extension in keys.EXTENSIONS.items()} | {"jpeg": "image/jpeg"}
@@ -17,8 +17,10 @@ JOB, SHA256 = "reelhook-job", "reelhook-sha256"
 
 
 def content_type(output: Output, head: bytes = b"") -> str:
-    """By the file's first bytes, or else the link's ending: a CDN often says `application/octet-stream` of it."""
-    if found := sniff(head, output.kind):
+    """By the file's first bytes, or else the link's ending: a CDN often says `application/octet-stream` of it. Of what
+    nobody knows by its first bytes alone.
+    """
+    if found := sniff(head, None if output.kind == OTHER else output.kind):
         return found
     extension = urlsplit(output.url).path.rpartition(".")[2].lower()
     guess = _BY_EXTENSION.get(extension, "")

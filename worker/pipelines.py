@@ -160,7 +160,7 @@ class Pipelines:
         for field, part in what.parts.items():
             if part.name in jobs:
                 job = jobs[part.name]
-                picked = references.pick(part, files[job.id])
+                picked = references.pick(part, files[job.id], catalog.FAMILIES[job.family].kind)
                 if picked is None:
                     faults.append(f"{field}: job {part.name!r} has no {part.path}")
                     continue
@@ -181,14 +181,15 @@ class Pipelines:
         plain = references.without(body)
         if not job.depth:
             return dict(plain)
-        earlier = {one.name: one.job.id for one in self.store.chains.earlier(job.id)}
-        files = self.store.files(list(earlier.values()))
+        earlier = {one.name: one.job for one in self.store.chains.earlier(job.id)}
+        files = self.store.files([one.id for one in earlier.values()])
 
         def result(text: str) -> str:
             if not text.startswith(SCHEME):
                 return text
             part = references.parse(text)
-            picked = references.pick(part, files[earlier[part.name]])
+            maker = earlier[part.name]
+            picked = references.pick(part, files[maker.id], catalog.FAMILIES[maker.family].kind)
             assert picked is not None, "it was there when the job settled, and rows of files stay"
             value, file = picked
             return value if part.is_id else f"s3://{file.bucket}/{value}"

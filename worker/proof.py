@@ -18,7 +18,7 @@ from infra.boxes import NotMedia
 from infra.media import Film, MediaFacts, agree, probe, probe_film
 from infra.stills import probe_image
 from worker.jobs import keys
-from worker.jobs.model import Job
+from worker.jobs.model import OTHER, Job
 from worker.kling.wire import Output
 from worker.label import picture_label
 from worker.ports import Bucket
@@ -30,6 +30,8 @@ _LARGEST_IMAGE = 64 * 2**20
 #: Films that a process decodes at a time: at 1080p each takes some 35 MiB, however many are copied.
 _DECODERS = threading.BoundedSemaphore(2)
 _WAIT_SECONDS = 5.0
+#: What is known of a file that nobody has looked into.
+_UNOPENED = MediaFacts("")
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,11 @@ class Prover:
     def prove(self, job: Job, output: Output, key: str, size: int, kept: Kept, *, alive: Callable[[], object]) -> Proof:
         """The proof of `size` bytes that lie, or will lie, under `key`. `alive` is called now and then.
 
-        Raises `NotMedia`, `StoreError`, and what `alive` raises.
+        What nobody knows is not opened: nothing is held against it. Raises `NotMedia`, `StoreError`, and what `alive`
+        raises.
         """
+        if output.kind == OTHER:
+            return Proof(_UNOPENED)
         with _a_decoder(alive), self.bucket.open(key, size, kept) as file:
             seen = self._seen(output, file, size, alive)
         _agree(output, seen.facts)

@@ -28,6 +28,7 @@ from worker.services import Services, now
 from worker.tasks.announce import Announcer, Ways
 from worker.tasks.archive import Fresh, archive
 from worker.tasks.begin import Begin
+from worker.tasks.complaints import Complaints
 from worker.tasks.follow_up import follow_up
 from worker.tasks.submit import submit
 from worker.tasks.sweep import sweep
@@ -69,6 +70,7 @@ class Stages:
             queue.sent.clear()
             return
         fresh = brought[0]
+        rows |= {"complaints": Complaints(s.runs, s.attention, queue, now)}
         self.cost("archive", lambda: archive(job_id, provider=s.provider, copier=s.copier, fresh=fresh, **rows))
         ((_, _, (delivery,)),) = [sent for sent in queue.sent if sent[0] == messages.ANNOUNCE]
         ways = Ways(s.guarded, queue, OwnHands(), s.link, self.secret, 5)

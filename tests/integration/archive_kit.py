@@ -28,9 +28,12 @@ from worker.kling.wire import Output, Task, TaskStatus
 from worker.provider import Provider
 from worker.services import Services
 from worker.store.aside import Aside
+from worker.store.attention import Attention
 from worker.store.repository import NewJob, Repository
+from worker.store.runs import Runs
 from worker.tasks.archive import archive
 from worker.tasks.begin import Begin
+from worker.tasks.complaints import Complaints
 
 #: Bytes of a part: the least that S3 allows.
 PART = 5 * 2**20
@@ -98,6 +101,8 @@ class Yard:
     copier: Copier
     provider: FakeProvider
     aside: Aside
+    runs: Runs
+    attention: Attention
     queue: FakeQueue = field(default_factory=FakeQueue)
     clock: FakeClock = field(default_factory=FakeClock)
     job_id: str = "01job"
@@ -110,6 +115,7 @@ class Yard:
             store=self.store,
             provider=cast("Provider", self.provider),
             copier=self.copier,
+            complaints=Complaints(self.runs, self.attention, self.queue, self.clock),
             queue=self.queue,
             clock=self.clock,
         )
@@ -171,7 +177,8 @@ def yard(
     for pending in bucket.pending():
         bucket.abort(pending.key, pending.upload_id)
     copier = replace(services.copier, **changes)
-    made = Yard(store, bucket, copier, FakeProvider(list(outputs)), Aside(engine), job_id=job_id)
+    rows = Aside(engine), Runs(engine), Attention(engine)
+    made = Yard(store, bucket, copier, FakeProvider(list(outputs)), *rows, job_id=job_id)
     copying_job(made)
     yield made
 

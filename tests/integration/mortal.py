@@ -30,8 +30,10 @@ from tests.integration.archive_kit import FakeProvider, Yard, video
 from worker import sender, source
 from worker.services import Services
 from worker.store.aside import Aside
+from worker.store.attention import Attention
 from worker.store.outbox import Outbox
 from worker.store.repository import Repository
+from worker.store.runs import Runs
 from worker.tasks.announce import Announcer, Ways
 
 
@@ -107,7 +109,8 @@ def _work(order: dict[str, Any], services: Services) -> None:
         changes["http"] = _Cut(services.guarded, order["byte"])
     copier = replace(services.copier, **changes)
     provider = FakeProvider([video(order["url"])])
-    Yard(store, services.bucket, copier, provider, Aside(engine), clock=_clock(order), job_id=order["job"]).work()
+    rows = Aside(engine), Runs(engine), Attention(engine)
+    Yard(store, services.bucket, copier, provider, *rows, clock=_clock(order), job_id=order["job"]).work()
 
 
 class _Deadly:

@@ -11,7 +11,6 @@ from sqlalchemy import Engine
 
 from infra.http import Answer, Http, NotSent
 from tests.fakes import MORNING, FakeClock, FakeQueue
-from worker.copier import Copier
 from worker.inputs import Inputs
 from worker.jobs.machine import Event
 from worker.jobs.model import ENDS, Job, State
@@ -135,7 +134,8 @@ class Desk:
     def archive(self) -> State:
         """One step of a job that is being copied; its files can't be."""
         rows: Any = {"begin": self.begin, "store": self.store, "queue": self.queue, "clock": self.time}
-        archive("job", provider=self.provider, copier=cast("Copier", _Idle()), **rows)
+        idle: Any = _Idle()
+        archive("job", provider=self.provider, copier=idle, complaints=idle, **rows)
         return self.job.state
 
     def until(self, *states: State, days: float = 40) -> State:

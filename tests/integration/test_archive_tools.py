@@ -29,8 +29,9 @@ from worker.store.attention import Attention
 from worker.store.runs import Runs
 from worker.store.tables import jobs
 from worker.store.transfers import Transfers
+from worker.tasks.complaints import Complaints
 from worker.tasks.record import catch_up
-from worker.tasks.tidy import Complaints, tidy
+from worker.tasks.tidy import tidy
 
 FILM = film()
 

@@ -33,7 +33,8 @@ from worker.jobs.model import State
 from worker.jobs.transfer import Transfer
 from worker.services import now
 from worker.store.keys import Terms
-from worker.tasks.tidy import Complaints, tidy
+from worker.tasks.complaints import Complaints
+from worker.tasks.tidy import tidy
 
 FILMS, RAW = "films.of-keys", "raw-of-keys"
 IMAGE, I2V, ELEMENTS = "/v1/images/generations", "/v1/videos/image2video", "/v1/general/advanced-custom-elements"

@@ -45,10 +45,17 @@ def templates(draw: st.DrawFn) -> str:
         return DEFAULT
 
 
-outputs = st.tuples(
-    st.sampled_from(["video", "image", "audio"]),
-    st.sampled_from(["original", "watermarked", "mp3", "wav"]),
-    st.integers(0, 12),
+outputs = st.one_of(
+    st.tuples(
+        st.sampled_from(["video", "image", "audio"]),
+        st.sampled_from(["original", "watermarked", "mp3", "wav"]),
+        st.integers(0, 12),
+    ),
+    st.tuples(
+        st.just("other"),
+        st.from_regex(r"(videos|images)\[[0-9]{1,3}\]\.(cover_url|url_[1-3]|[a-z_]{1,40})", fullmatch=True),
+        st.just(0),
+    ),
 )
 
 
@@ -59,7 +66,7 @@ def test_no_two_things_share_a_key(template: str, made: list[tuple[str, str, int
     for job in (a_job(id="01hzzzzzzzzzzzzzzzzzzzzzzz"), a_job(id="01hyyyyyyyyyyyyyyyyyyyyyyy")):
         there.append(keys.manifest_key(template, job))
         for kind, variant, ordinal in made:
-            kind_of = {"video": "video/mp4", "image": "image/png", "audio": "audio/mpeg"}[kind]
+            kind_of = {"video": "video/mp4", "image": "image/png", "audio": "audio/mpeg"}.get(kind, "image/jpeg")
             key = keys.file_key(template, job, kind=kind, variant=variant, ordinal=ordinal, content_type=kind_of)
             there += [key, *(keys.beside(key, name) for name in NAMES if kind == "video")]
 
@@ -75,8 +82,11 @@ def test_no_key_is_longer_than_s3_allows(template: str) -> None:
     family = max(FAMILIES, key=len)
     job = a_job(id="01hzzzzzzzzzzzzzzzzzzzzzzz", caller="c" * 64, prefix="p" * 200, family=family)
     key = keys.file_key(template, job, kind="image", variant="watermarked", ordinal=9999, content_type="audio/webm")
+    other = keys.file_key(
+        template, job, kind="other", variant="videos[1]." + "f" * 40, ordinal=9999, content_type="audio/webm"
+    )
 
-    assert max(len(one) for one in (keys.beside(key, "poster"), keys.manifest_key(template, job))) <= 1024
+    assert max(map(len, (keys.beside(key, "poster"), keys.rest(other), keys.manifest_key(template, job)))) <= 1024
 
 
 def test_the_documented_fields_are_the_ones_that_render() -> None:

@@ -122,3 +122,24 @@ def test_attention_says_why() -> None:
         shown["data"]["reason"],
         shown["data"]["message"],
     )
+
+
+def test_a_field_that_nobody_knows_is_shown_where_it_stood() -> None:
+    """A client that reads it of Kling reads it here, with a link into the bucket; and no other field is changed."""
+    files = [
+        a_file(),
+        a_file(kind="image", ordinal=1, key="i"),
+        a_file(kind="other", variant="videos[797191640795996237].cover_url", key="a"),
+        a_file(kind="other", variant="videos[797191640795996237].url", key="b"),
+        a_file(kind="other", variant="images[1].url_2", key="c"),
+        a_file(kind="other", variant="zip_url", key="d"),
+        a_file(kind="other", variant="videos[nobody].cover_url", key="e"),
+        a_file(kind="other", variant="deeper.inside[3].still", key="f"),
+    ]
+    shown = outbound.task_result(files, link)
+
+    assert {"videos", "images", "zip_url"} == set(shown)
+    assert "https://reelhook/d" == shown["zip_url"]
+    assert {"index": 1, "url": "https://reelhook/i", "url_2": "https://reelhook/c"} == shown["images"][0]
+    assert "https://reelhook/a" == shown["videos"][0]["cover_url"]
+    assert "https://reelhook/kling/2026/11/21/01hz/video-0.mp4" == shown["videos"][0]["url"]

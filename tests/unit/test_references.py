@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fakes import a_file
 from worker.jobs.chain import overall
 from worker.jobs.model import ENDS, State
-from worker.jobs.references import BadReference, Reference, names, parse, unfit
+from worker.jobs.references import BadReference, Reference, names, parse, pick, unfit
 
 NAMES = st.text(min_size=1, max_size=80).filter(lambda text: text.isprintable())
 PARTS = st.sampled_from(["files/0", "files/12", "poster", "video_id", "audio_id"])
@@ -84,3 +85,18 @@ def test_a_reference_without_its_parts_says_the_forms() -> None:
         parse("reelhook://job")
 
     assert Reference("job", "files", 0) == parse("reelhook://job/files/0")
+
+
+def test_a_part_is_of_the_kind_that_its_job_makes() -> None:
+    """Sound for a film comes with that film beside it, and perhaps with what nobody knows: neither is the sound."""
+    files = [
+        a_file(kind="other", variant="audios[7].score_url", key="k/other.bin"),
+        a_file(key="k/video-0.mp4", provider_id="film"),
+        a_file(kind="audio", variant="wav", key="k/audio-0-wav.wav", provider_id="sound"),
+        a_file(kind="audio", variant="mp3", key="k/audio-0-mp3.mp3", provider_id="sound"),
+    ]
+
+    for part, value in (("files/0", "k/audio-0-mp3.mp3"), ("audio_id", "sound")):
+        picked = pick(parse(f"reelhook://job/{part}"), files, "audio")
+        assert picked is not None
+        assert value == picked[0]

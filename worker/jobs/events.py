@@ -52,6 +52,7 @@ REASONS = MappingProxyType(
         "slow": "it takes far longer than others of its kind",
         "not_copied": "its files could not be had or proven so far; it is tried on",
         "not_cleared": "something of it may lie in the bucket that the store does not let us remove",
+        "field_unknown": "its result links to what this version does not know, and that could not be archived",
         "bucket_away": "the bucket can't be reached, or takes no files; it is tried on",
         "result_at_risk": "its result is not safe yet and Kling deletes it soon",
         "not_submitted": "Kling was asked for it again and again, and took it not once; it is still tried",

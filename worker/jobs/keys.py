@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import string
 from datetime import datetime
+from hashlib import sha256
 
-from worker.jobs.model import Job
+from worker.jobs.model import OTHER, Job
 
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -31,10 +32,17 @@ EXTENSIONS = {
 _STEP = r"[A-Za-z0-9._-]+"
 _SHAPES = {"job": "[0-9a-hjkmnp-tv-z]{26}", "year": r"\d{4}", "month": r"\d\d", "day": r"\d\d", "ordinal": r"\d+"}
 _ENDINGS = {*EXTENSIONS.values(), "bin"}
+#: Characters of a field's own name, and of the hash of where it stands, in the name of what it links to.
+_FIELD, _DIGEST = 9, 8
 
 
 def file_name(kind: str, variant: str, ordinal: int) -> str:
-    """`video-0`, or `video-0-watermarked`: one name for each output of a task."""
+    """`video-0`, or `video-0-watermarked`: one name for each output of a task. `other-cover_url-1f2e3d` of a field that
+    nobody knows, by its place in the result: what else the result names may change, and numbers with it.
+    """
+    if kind == OTHER:
+        field, digest = safe(variant.rpartition(".")[2])[:_FIELD], sha256(variant.encode()).hexdigest()[:_DIGEST]
+        return f"{kind}-{field}-{digest}"
     return f"{kind}-{ordinal}" if variant == "original" else f"{kind}-{ordinal}-{safe(variant)}"
 
 

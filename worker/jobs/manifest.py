@@ -31,10 +31,10 @@ class Missing:
 
 @dataclass(frozen=True)
 class Lack:
-    """How a job ended that has not all its files."""
+    """How a job ended that has not all its files; one that is archived lacks only what nobody knows."""
 
     state: State
-    reason: str
+    reason: str | None
     missing: Sequence[Missing]
 
 
@@ -64,7 +64,7 @@ def manifest(
             "failure": lack.reason if lack else None,
             "created_at": job.created_at.isoformat(),
             "submitted_at": job.submitted_at.isoformat() if job.submitted_at else None,
-            "archived_at": None if lack else now.isoformat(),
+            "archived_at": now.isoformat() if lack is None or lack.state is State.ARCHIVED else None,
             "after": dict(after),
         },
         "request": _plain(request),

@@ -74,12 +74,16 @@ class Job:
         return never_taken or self.state in {State.UNKNOWN, State.EXPIRED}
 
 
+#: The kind of what a field links to that nobody knows: it is stored as it came.
+OTHER = "other"
+
+
 @dataclass(frozen=True)
 class ResultFile:
     """One file of a job in the bucket, proven."""
 
-    kind: str  #: video, image or audio
-    variant: str  #: original, watermarked, ...
+    kind: str  #: video, image, audio or other
+    variant: str  #: original, watermarked, ...; of other: where it stood in the provider's result
     ordinal: int  #: place in the provider's list, from 0
     provider_id: str | None
     key: str

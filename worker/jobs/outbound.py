@@ -5,13 +5,14 @@ Source of the shape: Kling's reference, "query task (single)" and "callback prot
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from worker.jobs import events
-from worker.jobs.model import Job, ResultFile, State
+from worker.jobs.model import OTHER, Job, ResultFile, State
 
 _STATUS = {
     State.WAITING: "submitted",
@@ -23,6 +24,8 @@ _STATUS = {
 }
 
 _STATE_OF = {events.inner(state): state for state in State}
+#: Where a field stands that nobody knows, as far as it is shown there: in the result, or in an entry of a list.
+_PLACE = re.compile(r"(?:(?P<list>videos|images|audios)\[(?P<entry>[^]]+)\]\.)?(?P<field>[A-Za-z0-9_-]+)")
 #: What is told of a file beside its links.
 _FILE_FACTS = (
     "kind",
@@ -155,13 +158,25 @@ def status_message(job: Job) -> str:
 def task_result(files: Sequence[ResultFile], link: Link) -> dict[str, Any]:
     """Kling's `task_result`: one entry for each place in a list, its variants side by side in it."""
     entries: dict[tuple[str, int], dict[str, Any]] = {}
-    for file in sorted(files, key=lambda one: (one.kind, one.ordinal)):
+    for file in sorted((one for one in files if one.kind != OTHER), key=lambda one: (one.kind, one.ordinal)):
         entry = entries.setdefault((file.kind, file.ordinal), _entry(file))
         entry |= _variant(file, link(file.bucket, file.key))
     result: dict[str, Any] = {}
     for (kind, _), entry in entries.items():
         result.setdefault(f"{kind}s", []).append(entry)
+    for file in files:
+        if file.kind == OTHER and (found := _PLACE.fullmatch(file.variant)):
+            _where(result, found).setdefault(found["field"], link(file.bucket, file.key))
     return result
+
+
+def _where(result: dict[str, Any], place: re.Match[str]) -> dict[str, Any]:
+    """What of `result` had a field that nobody knows: all of it, or an entry of a list. Another one is nobody's."""
+    if place["list"] is None:
+        return result
+    entries: list[dict[str, Any]] = result.get(place["list"], [])
+    named = place["entry"]
+    return next((one for one in entries if named in {str(one.get("id")), str(one.get("index"))}), {})
 
 
 def _entry(file: ResultFile) -> dict[str, Any]:

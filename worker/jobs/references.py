@@ -102,12 +102,14 @@ def lacks(reference: Reference, made: str) -> str | None:
     return None if needs == made else f"has no {reference.part}, it makes {made}s"
 
 
-def pick(reference: Reference, files: Sequence[ResultFile]) -> tuple[str, ResultFile] | None:
+def pick(reference: Reference, files: Sequence[ResultFile], made: str) -> tuple[str, ResultFile] | None:
     """What a reference stands for among a job's proven files, an id or a key in the bucket, and the file that it is of.
 
-    The one without a watermark, a sound as MP3. None when there is no such thing.
+    Of the kind that the job `made`: sound for a film comes with the film. The one without a watermark, a sound as MP3.
+    None when there is no such thing.
     """
-    there = [file for file in files if file.ordinal == reference.ordinal and file.variant != "watermarked"]
+    of_kind = [file for file in files if file.kind == made and file.variant != "watermarked"]
+    there = [file for file in of_kind if file.ordinal == reference.ordinal]
     file = min(there, key=lambda one: (one.variant != "original", one.variant), default=None)
     if file is None:
         return None

@@ -12,6 +12,8 @@ from enum import Enum
 from itertools import count
 from typing import Any, NamedTuple
 
+from worker.jobs.model import OTHER
+from worker.kling.links import links
 from worker.kling.redact import clean
 
 
@@ -48,8 +50,8 @@ GOES_ON = tuple(word for word, status in _WORDS.items() if status in {TaskStatus
 class Output:
     """One file of a task."""
 
-    kind: str  #: video, image or audio
-    variant: str  #: original, watermarked, mp3 or wav
+    kind: str  #: video, image, audio or other
+    variant: str  #: original, watermarked, mp3 or wav; of other: where it stands in the result
     ordinal: int  #: place in the task's list of that kind, from 0
     id: str | None
     url: str
@@ -150,14 +152,19 @@ def _merged(outer: Mapping[str, Any], inner: Mapping[str, Any]) -> Mapping[str, 
 
 
 def _outputs(payload: Mapping[str, Any]) -> Iterator[Output]:
-    result = payload.get("task_result")
-    if isinstance(result, Mapping):
-        yield from _of_lists(result)
-    elif isinstance(outputs := payload.get("outputs"), list):
-        yield from _of_typed(outputs)
-    elif isinstance(payload.get("url"), str):
+    result, outputs = payload.get("task_result"), payload.get("outputs")
+    if isinstance(result, Mapping) and result:
+        named = tuple(_of_lists(result))
+    elif isinstance(outputs, list) and outputs:
+        named = tuple(_of_typed(outputs))
+    else:
         # Gateways with one video a task answer with its address alone.
-        yield from _files("video", 0, {"url": payload["url"]}, {"url": "original"})
+        yield from _files("video", 0, {"url": payload.get("url")}, {"url": "original"})
+        return
+    yield from named
+    # What fields link to that no edition has was paid for, too.
+    for place, url in links(result or {"outputs": outputs}, {one.url for one in named}):
+        yield Output(OTHER, place, 0, None, url, None)
 
 
 def _of_lists(result: Mapping[str, Any]) -> Iterator[Output]:
@@ -191,8 +198,10 @@ def _of_typed(outputs: list[Any]) -> Iterator[Output]:
 
 
 def _items(result: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """The entries of a list; some gateways have bare addresses in it."""
     value = result.get(name)
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+    entries = [{"url": item} if isinstance(item, str) else item for item in value] if isinstance(value, list) else []
+    return [item for item in entries if isinstance(item, Mapping)]
 
 
 def _files(kind: str, ordinal: int, item: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Output]:

@@ -18,7 +18,7 @@ from worker import messages
 from worker.copier import Copier
 from worker.jobs import retry
 from worker.jobs.machine import Event, Step
-from worker.jobs.model import Job, ResultFile, State
+from worker.jobs.model import OTHER, Job, ResultFile, State
 from worker.jobs.transfer import Transfer
 from worker.kling.errors import KlingError, ResourceMissing
 from worker.kling.wire import Output, Task, TaskStatus, read_task
@@ -32,6 +32,7 @@ from worker.store.moves import Also, Learned, Moved
 from worker.store.repository import Repository
 from worker.tasks.begin import Begin
 from worker.tasks.book import LEASE, Book
+from worker.tasks.complaints import Complaints
 from worker.tasks.record import Shortfall, afterwards, in_their_places, of_what_there_is, record
 
 log = logger(__name__)
@@ -50,13 +51,14 @@ class Fresh:
     task: Task
 
 
-def archive(
+def archive(  # noqa: PLR0913 - a task names all that it is handed
     job_id: str,
     *,
     begin: Begin,
     store: Repository,
     provider: Provider,
     copier: Copier,
+    complaints: Complaints,
     queue: Queue,
     clock: Clock,
     fresh: Fresh | None = None,
@@ -79,6 +81,7 @@ def archive(
         stored = [] if fresh else store.files([job.id])[job.id]
         task = in_their_places(task, stored)
         files = _copy_all(job, task, stored, book, store=store, copier=copier, until=until)
+        complaints.lost(job, book.faults)
         moved = _finish(job, book, task, files, store=store, provider=provider, copier=copier, clock=clock)
     except LeaseLost:
         log.warning("archive.lease_lost", job=job.id)
@@ -120,6 +123,7 @@ def _copy_all(
         book.stored_at = store.manifests.stored_at(job.id)
     book.before = sum(file.size for file in files)
     faults: list[Unproven] = []
+    known = any(output.kind != OTHER for output in task.outputs)
     for output in task.outputs:
         place = (output.kind, output.variant, output.ordinal)
         if place in stored:
@@ -130,8 +134,10 @@ def _copy_all(
         try:
             file = copier.copy(job, output, at, book, book.progress, until=until)
         except Unproven as fault:  # the others may hold, and were paid for
-            faults.append(fault)
             book.faults[place] = str(fault)
+            if output.kind == OTHER and known:  # it need not be a file at all
+                continue
+            faults.append(fault)
             continue
         book.add(file)
         log.info("file.proven", job=job.id, key=file.key, size=file.size, sha256=file.sha256)
@@ -167,8 +173,10 @@ def _finish(
     copier: Copier,
     clock: Clock,
 ) -> Moved | None:
+    short = Shortfall(State.ARCHIVED, None, book.faults) if book.faults else None
+    now = book.stored_at or clock()
     written: dict[str, Any] = {
-        **record(job, task, files, store=store, copier=copier, now=book.stored_at or clock(), alive=book.done)
+        **record(job, task, files, store=store, copier=copier, now=now, short=short, alive=book.done)
     }
     request = known(store.request(job.id))
     learned = _learned(provider.kind(job, request), task) if request else None

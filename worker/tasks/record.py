@@ -35,7 +35,7 @@ class Shortfall:
     """The end of a job that has not all its files."""
 
     state: State
-    reason: str
+    reason: str | None
     faults: Mapping[Place, str] = field(default_factory=dict)  #: what was wrong with single outputs
 
 
@@ -134,7 +134,7 @@ def _missing(task: Task | None, files: Sequence[ResultFile], short: Shortfall) -
     there = {(file.kind, file.variant, file.ordinal) for file in files}
     outputs = [(one, (one.kind, one.variant, one.ordinal)) for one in (task.outputs if task else ())]
     return [
-        Missing(*place, provider_id=one.id, reason=short.faults.get(place, short.reason))
+        Missing(*place, provider_id=one.id, reason=short.faults.get(place, short.reason or ""))
         for one, place in outputs
         if place not in there
     ]

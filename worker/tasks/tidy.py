@@ -5,45 +5,20 @@ was killed before it could write their id down.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from infra.log import logger
 from infra.store_errors import StoreError
-from worker import messages
 from worker.copier import Copier
 from worker.jobs import keys
-from worker.ports import Clock, Queue
-from worker.store.attention import Attention
-from worker.store.runs import Runs
+from worker.ports import Clock
 from worker.store.transfers import Transfers
+from worker.tasks.complaints import Complaints
 
 log = logger(__name__)
 
 #: An upload that no row knows may belong to a worker that is about to write its row: it gets this long.
 OLD = timedelta(days=1)
-#: So often is a person told of a refusal that lasts.
-AGAIN = timedelta(days=30)
-
-
-@dataclass(frozen=True)
-class Complaints:
-    """Who hears of what a store refuses: once in a long while, where it is refused until a person changes something."""
-
-    runs: Runs
-    attention: Attention
-    queue: Queue
-    clock: Clock
-
-    def hear(self, bucket: str, fault: StoreError, job_id: str | None = None) -> None:
-        """`job_id`: of a job that it is about, which wants a person then."""
-        lasting, operation = fault.lasts, str(fault).partition(":")[0]  # a store may name the key in what follows
-        if lasting and not self.runs.begin(f"tidy: {operation} in {bucket}", self.clock(), AGAIN):
-            return
-        log.warning("tidy.not_now", job=job_id, bucket=bucket, reason=str(fault))
-        if lasting and job_id:
-            told = self.attention.attend(job_id, "not_cleared", f"bucket {bucket}: {fault}", self.clock())
-            messages.send(self.queue, map(messages.for_delivery, told))
 
 
 def tidy(

@@ -1,0 +1,120 @@
+"""What a result links to by a field that nobody knows is archived, too; it never costs a job its films."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from io import BytesIO
+
+import pytest
+from PIL import Image
+from sqlalchemy import Engine
+
+from infra.settings import Settings
+from tests.fakes import FakeQueue
+from tests.integration.archive_kit import Yard, film, video, yard
+from tests.origin import File, Origin, origin
+from webhook.verdicts import Judge, Outcome
+from worker.jobs.model import State
+from worker.kling.wire import Output
+from worker.tasks.complaints import Complaints
+
+FILM = film()
+COVER = BytesIO()
+Image.new("RGB", (64, 48), (9, 90, 9)).save(COVER, "PNG")
+PLACE = "videos[77].cover_url"
+
+
+def other(url: str, place: str = PLACE) -> Output:
+    """What a field links to that nobody knows."""
+    return Output("other", place, 0, None, url, None)
+
+
+@pytest.fixture
+def place(settings: Settings, engine: Engine) -> Iterator[tuple[Yard, Origin]]:
+    """A job of one film and the means to serve more."""
+    with origin(film=File.of(FILM)) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as made:
+        yield made, served
+
+
+def missing(made: Yard) -> list[dict[str, object]]:
+    """What the manifest says is missing."""
+    key = next(key for key in made.bucket.keys("kling/") if key.endswith("manifest.json"))
+    document = json.loads(b"".join(made.bucket.chunks(key)))
+    assert ("archived", None) == (document["job"]["state"], document["job"]["failure"])
+    assert document["job"]["archived_at"]
+    listed: list[dict[str, object]] = document["missing"]
+    return listed
+
+
+def told(made: Yard) -> list[str]:
+    """What people were told of the job."""
+    events = made.store.timeline(made.job_id)
+    return [event["data"]["message"] for event in events if event["data"].get("reason") == "field_unknown"]
+
+
+def test_what_nobody_knows_is_stored_as_it_came(place: tuple[Yard, Origin]) -> None:
+    """P2: its own key, the type that its first bytes say, length and hash; it holds when it is read back."""
+    made, served = place
+    served.files.update(cover=File.of(COVER.getvalue()), blob=File.of(b"\0\1\2" * 99))
+    made.provider.outputs += [other(served.link("cover")), other(served.link("blob"), "mesh.glb_url")]
+    assert State.ARCHIVED is made.until_end()
+
+    stored = {file.variant: file for file in made.files if file.kind == "other"}
+    assert {PLACE: "image/png", "mesh.glb_url": "application/octet-stream"} == {
+        name: file.content_type for name, file in stored.items()
+    }
+    assert hashlib.sha256(COVER.getvalue()).hexdigest() == stored[PLACE].sha256
+    assert stored[PLACE].key.rpartition("/")[2].startswith("other-cover_url-")
+    judge = Judge(made.bucket)
+    assert {Outcome.HOLDS} == {judge.of_file(made.job_id, file, made.clock()).outcome for file in made.files}
+    assert ([], []) == (missing(made), told(made))
+
+
+def test_what_nobody_knows_and_nobody_has_costs_no_film(place: tuple[Yard, Origin]) -> None:
+    """The job is archived at once; manifest and timeline say what is missing and why, without its address."""
+    made, served = place
+    made.provider.outputs.append(other(served.link("gone?sig=s3cr3t")))
+    assert State.ARCHIVED is made.work()
+
+    ((lost, said),) = zip(missing(made), told(made), strict=True)
+    assert ("other", PLACE, "not_archived") == (lost["kind"], lost["variant"], lost["state"])
+    assert "404" in str(lost["reason"])
+    assert "videos[].cover_url" in said
+    assert "s3cr3t" not in said + json.dumps(lost)
+
+
+def test_a_page_is_no_file_that_nobody_knows(place: tuple[Yard, Origin]) -> None:
+    """A link to look at is not kept as if it were a result."""
+    made, served = place
+    served.files.update(page=File.of(b"<html>", headers={"Content-Type": "text/html"}))
+    made.provider.outputs.append(other(served.link("page")))
+    assert State.ARCHIVED is made.work()
+
+    assert ["video"] == [file.kind for file in made.files]
+    assert 1 == len(missing(made))
+
+
+def test_a_result_of_what_nobody_knows_alone_is_waited_for(place: tuple[Yard, Origin]) -> None:
+    """Where there is nothing else it is what was paid for: without it no job is archived."""
+    made, served = place
+    made.provider.outputs = [other(served.link("gone"))]
+    assert State.COPYING is made.work()
+
+    served.files["gone"] = File.of(COVER.getvalue())
+    assert State.ARCHIVED is made.until_end()
+    assert [PLACE] == [file.variant for file in made.files]
+
+
+def test_people_hear_of_a_field_once_a_month(place: tuple[Yard, Origin]) -> None:
+    """A provider that says something new says it of every task."""
+    made, _ = place
+    complaints = Complaints(made.runs, made.attention, FakeQueue(), made.clock)
+    job = made.store.get(made.job_id)
+    assert job is not None
+    for day in range(40):
+        complaints.lost(job, {("other", f"videos[{day}].cover_url", 0): "gone"})
+        made.clock.advance(86_400)
+
+    assert 2 == len(told(made))

@@ -1,0 +1,65 @@
+"""Links in a task's result, and where each stands: so that one is seen which no edition of the reference names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from itertools import count
+from typing import Any
+
+#: More than that are not files of one task.
+MOST = 20
+_LINK = re.compile(r"https?://\S{1,8000}", re.IGNORECASE)
+_ODD = re.compile(r"[^A-Za-z0-9_-]")
+_LONGEST_STEP, _LONGEST_PLACE = 40, 200
+#: What tells an entry of a list from the others, in whatever order they come.
+_ENTRY = re.compile(r"\[[^]]*\]")
+
+
+def links(result: Mapping[str, Any], named: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Each link in `result` that is not among `named`, with its place: `videos[77].cover_url`, 77 being the id of the
+    entry, or its number where it has none. No link and no place comes twice; `MOST` at most.
+    """
+    places: set[str] = set()
+    seen = set(named)
+    for place, url in _walk("", result):
+        if url in seen:
+            continue
+        seen.add(url)
+        free = next(one for one in _names(place[:_LONGEST_PLACE]) if one not in places)
+        places.add(free)
+        yield free, url
+        if len(places) == MOST:
+            return
+
+
+def field(place: str) -> str:
+    """What stands at a place, in any task's result: `videos[].cover_url`."""
+    return _ENTRY.sub("[]", place)
+
+
+def _names(place: str) -> Iterator[str]:
+    yield place
+    for number in count(2):
+        yield f"{place}-{number}"
+
+
+def _walk(place: str, value: Any) -> Iterator[tuple[str, str]]:
+    """What was read strictly is not too deep for this."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _walk(f"{place}.{_step(name)}" if place else _step(name), inner)
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _walk(f"{place}[{_told_apart(inner, number)}]", inner)
+    elif isinstance(value, str) and _LINK.fullmatch(value):
+        yield place, value
+
+
+def _told_apart(entry: Any, number: int) -> str:
+    named = entry.get("id") if isinstance(entry, Mapping) else None
+    return _step(str(named)) if named and isinstance(named, str | int) else str(number)
+
+
+def _step(text: str) -> str:
+    return _ODD.sub("-", text)[:_LONGEST_STEP]
