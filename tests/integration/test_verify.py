@@ -267,3 +267,11 @@ def test_whoever_stops_it_hears_how_far_it_came(made: Yard, gate: Gate) -> None:
 
     assert (130, "stopped: so far 1 hold, 0 do not\n") == (told.exit_code, told.stdout)
     assert made.files
+
+
+def test_verify_finds_the_jobs_of_a_time(made: Yard) -> None:
+    """All archived jobs, or those since a day."""
+    day = made.clock()
+
+    assert [made.job_id] == made.store.archived() == made.store.archived(day)
+    assert [] == made.store.archived(day + timedelta(days=1))
