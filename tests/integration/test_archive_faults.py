@@ -55,6 +55,8 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     # How long the client waits before it asks again is not under test.
     for client in (botocore.endpoint, s3_wire):
         monkeypatch.setattr(client, "time", SimpleNamespace(sleep=lambda _: None))
+    # Who stands still here stands still with all its threads.
+    monkeypatch.setattr(book, "_WAITING_SECONDS", 3600)
 
 
 @contextmanager

@@ -326,6 +326,10 @@ class Repository:
         values = {"until": now + length, "new_bytes_copied": copied, "new_bytes_total": total}
         return statements.PROGRESS.alone(self._engine, job=job_id, owner=owner, **values).rowcount == 1
 
+    def renew(self, job_id: str, owner: str, now: datetime, length: timedelta) -> bool:
+        """Have a lease last so long at least. False when it was lost: stop at once."""
+        return statements.RENEW.alone(self._engine, job=job_id, owner=owner, until=now + length).rowcount == 1
+
     def put_off(
         self, job_id: str, owner: str, due_at: datetime, *, until: datetime | None = None, **changes: Any
     ) -> None:

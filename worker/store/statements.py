@@ -157,6 +157,10 @@ TRANSFERS = Statement(
     select(*(transfers.c[field.name] for field in fields(Transfer))).where(transfers.c.job_id == _JOB)
 )
 
+#: Renew a lease that may be a longer one, for what waits and brings nothing to write down.
+RENEW = Statement(
+    update(jobs).where(_COPIED).values(lease_until=func.greatest(jobs.c.lease_until, _UNTIL), due_at=later(_UNTIL))
+)
 _RENEWED = update(jobs).where(_COPIED).values(lease_until=_UNTIL, due_at=later(_UNTIL)).returning(jobs.c.id)
 _SIGNED = _RENEWED.values(_new(jobs, "bytes_copied", "bytes_total")).cte("held")
 _STORED = _new(files, *(field.name for field in fields(ResultFile)))

@@ -70,35 +70,35 @@ def archive(  # noqa: PLR0913 - a task names all that it is handed
     if job is None or _rests(job, owner, store=store, clock=clock):
         return
     begun, copier = [] if fresh else store.transfers.of(job.id), copier.into(job.bucket)
-    book = Book(job.id, owner, begun, store=store, clock=clock)
-    if job.begun == begin.most + 1:  # once only: clearing away may be what kills
-        _clear(job, book, store=store, copier=copier)
-    if not begin.may(job):
-        _afterwards(job.id, store=store, copier=copier, clock=clock)
-        return
-    try:
-        task = fresh.task if fresh else _task(job, store=store, provider=provider, clock=clock)
-        stored = [] if fresh else store.files([job.id])[job.id]
-        task = in_their_places(task, stored)
-        files = _copy_all(job, task, stored, book, store=store, copier=copier, until=until)
-        complaints.lost(job, book.faults)
-        moved = _finish(job, book, task, files, store=store, provider=provider, copier=copier, clock=clock)
-    except LeaseLost:
-        log.warning("archive.lease_lost", job=job.id)
-        return
-    except SliceOver:
-        if not book.restarts:
-            _go_on(job, book, store=store, queue=queue, clock=clock)
+    with Book(job.id, owner, begun, store=store, clock=clock) as book:
+        if job.begun == begin.most + 1:  # once only: clearing away may be what kills
+            _clear(job, book, store=store, copier=copier)
+        if not begin.may(job):
+            _afterwards(job.id, store=store, copier=copier, clock=clock)
             return
-        fault = Unproven("a file had to be begun anew: its source did not go on with what it had begun")
-        moved = _failed(job, book, fault, store=store, copier=copier, clock=clock)
-    except StoreError as fault:
-        moved = _not_stored(job, book, fault, store=store, clock=clock)
-    except (Unproven, HttpError, KlingError) as fault:
-        moved = _failed(job, book, fault, store=store, copier=copier, clock=clock)
-    if moved:
-        log.info("job.moved", job=job.id, state=moved.job.state)
-        messages.send(queue, messages.after(job.id, moved.step, moved.deliveries, moved.woken))
+        try:
+            task = fresh.task if fresh else _task(job, store=store, provider=provider, clock=clock)
+            stored = [] if fresh else store.files([job.id])[job.id]
+            task = in_their_places(task, stored)
+            files = _copy_all(job, task, stored, book, store=store, copier=copier, until=until)
+            complaints.lost(job, book.faults)
+            moved = _finish(job, book, task, files, store=store, provider=provider, copier=copier, clock=clock)
+        except LeaseLost:
+            log.warning("archive.lease_lost", job=job.id)
+            return
+        except SliceOver:
+            if not book.restarts:
+                _go_on(job, book, store=store, queue=queue, clock=clock)
+                return
+            fault = Unproven("a file had to be begun anew: its source did not go on with what it had begun")
+            moved = _failed(job, book, fault, store=store, copier=copier, clock=clock)
+        except StoreError as fault:
+            moved = _not_stored(job, book, fault, store=store, clock=clock)
+        except (Unproven, HttpError, KlingError) as fault:
+            moved = _failed(job, book, fault, store=store, copier=copier, clock=clock)
+        if moved:
+            log.info("job.moved", job=job.id, state=moved.job.state)
+            messages.send(queue, messages.after(job.id, moved.step, moved.deliveries, moved.woken))
 
 
 def _task(job: Job, *, store: Repository, provider: Provider, clock: Clock) -> Task:

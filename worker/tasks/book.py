@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from time import monotonic
-from typing import Any
+from typing import Any, Self
 
+from sqlalchemy.exc import SQLAlchemyError
+
+from infra.log import logger
 from infra.store_errors import StoreError
 from worker.jobs.model import ResultFile
 from worker.jobs.transfer import Transfer
@@ -15,7 +19,9 @@ from worker.source import LeaseLost
 from worker.store.repository import Repository
 from worker.tasks.record import Place
 
-#: How long a copy may be silent before another worker takes it up. Renewed while bytes flow.
+log = logger(__name__)
+
+#: How long a worker may stand still before another one takes its copy up.
 LEASE = timedelta(seconds=20)
 #: The same while something is thrown away: a call that is on its way for longer must not remove what the next worker
 #: has stored by then. The store's client gives a call up after a minute. Longer, and so long would wait who takes over
@@ -23,10 +29,17 @@ LEASE = timedelta(seconds=20)
 CLEARING = timedelta(seconds=90)
 #: Between two signs of life.
 _SIGN = timedelta(seconds=1)
+#: Seconds between two of a copy that waits: for a source that says nothing, or a store that thinks about a call.
+_WAITING_SECONDS = 5.0
+#: Seconds that it may so wait. A store is asked four times, a minute each, and may take minutes to join parts; who
+#: waits for longer hangs.
+_LONGEST_WAIT = 900.0
 
 
 class Book:
-    """Where it is written how far a job's copy is. Writing renews the lease: it is the sign of life, too."""
+    """Where it is written how far a job's copy is. Writing renews the lease: it is the sign of life, too. As a context
+    it renews it also while what is waited for is silent for longer, since that is no death.
+    """
 
     def __init__(self, job_id: str, owner: str, begun: Sequence[Transfer], *, store: Repository, clock: Clock) -> None:
         self.before = 0  #: bytes of the files that are proven
@@ -42,9 +55,20 @@ class Book:
         self._clock = clock
         self._last = monotonic()
         self._settled: datetime | None = None  #: when nothing is thrown away any more
+        self._lost = False
+        self._over = threading.Event()
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._wait, name="lease", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
 
     def progress(self, copied: int, length: int | None) -> None:
         """Bytes are flowing; now and then that is written."""
+        if self._lost:
+            raise LeaseLost
         if monotonic() - self._last >= _SIGN.total_seconds():
             self.sign(copied, length)
 
@@ -77,6 +101,7 @@ class Book:
 
     def save(self, transfer: Transfer) -> None:
         """Write how far a file is."""
+        self._last = monotonic()
         if not self._store.transfers.save(self._job_id, self.owner, transfer, self._clock(), self._lease()):
             raise LeaseLost
         before = self.begun.get(transfer.place)
@@ -101,6 +126,17 @@ class Book:
     def put_off(self, due: datetime, **changes: Any) -> None:
         """Give the job back; it goes on when it is `due`, and not before what was thrown away is gone."""
         self._store.put_off(self._job_id, self.owner, due, until=self._settled, **changes)
+
+    def _wait(self) -> None:
+        while not self._over.wait(_WAITING_SECONDS) and not self._lost:
+            if _WAITING_SECONDS <= monotonic() - self._last <= _LONGEST_WAIT:
+                self._renew()
+
+    def _renew(self) -> None:
+        try:
+            self._lost = not self._store.renew(self._job_id, self.owner, self._clock(), LEASE)
+        except SQLAlchemyError as fault:  # who waits has nothing to write, and may be done when the database is back
+            log.warning("archive.not_renewed", job=self._job_id, reason=type(fault).__name__)
 
     def _lease(self) -> timedelta:
         return max(LEASE, self._settled - self._clock()) if self._settled else LEASE
