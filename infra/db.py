@@ -30,6 +30,9 @@ _SINGLE = "reelhook_single"
 #: Source: https://www.postgresql.org/docs/current/errcodes-appendix.html.
 _READ_ONLY = "25006"
 _AWAY = ("08", "53", "57P", _READ_ONLY)
+#: There is no such table or column, no schema to look for it in, or no index that makes a row the only one: steps of
+#: the database are missing.
+_BEHIND = frozenset({"42P01", "42703", "3F000", "42P10"})
 
 #: Seconds after which the server takes the locks back of a client that stopped in mid-transaction, or whose host is
 #: gone: it would wait two hours to notice.
@@ -96,8 +99,15 @@ def is_away(fault: BaseException) -> bool:
     """Whether the database can't do its work just now, whatever it is asked: coming again later may help."""
     if isinstance(fault, DBAPIError):
         state = sqlstate(fault)
-        return state.startswith(_AWAY) if state else isinstance(fault, OperationalError | InterfaceError)
+        if not state:
+            return isinstance(fault, OperationalError | InterfaceError)
+        return state.startswith(_AWAY) or state in _BEHIND
     return isinstance(fault, PoolTimeout)
+
+
+def is_behind(fault: BaseException) -> bool:
+    """Whether the database lacks what this version stores: it is away, for as long as nobody brings it forward."""
+    return sqlstate(fault) in _BEHIND
 
 
 def take_time(connection: Connection, seconds: int) -> None:

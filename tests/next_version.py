@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from infra.stack.deployment import PROJECT
-from worker.store.migrate import newest
+from worker.store.steps import newest
 
 _PARTS = ("webhook", "worker", "infra")
 _VERSIONS = Path("worker/store/migrations/versions")

@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from infra.db import make_engine
 from infra.settings import Settings
-from webhook import terminal
+from worker.store.steps import first_line
 
 _SECONDS = 5
 #: Of all that may say no, the least that is said counts: the server, the database, the role.
@@ -96,7 +96,7 @@ def _postgres(settings: Settings, needed: int) -> Room:
         with engine.connect() as connection:
             row = connection.execute(_ALLOWED).one()
     except OperationalError as fault:
-        return Room("PostgreSQL", needed, None, None, f"can't be reached: {terminal.first_line(fault)}")
+        return Room("PostgreSQL", needed, None, None, f"can't be reached: {first_line(fault)}")
     finally:
         engine.dispose()
     return Room("PostgreSQL", needed, row.allowed, row.used)

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from infra.log import line, logger, request_name
 from webhook.asgi import Answer, Hangup, Receive, Scope, Send, TooLong, body_of, headers_of
 from webhook.group_commit import Crowded, GroupCommit
-from webhook.problems import AGAIN_SECONDS, NO_DATABASE, Problem, problem
+from webhook.problems import AGAIN_SECONDS, NO_DATABASE, Problem, problem, refusal
 from worker.jobs.tokens import callback_token
 from worker.kling.answers import TaskStatus
 from worker.kling.callback import read_callback, verify_signature
@@ -60,7 +60,7 @@ class Receiver:
         except Problem as fault:
             answer = Answer(fault.status, problem(fault.status, fault.title, fault.detail), fault.headers)
         except (Crowded, SQLAlchemyError) as fault:
-            note["reason"] = type(fault).__name__
+            note["reason"] = refusal(fault)
             answer = Answer(503, problem(503, NO_DATABASE), {"Retry-After": AGAIN_SECONDS})
         await answer.send(send)
         # The token stays out: it is the proof.

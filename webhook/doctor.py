@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from infra.db import is_away, make_engine
+from infra.db import is_away, is_behind, make_engine
 from infra.http import Http
 from infra.object_store import ObjectStore
 from infra.settings import Settings
@@ -22,8 +22,8 @@ from worker.services import accounts, now
 from worker.store.attention import Attention
 from worker.store.buckets import Buckets
 from worker.store.keys import ApiKeys
-from worker.store.migrate import is_ready
 from worker.store.repository import Repository
+from worker.store.steps import BEHIND, first_line, is_ready, why
 
 _SIGNS = MappingProxyType({True: "ok", False: "FAULT", None: "note"})
 
@@ -89,12 +89,12 @@ def _accounts(settings: Settings) -> int:
     engine = make_engine(settings, application="reelhook-cli", connections=1)
     try:
         if not is_ready(engine):
-            click.echo(f"{_SIGNS[False]}  PostgreSQL: {terminal.BEHIND}")
+            click.echo(f"{_SIGNS[False]}  PostgreSQL: {BEHIND}")
             return 1
         missing = {one.account for one in Attention(engine).no_account(accounts(settings))}
     except SQLAlchemyError as fault:
-        if isinstance(fault, DBAPIError) and not is_away(fault):
-            click.echo(f"{_SIGNS[False]}  PostgreSQL: {terminal.why(fault) or terminal.first_line(fault)}")
+        if isinstance(fault, DBAPIError) and (is_behind(fault) or not is_away(fault)):
+            click.echo(f"{_SIGNS[False]}  PostgreSQL: {why(fault) or first_line(fault)}")
             return 1
         click.echo("note  the rows can't be read, so nobody knows whether jobs wait for an account", err=True)
         return 0

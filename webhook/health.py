@@ -11,7 +11,7 @@ from webhook.documented import Operation, documented
 from webhook.shapes import Ready, Word
 from webhook.wiring import door
 from worker.store.buckets import Away, Buckets
-from worker.store.migrate import is_ready
+from worker.store.steps import is_ready
 
 api = Blueprint("health", __name__)
 

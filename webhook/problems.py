@@ -15,11 +15,12 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
-from infra.db import is_away
+from infra.db import is_away, is_behind
 from infra.log import logger
 from webhook.bodies import BadBody
 from worker.accept import Refused
 from worker.store.repository import MaybeStored
+from worker.store.steps import BEHIND
 
 log = logger(__name__)
 
@@ -130,10 +131,15 @@ def _database(fault: DBAPIError) -> tuple[Response, int]:
 
 
 def _no_database(fault: Exception) -> tuple[Response, int]:
-    log.error("door.no_database", reason=type(fault).__name__)
+    log.error("door.no_database", reason=refusal(fault))
     answer, status = _say(503, 5001, NO_DATABASE)
     answer.headers["Retry-After"] = AGAIN_SECONDS
     return answer, status
+
+
+def refusal(fault: Exception) -> str:
+    """What a line says of a database that took nothing: more than a word only where somebody has to do something."""
+    return BEHIND if is_behind(fault) else type(fault).__name__
 
 
 def _maybe_stored(fault: MaybeStored) -> tuple[Response, int]:

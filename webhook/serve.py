@@ -79,7 +79,11 @@ def main(arguments: list[str]) -> None:
 
 def _listening(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+    except OSError as fault:
+        said = str(fault.strerror).partition(" (while")[0]
+        sys.exit(f"the door can't listen at {settings.host}, port {settings.port}, look at HOST and PORT: {said}")
 
 
 def _outlive_nobody(lifeline: int) -> None:

@@ -9,13 +9,9 @@ import click
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from infra.db import is_away, make_engine, sqlstate
+from infra.db import make_engine
 from infra.settings import BadSettings, Settings, load
-
-#: A table or a column is not there, or no schema to look for it in.
-#: Source: https://www.postgresql.org/docs/current/errcodes-appendix.html.
-_NOT_MIGRATED = frozenset({"42P01", "42703", "3F000"})
-BEHIND = "the database is not at the step that this version needs: `reelhook migrate` brings it there"
+from worker.store.steps import why
 
 
 class Commands(click.Group):
@@ -46,21 +42,6 @@ def engine_of(those: Settings) -> Engine:
     made = make_engine(those, application="reelhook-cli")
     click.get_current_context().call_on_close(made.dispose)
     return made
-
-
-def why(fault: DBAPIError) -> str | None:
-    """What the database's refusal means for whoever runs it; None where only a programmer could tell."""
-    if sqlstate(fault) in _NOT_MIGRATED:
-        return BEHIND
-    if is_away(fault):
-        return f"the database can't be reached, look at DATABASE_URL: {first_line(fault)}"
-    return None
-
-
-def first_line(fault: DBAPIError) -> str:
-    """The driver's own words: it names host, port and user, and no password."""
-    said = str(fault.orig).strip().splitlines()
-    return said[0] if said else type(fault.orig).__name__
 
 
 def show(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -14,9 +14,16 @@ from typing import Any
 
 from billiard.exceptions import WorkerLostError
 from celery import Task
-from celery.signals import setup_logging, task_failure, task_postrun, task_prerun, worker_before_create_process
+from celery.signals import (
+    celeryd_after_setup,
+    setup_logging,
+    task_failure,
+    task_postrun,
+    task_prerun,
+    worker_before_create_process,
+)
 from kombu import Queue as Declared
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from infra import log
 from infra.db import is_away, make_engine
@@ -27,6 +34,7 @@ from worker.services import PerProcess, Services, accounts, now
 from worker.store.aside import Aside
 from worker.store.moment import DatabaseClock
 from worker.store.repository import MaybeStored
+from worker.store.steps import BEHIND, is_ready, why
 from worker.tasks.adopt import call_up
 from worker.tasks.announce import Announcer, Ways
 from worker.tasks.archive import Fresh, archive
@@ -39,6 +47,7 @@ from worker.tasks.onward import Onward
 from worker.tasks.reach import reach
 from worker.tasks.record import catch_up
 from worker.tasks.request import Came, TooOften, give_up, request
+from worker.tasks.steady import Steady
 from worker.tasks.submit import submit
 from worker.tasks.sweep import sweep
 from worker.tasks.tidy import tidy
@@ -50,7 +59,9 @@ try:
 except BadSettings as fault:
     sys.exit(str(fault))
 
+logger = log.logger(__name__)
 app = make_celery(settings)
+app.task_cls = Steady  # type: ignore[assignment]  # its stubs know the name of a class only
 app.conf.task_queues = [Declared(name) for name in messages.QUEUES]
 app.conf.task_default_queue = "sweep"
 # Nothing is remembered between two ticks, so no file is written: a tick more or less does no harm.
@@ -113,8 +124,14 @@ def _request(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
             give_up(came, f"{type(fault).__name__} after {tried} tries", aside=s.aside, clock=now)
             return
         pause = min(2**tried, _LONGEST_TRY_SECONDS)
+        logger.warning("request.not_yet", reason=_words(fault), again_in=pause)
         # None would mean the task's own limit: a database that is away for longer would lose the message.
         raise self.retry(exc=fault, countdown=pause, max_retries=tried + 1) from None
+
+
+def _words(fault: Exception) -> str:
+    """Why a message comes again; no more than its kind of what may hold what a stranger sent."""
+    return (why(fault) if isinstance(fault, SQLAlchemyError) else None) or type(fault).__name__
 
 
 def _since(headers: Mapping[str, Any] | None) -> datetime | None:
@@ -264,6 +281,20 @@ def _logs(**_: Any) -> None:
     # Two lines for each message, every few seconds, say nothing that our own events don't.
     for chatty in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):
         logging.getLogger(chatty).setLevel("WARNING")
+
+
+@celeryd_after_setup.connect
+def _look(**_: Any) -> None:
+    """Say at once what would keep all work waiting. It is waited for: its tasks come again with each sweep."""
+    engine = make_engine(settings, application="reelhook-worker", connections=1)
+    try:
+        reason = None if is_ready(engine) else BEHIND
+    except DBAPIError as fault:
+        reason = why(fault) or type(fault).__name__
+    finally:
+        engine.dispose()  # what the main process holds, its children would share
+    if reason:
+        logger.error("worker.waits", reason=reason)
 
 
 @worker_before_create_process.connect

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from alembic.config import Config
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
@@ -16,9 +14,11 @@ from infra.db import make_engine
 from infra.settings import Settings
 from tests.fakes import MORNING
 from worker.store import migrate as module
+from worker.store import steps
 from worker.store.inbox import Arrival, Inbox
-from worker.store.migrate import NotOurs, is_ready, migrate, newest
+from worker.store.migrate import NotOurs, migrate
 from worker.store.repository import NewJob, Repository
+from worker.store.steps import is_ready, newest
 
 _STEP = """
 from alembic import op
@@ -36,35 +36,23 @@ _VALID = "select indisvalid from pg_index where indexrelid = to_regclass('ix_lat
 @pytest.fixture
 def later(migrated: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of steps that come after ours, as a later version has them; all is as it was afterwards."""
-    ours, config = newest(), module._config
-
-    def with_more() -> Config:
-        made = config()
-        own = Path(module.__file__).parent / "migrations" / "versions"
-        made.set_main_option("version_locations", f"{own}{os.pathsep}{tmp_path}")
-        return made
-
+    ours = newest()
     monkeypatch.setattr(module, "_PAUSE_SECONDS", 0)
     with monkeypatch.context() as within:
-        within.setattr(module, "_config", with_more)
-        _forget()
+        within.setattr(steps, "FOLDERS", (*steps.FOLDERS, tmp_path))
+        steps.known.cache_clear()
         yield tmp_path
-    _forget()
+    steps.known.cache_clear()
     with migrated.begin() as connection:
         connection.execute(text("alter table jobs drop column if exists later"))
         connection.execute(text("drop index if exists ix_later"))
     _at(migrated, ours)
 
 
-def _forget() -> None:
-    for known in (module.newest, module._known):
-        known.cache_clear()
-
-
 def step(folder: Path, name: str, what: str, before: str | None = None) -> None:
     """Write one."""
     (folder / f"{name}.py").write_text(_STEP.format(name=name, before=before or newest(), what=what))
-    _forget()
+    steps.known.cache_clear()
 
 
 def _at(engine: Engine, revision: str | None) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,8 @@ from infra.stack.procfile import parse, shell
 from infra.stack.servers import Servers
 from tests.conftest import environment_for
 from tests.integration.receiver_kit import BODY, SECRET, call, connected, head, kept, last, made
+
+_IDLE = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
 @dataclass
@@ -72,11 +74,13 @@ def test_what_is_under_way_ends_well(
     """P5: asked to end twice, one process or all of them, the door still stores what it had begun to take."""
     path = made(engine)
     with web(servers, tmp_path, root, WEB_CONCURRENCY=processes) as one:
-        with connected(one.url, head(path, "Expect: 100-continue")) as sock:
+        end = partial(one.child.send_group if whom == "group" else one.child.send, number)
+        with connected(one.url, _IDLE) as idle, connected(one.url, head(path, "Expect: 100-continue")) as sock:
+            assert b"HTTP/1.1 200" == idle.recv(4096)[:12]
             assert b"HTTP/1.1 100" == sock.recv(100)[:12]  # it is being read
-            for _ in range(2):
-                (one.child.send_group if whom == "group" else one.child.send)(number)
-                time.sleep(0.3)  # the second comes into the middle of the first's work
+            end()
+            assert b"" == last(idle)  # that is closed first: the second comes into the middle of the first's work
+            end()
             assert one.child.exit_code() is None
             sock.sendall(BODY)
             assert b"HTTP/1.1 204" == last(sock)[:12]

@@ -15,10 +15,11 @@ from worker.jobs.access import Caller
 from worker.jobs.machine import TABLE, Event, Step
 from worker.jobs.model import State
 from worker.store.keys import ApiKeys
-from worker.store.migrate import is_ready, migrate
+from worker.store.migrate import migrate
 from worker.store.moves import Also
 from worker.store.outbox import Attempt, Outbox
 from worker.store.repository import Repository
+from worker.store.steps import is_ready
 from worker.store.tables import api_keys, events, jobs, metadata
 
 

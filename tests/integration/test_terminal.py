@@ -15,7 +15,7 @@ from tests.fakes import MORNING
 from webhook import terminal
 from webhook.cli import main
 from worker.store.aside import Aside
-from worker.store.migrate import newest
+from worker.store.steps import newest
 
 COMMANDS = (
     "accounts list", "accounts resume default", "callbacks", "set-aside", "verify", "keys list", "keys create x",
@@ -134,3 +134,13 @@ def test_columns_are_as_wide_as_what_they_hold(capsys: pytest.CaptureFixture[str
     terminal.show(("id", "to"), [("msg_" + "0" * 32, "x" * 200), ("m", "")])
 
     assert f"id{' ' * 34}  to\nmsg_{'0' * 32}  {'x' * 200}\nm{' ' * 35}  -\n" == capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("words", ["callbacks --days 0", "callbacks --days 99999999", "set-aside --limit -1"])
+def test_a_number_that_is_none_of_days_or_rows_is_refused_by_its_name(typed: Callable[..., Result], words: str) -> None:
+    """Exit code 2 and the option's range, before the database or the calendar is asked."""
+    answer = typed(words)
+
+    assert (2, True) == (answer.exit_code, isinstance(answer.exception, SystemExit))
+    assert f"Invalid value for '{words.split()[1]}'" in answer.output

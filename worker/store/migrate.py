@@ -5,20 +5,18 @@ Steps only add, so the code of the version before goes on with them: a deploy ru
 
 from __future__ import annotations
 
-import re
-from functools import cache
+import os
 from pathlib import Path
 from time import monotonic, sleep
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from infra.db import sqlstate, take_time
 from infra.log import logger
+from worker.store import steps
 
 log = logger(__name__)
 
@@ -33,8 +31,6 @@ _PAUSE_SECONDS = 2.0
 #: Seconds for which it tries.
 _PATIENCE_SECONDS = 900
 _LOCK_NOT_AVAILABLE = "55P03"
-#: What we call our steps.
-_OURS = re.compile(r"\d{4}")
 
 
 class NotOurs(Exception):
@@ -58,43 +54,15 @@ def migrate(engine: Engine) -> None:
             connection.invalidate()
 
 
-def is_ready(engine: Engine) -> bool:
-    """Whether this code can work on the database: it is at the newest step that the code knows, or at a later one."""
-    with engine.connect() as connection:
-        return _is_enough(connection)
-
-
-@cache
-def newest() -> str | None:
-    """The newest step that this code knows."""
-    return ScriptDirectory.from_config(_config()).get_current_head()
-
-
-@cache
-def _known() -> frozenset[str]:
-    return frozenset(step.revision for step in ScriptDirectory.from_config(_config()).walk_revisions())
-
-
-def _is_enough(connection: Connection) -> bool:
-    here = MigrationContext.configure(connection).get_current_revision()
-    return here is not None and (here == newest() or _is_later(here))
-
-
-def _is_later(step: str) -> bool:
-    """Whether a version after this one made it: there is one line of steps, numbered, and none is ever taken out."""
-    return bool(_OURS.fullmatch(step)) and step not in _known()
-
-
 def _went(connection: Connection, *, last: bool) -> bool:
     """Run what is missing; False where somebody held a table that is wanted, unless this is the `last` attempt."""
     try:
         connection.execute(text("select pg_advisory_lock(:lock)"), {"lock": _LOCK})
-        enough = _is_enough(connection)
-        here = MigrationContext.configure(connection).get_current_revision()
+        here = steps.at(connection)
         connection.commit()
-        if here is not None and not _OURS.fullmatch(here):
+        if here is not None and not steps.is_ours(here):
             raise NotOurs(f"its table alembic_version says {here!r}, another app's step")
-        if not enough:
+        if not steps.is_enough(here):
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -114,4 +82,5 @@ def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
+    config.set_main_option("version_locations", os.pathsep.join(map(str, steps.FOLDERS)))
     return config
