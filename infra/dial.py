@@ -13,6 +13,7 @@ from urllib3.util import Url
 from urllib3.util.ssl_ import create_urllib3_context
 
 from infra.elapsed import elapsed
+from infra.names import look_up
 
 #: So long may a body be silent whose speed matters, so long may it keep us waiting, and over so long that is measured.
 _SILENCE_SECONDS = 30.0
@@ -94,7 +95,7 @@ def _tls(authorities: str | None) -> ssl.SSLContext:
 def _reach(host: str, port: int, *, left: Left, judge: Judge | None) -> socket.socket:
     """A socket at the first address of `host` that answers. A name may have many: all of them share one deadline."""
     fault = OSError("no address")
-    for family, kind, protocol, _, where in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    for family, kind, protocol, _, where in look_up(host, port, left()):
         if judge:
             judge(str(where[0]), port)
         try:

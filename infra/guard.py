@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
+from infra.names import look_up
 from infra.settings import Network
 
 Address = IPv4Address | IPv6Address
@@ -28,6 +28,9 @@ _NOBODYS = tuple(
         "3fff::/20",  # documentation
     )
 )  # fmt: skip
+
+#: Somebody waits for the answer, and a thread of the door with them.
+_LOOK_UP_SECONDS = 10
 
 
 class Guard:
@@ -57,7 +60,7 @@ class Guard:
         tls = parts.scheme == "https"
         port = parts.port or (443 if tls else 80)
         try:
-            found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+            found = look_up(parts.hostname or "", port, _LOOK_UP_SECONDS)
         except (OSError, UnicodeError):
             return "names a host that can't be resolved"
         peers = [address_of(str(where[4][0])) for where in found]

@@ -1,0 +1,65 @@
+"""How long a resolver is waited for."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from infra import guard
+from infra.guard import Guard
+from infra.http import Http, NoPlace, NotSent
+from infra.names import look_up
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A resolver that says nothing while the test lasts; what it was asked and has answered."""
+    said: list[str] = []
+    over, done = threading.Event(), threading.Event()
+
+    def wait(host: str, *_: object, **__: object) -> Any:
+        said.append(f"asked for {host}")
+        over.wait(30)
+        said.append("answered")
+        done.set()
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", wait)
+    yield said
+    over.set()
+    assert done.wait(30)
+
+
+def test_a_silent_resolver_is_waited_for_no_longer_than_the_call_may_take(silent: list[str]) -> None:
+    """The system's own waits for minutes: the call ends, unsent, while it is still being waited for."""
+    with pytest.raises(NotSent, match=r"no connection to a.example \(TimeoutError\)"):
+        Http().send("POST", "http://a.example/", {}, b"x", seconds=0.2)
+
+    assert ["asked for a.example"] == silent
+
+
+def test_a_silent_resolver_holds_no_thread_of_the_door(silent: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who names a host of which nobody says where it is hears so, and soon."""
+    monkeypatch.setattr(guard, "_LOOK_UP_SECONDS", 0.2)
+
+    assert "names a host that can't be resolved" == Guard().refusal_of("https://a.example/")
+    assert ["asked for a.example"] == silent
+
+
+def test_what_is_no_name_is_said_by_who_was_asked() -> None:
+    """An error of the look-up is the caller's, whoever makes it."""
+    with pytest.raises(UnicodeError):
+        look_up("a" * 70 + ".example", 80, 5)
+    with pytest.raises(NoPlace, match="can't be a host's name"):
+        Http().send("GET", f"http://{'a' * 70}.example/", {}, None, seconds=5)
+
+
+def test_an_address_is_asked_of_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is an address leads there, whatever becomes of the resolver."""
+    monkeypatch.setattr(threading, "Thread", None)
+
+    assert [("127.0.0.1", 80), ("::1", 80)] == [look_up(name, 80, 0)[0][4][:2] for name in ("127.0.0.1", "::1")]
