@@ -128,6 +128,7 @@ def a_file(**changes: object) -> ResultFile:
         "audio_codec": None,
         "poster_key": "kling/2026/11/21/01hz/video-0.poster.jpg",
         "sheet_key": "kling/2026/11/21/01hz/video-0.sheet.jpg",
+        "listed": None,
     }
     return ResultFile(**{**values, **changes})  # type: ignore[arg-type]  # as above
 

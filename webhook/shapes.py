@@ -22,6 +22,12 @@ class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Result(BaseModel):
+    """The same of what Kling made: links that this version has no field for stand where Kling has them."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 # --- Kling's --------------------------------------------------------------------------------------------------------
 class Failure(Shape):
     """Kling's envelope around an error."""
@@ -56,7 +62,7 @@ class CreatedTask(Shape):
     updated_at: Annotated[int, Field(description="milliseconds since 1970")]
 
 
-class Video(Shape):
+class Video(Result):
     """One film, its watermarked twin beside it."""
 
     id: Annotated[str | None, Field(description="Kling's id of it, for extending and the like")] = None
@@ -65,7 +71,7 @@ class Video(Shape):
     watermark_url: str | None = None
 
 
-class Image(Shape):
+class Image(Result):
     """One picture."""
 
     index: int
@@ -73,7 +79,7 @@ class Image(Shape):
     watermark_url: str | None = None
 
 
-class Audio(Shape):
+class Audio(Result):
     """One sound, in one format or in two."""
 
     id: str | None = None
@@ -86,11 +92,13 @@ class Audio(Shape):
     watermark_url: str | None = None
 
 
-class TaskResult(Shape):
+class TaskResult(Result):
     """Empty until every file is proven."""
 
     videos: list[Video] | None = None
+    result_type: Annotated[str | None, Field(description="`series`, where there are images of one")] = None
     images: list[Image] | None = None
+    series_images: Annotated[list[Image] | None, Field(description="made as one series, beside `images`")] = None
     audios: list[Audio] | None = None
 
 
@@ -186,6 +194,10 @@ class File(Shape):
     audio_codec: str | None
     poster_key: str | None
     sheet_key: Annotated[str | None, Field(description="the contact sheet")]
+    listed: Annotated[
+        str | None,
+        Field(description="the list of Kling's result that it stood in, where not that of its kind"),
+    ]
     url: Annotated[str, Field(description="opens for a while")]
     poster_url: str | None
     sheet_url: str | None

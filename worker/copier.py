@@ -179,6 +179,7 @@ class Copier:
             audio_codec=facts.audio_codec,
             poster_key=proof.beside.get("poster"),
             sheet_key=proof.beside.get("sheet"),
+            listed=output.listed,
         )
 
     def _begin_anew(self, at: Transfer, ledger: Ledger) -> None:

@@ -79,3 +79,19 @@ def test_every_output_is_archived(home: House, path: str, body: dict[str, Any], 
         assert (file.kind == "audio") == (file.width is None)
         if file.kind == "audio":
             assert file.duration == pytest.approx(3.5, abs=0.1)
+
+
+def test_a_series_looks_as_kling_shows_it(home: House) -> None:
+    """A client of Kling's that reads a series reads it here: the same lists, as long, with indices as they were."""
+    job_id = home.post(SERIES, "/v1/images/omni-image").json()["data"]["task_id"]
+    assert [State.ARCHIVED] == home.until_end(job_id)
+
+    def shape(result: dict[str, Any]) -> dict[str, Any]:
+        lists = ("images", "series_images")
+        return {"result_type": result["result_type"]} | {name: [one["index"] for one in result[name]] for name in lists}
+
+    job = home.services.store.get(job_id)
+    assert job is not None
+    task, _ = home.services.provider.query(job, home.clock())
+    shown = home.get(f"/v1/images/omni-image/{job_id}").json()["data"]["task_result"]
+    assert shape(dict(task.raw["task_result"])) == shape(shown)

@@ -46,6 +46,23 @@ def test_images_are_shown_by_index() -> None:
     assert expected == outbound.task_result(files, link)
 
 
+def test_a_series_is_shown_where_kling_has_it() -> None:
+    """A client that reads `series_images` finds them there, from 0, and `images` empty if there are no more."""
+    series = [a_file(kind="image", ordinal=place, key=f"s{place}", listed="series_images") for place in (2, 1)]
+    single = a_file(kind="image", ordinal=0, key="i")
+    marked = a_file(kind="image", ordinal=2, variant="watermarked", key="m", listed="series_images")
+
+    shown = [
+        {"index": 0, "url": "https://reelhook/s1"},
+        {"index": 1, "url": "https://reelhook/s2", "watermark_url": "https://reelhook/m"},
+    ]
+    one = {"index": 0, "url": "https://reelhook/i"}
+    assert {"result_type": "series", "images": [], "series_images": shown} == outbound.task_result(
+        [marked, *series], link
+    )
+    assert [one] == outbound.task_result([*series, single], link)["images"]
+
+
 def test_a_sound_is_shown_in_its_formats() -> None:
     """`task_result.audios[]` carries each format of one sound side by side."""
     files = [

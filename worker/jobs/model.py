@@ -76,6 +76,8 @@ class Job:
 
 #: The kind of what a field links to that nobody knows: it is stored as it came.
 OTHER = "other"
+#: Where images stand that were made as one series.
+SERIES = "series_images"
 
 
 @dataclass(frozen=True)
@@ -100,3 +102,4 @@ class ResultFile:
     audio_codec: str | None
     poster_key: str | None
     sheet_key: str | None  #: of the contact sheet
+    listed: str | None  #: the list of the provider's result that it stood in, where that is not the one of its kind

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from worker.jobs import events
-from worker.jobs.model import OTHER, Job, ResultFile, State
+from worker.jobs.model import OTHER, SERIES, Job, ResultFile, State
 
 _STATUS = {
     State.WAITING: "submitted",
@@ -25,7 +25,7 @@ _STATUS = {
 
 _STATE_OF = {events.inner(state): state for state in State}
 #: Where a field stands that nobody knows, as far as it is shown there: in the result, or in an entry of a list.
-_PLACE = re.compile(r"(?:(?P<list>videos|images|audios)\[(?P<entry>[^]]+)\]\.)?(?P<field>[A-Za-z0-9_-]+)")
+_PLACE = re.compile(r"(?:(?P<list>videos|images|series_images|audios)\[(?P<entry>[^]]+)\]\.)?(?P<field>[A-Za-z0-9_-]+)")
 #: What is told of a file beside its links.
 _FILE_FACTS = (
     "kind",
@@ -158,12 +158,14 @@ def status_message(job: Job) -> str:
 def task_result(files: Sequence[ResultFile], link: Link) -> dict[str, Any]:
     """Kling's `task_result`: one entry for each place in a list, its variants side by side in it."""
     entries: dict[tuple[str, int], dict[str, Any]] = {}
-    for file in sorted((one for one in files if one.kind != OTHER), key=lambda one: (one.kind, one.ordinal)):
-        entry = entries.setdefault((file.kind, file.ordinal), _entry(file))
-        entry |= _variant(file, link(file.bucket, file.key))
     result: dict[str, Any] = {}
-    for (kind, _), entry in entries.items():
-        result.setdefault(f"{kind}s", []).append(entry)
+    if any(file.listed == SERIES for file in files):  # both lists are always there, says Kling's reference
+        result = {"result_type": "series", "images": [], SERIES: []}
+    for file in sorted((one for one in files if one.kind != OTHER), key=lambda one: (one.kind, one.ordinal)):
+        place = file.kind, file.ordinal
+        if place not in entries:
+            entries[place] = _entry(file, result.setdefault(file.listed or f"{file.kind}s", []))
+        entries[place] |= _variant(file, link(file.bucket, file.key))
     for file in files:
         if file.kind == OTHER and (found := _PLACE.fullmatch(file.variant)):
             _where(result, found).setdefault(found["field"], link(file.bucket, file.key))
@@ -179,8 +181,11 @@ def _where(result: dict[str, Any], place: re.Match[str]) -> dict[str, Any]:
     return next((one for one in entries if named in {str(one.get("id")), str(one.get("index"))}), {})
 
 
-def _entry(file: ResultFile) -> dict[str, Any]:
-    return {"index": file.ordinal} if file.kind == "image" else {"id": file.provider_id}
+def _entry(file: ResultFile, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Another entry of a list. Those of a series are counted behind the images, and have indices of their own."""
+    index = len(entries) if file.listed else file.ordinal
+    entries.append({"index": index} if file.kind == "image" else {"id": file.provider_id})
+    return entries[-1]
 
 
 def _variant(file: ResultFile, url: str) -> dict[str, Any]:

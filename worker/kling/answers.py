@@ -12,7 +12,7 @@ from enum import Enum
 from itertools import count
 from typing import Any, NamedTuple
 
-from worker.jobs.model import OTHER
+from worker.jobs.model import OTHER, SERIES
 from worker.kling.links import links
 from worker.kling.redact import clean
 
@@ -56,6 +56,7 @@ class Output:
     id: str | None
     url: str
     duration: str | None  #: seconds, as the provider prints them
+    listed: str | None = None  #: the list that it stands in, where that is not the one of its kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +172,11 @@ def _of_lists(result: Mapping[str, Any]) -> Iterator[Output]:
     """Legacy: `videos`, `images` (and a series of them), `audios`."""
     for ordinal, item in enumerate(_items(result, "videos")):
         yield from _files("video", ordinal, item, {"url": "original", "watermark_url": "watermarked"})
-    images, series = _items(result, "images"), _items(result, "series_images")
-    for ordinal, item in [*_numbered(images), *_numbered(series, len(images))]:
-        yield from _files("image", ordinal, item, {"url": "original", "watermark_url": "watermarked"})
+    images, marked = _items(result, "images"), {"url": "original", "watermark_url": "watermarked"}
+    for ordinal, item in _numbered(images):
+        yield from _files("image", ordinal, item, marked)
+    for ordinal, item in _numbered(_items(result, SERIES), len(images)):
+        yield from _files("image", ordinal, item, marked, SERIES)
     for ordinal, item in enumerate(_items(result, "audios")):
         yield from _files("audio", ordinal, item, {"url": "original", "url_mp3": "mp3", "url_wav": "wav"})
 
@@ -204,11 +207,13 @@ def _items(result: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     return [item for item in entries if isinstance(item, Mapping)]
 
 
-def _files(kind: str, ordinal: int, item: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Output]:
+def _files(
+    kind: str, ordinal: int, item: Mapping[str, Any], names: Mapping[str, str], listed: str | None = None
+) -> Iterator[Output]:
     for name, variant in names.items():
         if isinstance(url := item.get(name), str) and url:
             duration = item.get("duration") or item.get(f"duration_{variant}") or item.get(f"{variant}_duration")
-            yield Output(kind, variant, ordinal, text_of(item.get("id")), url, _decimal(duration))
+            yield Output(kind, variant, ordinal, text_of(item.get("id")), url, _decimal(duration), listed)
 
 
 def _units(payload: Mapping[str, Any]) -> str | None:

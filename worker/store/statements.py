@@ -151,7 +151,7 @@ PROGRESS = Statement(
 FILES = Statement(
     select(files.c.job_id, *(files.c[field.name] for field in fields(ResultFile)))
     .where(files.c.job_id == func.any(bindparam("jobs", type_=ARRAY(Text))))
-    .order_by(files.c.ordinal)
+    .order_by(files.c.ordinal, files.c.kind, files.c.variant)
 )
 TRANSFERS = Statement(
     select(*(transfers.c[field.name] for field in fields(Transfer))).where(transfers.c.job_id == _JOB)

@@ -240,6 +240,8 @@ files = Table(
     Column("poster_key", Text),
     Column("sheet_key", Text),
     Column("stored_at", MOMENT, nullable=False),
+    #: The list of the provider's result that it stood in, where that is not the one of its kind.
+    Column("listed", Text),
     UniqueConstraint("bucket", "key"),
 )
 
