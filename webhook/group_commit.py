@@ -24,11 +24,11 @@ _Waiting = tuple[Arrival, asyncio.Future[bool | None]]
 
 
 class Crowded(Exception):
-    """More callbacks wait than the database takes: this one was not stored."""
+    """Too many callbacks wait for the database already: this one was not stored."""
 
 
 class GroupCommit:
-    """`put`, for the callers of one event loop together. A lone caller's write begins at once."""
+    """Batches calls of `put` from one event loop into shared writes. A lone caller's write begins at once."""
 
     def __init__(self, put: Put) -> None:
         self._put = put
@@ -81,7 +81,7 @@ class GroupCommit:
         _tell(batch, fault)
 
     async def _put_all(self, batch: list[_Waiting]) -> Exception | None:
-        """Write them, and tell those who wait; the fault, if it could not be done: nobody is told of that yet."""
+        """Write them and wake their callers. On failure the fault is returned, and no caller has been told yet."""
         arrivals = [arrival for arrival, _ in batch]
         try:
             told = await asyncio.get_running_loop().run_in_executor(self._thread, self._put, arrivals)

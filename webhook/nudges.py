@@ -1,6 +1,6 @@
 """Tells the workers that callbacks came: one message each while they are few, one for all when they are many.
 
-A message costs more than all the rest of a callback. What is not said here is found by the next sweep.
+Sending a message costs more than all the rest of a callback. A job that gets none is found by the next sweep.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from worker import messages
 from worker.jobs.machine import Step
 from worker.ports import Queue
 
-#: In each window of so many seconds so many jobs are named; the others share one sweep at its end.
+#: In each window of so many seconds the first `_NAMED` jobs get a message each; the others share one sweep at its end.
 _WINDOW_SECONDS = 0.25
 _NAMED = 5
 
 
 class Nudges:
-    """To be called on one event loop."""
+    """Call it with the id of a job, on one event loop."""
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue

@@ -1,8 +1,8 @@
-"""Uvicorn's HTTP protocol, with an end to its patience: a request's head must come in time and within bounds, and its
-answer must be fetched.
+"""Uvicorn's HTTP protocol with time limits for slow clients: on sending a request's headers and on reading the answer.
 
-Uvicorn waits for ever for a head that has begun, keeps as many bytes of it as come, and holds an answer for a client
-that takes none of it as long as that likes. To one that says no more but listens on, it gives none.
+Uvicorn by itself waits for ever for headers that have begun, keeps as many bytes of them as come, and holds an answer
+for as long as its client does not read it. And it closes a connection whose client has finished sending (half-closed)
+without the answer that the client still waits for; here it gets it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 #: Seconds that a request's head may take to come, from the connection or from its first byte.
 HEAD_SECONDS = 10.0
-#: Seconds in which something of an answer must be taken of which more waits than the line holds, or which is the last.
+#: Seconds within which a client must read something of an answer that fills the socket's buffer, or is the last one.
 TAKE_SECONDS = 30.0
 #: Bytes of a head.
 _HEAD_BYTES = 64 * 1024
@@ -28,7 +28,7 @@ class PatientProtocol(HttpToolsProtocol):
     _head = 0  #: bytes that came while the head was not complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class has it
-        """A client came. As uvicorn does, but for asking the system seven times who is who: nobody here wants that."""
+        """A client has connected. As uvicorn's own, without its system calls for addresses that nothing here uses."""
         self.connections.add(self)
         self.transport, self.flow, self.scheme = transport, FlowControl(transport), "http"
         self._expect_head()
@@ -61,7 +61,7 @@ class PatientProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn's never keeps the connection
-        """The client says no more. What it has asked for in full is answered: it may well listen."""
+        """The client has closed its half of the connection. A request that came in full is still answered."""
         cycle = self.cycle
         if cycle is None or cycle.more_body or cycle.response_complete:  # type: ignore[redundant-expr]  # None at first
             self._see_off()
@@ -70,13 +70,13 @@ class PatientProtocol(HttpToolsProtocol):
         return True
 
     def pause_writing(self) -> None:
-        """More of an answer waits than the line holds."""
+        """The socket's buffer is full of an answer that the client does not read."""
         super().pause_writing()
         if self._stall is None:
             self._expect_taking()
 
     def resume_writing(self) -> None:
-        """It was taken, or all but a rest."""
+        """The client has read most of it."""
         if not self.transport.is_closing():
             self._let_wait()
         super().resume_writing()
@@ -88,7 +88,7 @@ class PatientProtocol(HttpToolsProtocol):
             self._see_off()
 
     def timeout_keep_alive_handler(self) -> None:
-        """The client asks for nothing more."""
+        """An idle connection has reached its limit and closes."""
         super().timeout_keep_alive_handler()
         self._see_off()
 
@@ -102,7 +102,7 @@ class PatientProtocol(HttpToolsProtocol):
             self._deadline = None
 
     def _see_off(self) -> None:
-        """A connection closes behind what waits to be taken, however little that is."""
+        """A closing connection lasts until its client has read the rest of the answer: set a limit to that, too."""
         if self._stall is None and self.transport.get_write_buffer_size():
             self._expect_taking()
 

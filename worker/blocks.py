@@ -13,14 +13,14 @@ _KEPT = 2
 
 
 class Blocks:
-    """A few blocks of memory. One is somebody's for as long as any view of it lives."""
+    """A few blocks of memory that are lent out. A block is free again when no view of it is left."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: list[bytearray] = []
 
     def take(self, size: int) -> memoryview:
-        """Room for `size` bytes; whatever is in it."""
+        """A block of `size` bytes. It is not cleared: it may hold bytes of an earlier file."""
         with self._lock:
             free = [block for block in self._kept if _is_free(block)]
             block = next((block for block in free if len(block) >= size), None)
@@ -32,7 +32,7 @@ class Blocks:
             return memoryview(block)[:size]
 
     def give_back(self) -> None:
-        """Let the system have those that are nobody's."""
+        """Return the free blocks to the system."""
         with self._lock:
             self._kept = [block for block in self._kept if not _is_free(block)]
 

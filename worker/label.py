@@ -17,8 +17,10 @@ JOB, SHA256 = "reelhook-job", "reelhook-sha256"
 
 
 def content_type(output: Output, head: bytes = b"") -> str:
-    """By the file's first bytes, or else the link's ending: a CDN often says `application/octet-stream` of it. Of what
-    nobody knows by its first bytes alone.
+    """The media type of a file: by its first bytes, else by the ending of its link.
+
+    The server's own `Content-Type` is not asked, as CDNs often say `application/octet-stream`. The ending counts only
+    where it names the kind that Kling says the file is.
     """
     if found := sniff(head, None if output.kind == OTHER else output.kind):
         return found

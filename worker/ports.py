@@ -129,9 +129,10 @@ class Http(Protocol):
         cut: bool = ...,
         may: Callable[[], bool] | None = ...,
     ) -> Answer:
-        """One call, no redirect followed. `cut`: a body that is too long or breaks off is no fault.
+        """One call; redirects are not followed. `seconds`: for all of it. `limit`: of the answer's body, in bytes.
 
-        `may` is asked before the first byte leaves, and where it says no that is `NotSent`.
+        `cut`: a body that is longer, or breaks off, is returned as far as it came instead of raising. `may` is asked
+        once the connection stands, before the first byte is sent; when it says no, `NotSent` is raised.
         """
 
     def stream(
@@ -155,7 +156,7 @@ class Bucket(Protocol):
     equal_parts: bool  #: whether all parts of an upload but the last must have one length
 
     def of(self, bucket: str) -> Bucket:
-        """Another one of the same store; itself where no name is said."""
+        """The bucket of this name in the same store, with the same credentials; itself for an empty name."""
 
     def put(
         self,
@@ -175,7 +176,7 @@ class Bucket(Protocol):
         """Store an object of known length while it comes; its ETag."""
 
     def relabel(self, key: str, etag: str, *, content_type: str, filename: str, metadata: Mapping[str, str]) -> None:
-        """Store an object under its key once more, with another label, if it still has this ETag."""
+        """Replace an object's type, name and metadata, by a copy onto itself, if it still has this ETag."""
 
     def begin(self, key: str, *, content_type: str, filename: str, metadata: Mapping[str, str]) -> str:
         """Begin an object in parts; the upload's id."""
@@ -184,7 +185,7 @@ class Bucket(Protocol):
         """Send one part; its ETag."""
 
     def complete(self, key: str, upload_id: str, etags: Sequence[str]) -> str:
-        """Make the object of these parts appear; its ETag."""
+        """Join the parts into the object; its ETag."""
 
     def abort(self, key: str, upload_id: str) -> None:
         """Throw its parts away."""
@@ -199,13 +200,13 @@ class Bucket(Protocol):
         """All of an object, in pieces."""
 
     def open(self, key: str, size: int, kept: Callable[[int, int], bytes] = ...) -> Any:
-        """The object as a seekable file; what `kept` gives is not fetched."""
+        """The object as a seekable file. `kept(at, count)`: bytes that are here already, so they are not fetched."""
 
     def head(self, key: str) -> Any:
         """What is stored; None when nothing is."""
 
     def seen(self, key: str) -> Any:
-        """What is stored; None when nothing is, or nobody may know."""
+        """As `head`; None also where the key is not permitted to ask."""
 
     def delete(self, key: str) -> None:
         """Remove an object."""

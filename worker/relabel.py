@@ -1,4 +1,7 @@
-"""What a store says to a copy of an object onto itself, by which the object gets new metadata."""
+"""Gives a stored object new metadata, by having the store copy it onto itself: S3 knows no other way.
+
+It is needed where a file's SHA-256 was known only after the file was sent, and metadata go before the bytes.
+"""
 
 from __future__ import annotations
 
@@ -14,25 +17,26 @@ log = logger(__name__)
 
 #: How a store says that it does not copy an object onto itself, or not for this key: it is not asked again.
 _NO_COPYING = frozenset({"NotImplemented", "AccessDenied", "MethodNotAllowed", "InvalidRequest", "InvalidArgument"})
-#: How it says that the object is not the one that was sent: which one it is then, is looked at.
+#: How it says that the object is not the one that was sent: then the caller looks at the object itself.
 _ANOTHER = frozenset({"PreconditionFailed", "412", "NoSuchKey", "404"})
-#: So often the copy of a file is put off by a store that may do it later; a proven file is not kept waiting for more.
+#: How often the copy of one file may fail before we do without: the file is proven, and its job waits for this.
 _COPIES_TRIED = 3
 _KEYS_KNOWN = 1000
 
 
 @dataclass
 class Relabeller:
-    """Asks one bucket for such copies."""
+    """Asks one bucket for such copies, and remembers when it refuses them altogether."""
 
     bucket: Bucket
     refusal: str = ""  #: why it is not asked any more
     _tried: dict[str, int] = field(default_factory=dict, repr=False)  #: copies that were put off, by key
 
     def asked_in_vain(self, key: str, etag: str, named: Mapping[str, Any]) -> bool:
-        """Whether the object will never say what is `named`; else it does now, or is another than that with `etag`.
+        """Try to give the object `key` the metadata `named`. True: it will never have them, so don't try again.
 
-        Raises `StoreError` where the same may be tried later.
+        False: it has them now, or the object there is no longer the one with this `etag`; look at it to find out.
+        Raises `StoreError` where trying later may help.
         """
         try:
             self.bucket.relabel(key, etag, **named)

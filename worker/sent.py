@@ -1,4 +1,4 @@
-"""What sending a file takes and gives: the row that says how far it is, and the file once the bucket has it."""
+"""What sending a file to the bucket needs (a `Ledger`, to write progress down) and what it gives (`Sent`)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from worker.jobs.transfer import Transfer
 
 #: What an object is stored with, by the SHA-256 of its bytes where that is known before they leave.
 Label = Callable[[str | None], dict[str, Any]]
-#: Reads what is still here of a file: at most so many bytes (second) from a byte (first), none if it is not there.
+#: Reads bytes of a file that this process still has: `(from byte, at most so many)`; empty where they are gone.
 Kept = Callable[[int, int], bytes]
 
 
 class SliceOver(Exception):
-    """The time of one task is used up. Everything that came is safe, another task goes on."""
+    """This task has used up its time. All bytes so far are stored or noted; another task continues from there."""
 
 
 class Ledger(Protocol):
-    """Where it is written how far a file is."""
+    """Writes down how much of a file is stored, under the lease of its job."""
 
     def save(self, transfer: Transfer) -> None:
         """Write it. Raises `LeaseLost`."""
@@ -35,7 +35,7 @@ class Ledger(Protocol):
         """Say that it goes on. Raises `LeaseLost`."""
 
     def unsure(self, fault: StoreError) -> None:
-        """A call that throws something away has failed; where that was no refusal, it may be on its way still."""
+        """A delete failed. Without an answer the store may still do it, so nothing is stored there for a while."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""The bytes of one file while they pass by: counted, hashed, their boxes walked, and none of them kept."""
+"""One result file as it is downloaded, and what can be said of it without looking at it twice.
+
+Each piece is counted, hashed and, of an MP4, checked for its structure (boxes), before it is handed on to the bucket.
+"""
 
 from __future__ import annotations
 
@@ -43,15 +46,15 @@ class Unproven(Exception):
 
 
 class NotHad(Unproven):
-    """A result was not handed out, or not all of it. It may be another time, as long as the provider has it."""
+    """The server did not send the file, or not all of it. Worth trying again as long as the provider has the result."""
 
 
 class NotStored(Unproven):
-    """The bucket took a result, and does not hold it as it was sent. All of it has to be sent again."""
+    """The bucket accepted a file, and what it holds now is something else. All of it has to be sent again."""
 
 
 class SourceChanged(Unproven):
-    """The rest of another file was offered than the one that was begun: begin anew."""
+    """The file behind the link is not the one that was begun, so it can't be continued: start from byte 0."""
 
 
 class Again(Protocol):
@@ -68,7 +71,10 @@ class Again(Protocol):
 
 
 class Source:
-    """A file that is being fetched. `next()` hands it out; what is known of it is always that of the bytes so far."""
+    """A file that is being fetched: `next()` returns its bytes, piece by piece.
+
+    `size`, `digest`, `crc32` and `boxes` always describe the bytes that `next()` has returned so far.
+    """
 
     def __init__(
         self,
@@ -81,8 +87,10 @@ class Source:
         progress: Progress,
         rest: Iterable[bytes] = (),
     ) -> None:
-        """Go on from `transfer` if the stream does. `digest`: of the parts that it has; None where nobody knows it.
-        `rest`: what lies beside them, which passes by once more.
+        """Continue `transfer` if the server sent the rest of the file; if it sent all of it, start from byte 0.
+
+        `digest`: the SHA-256 so far of the parts that were stored before; None where no process has it any more.
+        `rest`: bytes that were stored beside those parts, too few for a part of their own.
         """
         start, self.length = _bounds(stream, transfer)
         if self.length is not None and self.length > largest:
@@ -131,14 +139,14 @@ class Source:
         return most if self.length is None else min(most, self.length - at)
 
     def head(self) -> bytes:
-        """What comes next, some of it; it stays to be handed out."""
+        """The first bytes that `next()` will return, without taking them."""
         while len(self._rest) < HEAD_BYTES and (piece := next(self._chunks, b"")):
             self._rest = memoryview(bytes(self._rest) + piece if self._rest else piece)
         return bytes(self._rest[:HEAD_BYTES])
 
     def check(self) -> None:
-        """Raises `NotHad` where what begins here is no file, but what a server says in place of one: whatever it calls
-        it, and whatever was to come.
+        """Raises `NotHad` where the server sent nothing, or a page or an error text in place of the file, whatever
+        `Content-Type` it gave it.
         """
         head = self.head()
         if not head:
@@ -155,7 +163,7 @@ class Source:
             raise
 
     def next(self, most: int) -> bytes:
-        """The next bytes, at most `most`; none at the end. The last ones are handed out only if the file holds."""
+        """The next bytes, at most `most`; none at the end. Of a bad file it raises before it returns the last ones."""
         try:
             return self._next(most)
         except Exception as fault:
@@ -229,8 +237,9 @@ class Reported:
 
 
 def validator(headers: Mapping[str, str]) -> str | None:
-    """What `If-Range` takes to name this version of a source. A weak ETag does not promise the same bytes, and ranges
-    of what is encoded are not ranges of the file.
+    """The strong ETag or the date that `If-Range` can name this version of the file by; None where there is none.
+
+    A weak ETag does not promise the same bytes, and ranges of a compressed answer are not ranges of the file.
     """
     if _encoded(headers):
         return None
@@ -247,8 +256,9 @@ def _encoded(headers: Mapping[str, str]) -> bool:
 
 
 def _can_go_on(headers: Mapping[str, str], named: str | None, transfer: Transfer) -> bool:
-    """Whether another fetch may go on where this one ends. Who was asked for the rest of a file, and hands all of the
-    same one out, knows no ranges.
+    """Whether a later request may ask for the bytes that this one does not get to.
+
+    A server that was asked for the rest of a file, and sends all of the unchanged file, ignores `Range`.
     """
     knows_none = transfer.come > 0 and named == transfer.validator
     return named is not None and not knows_none and headers.get("Accept-Ranges", "") != "none"

@@ -1,7 +1,7 @@
-"""A file of some size on its way, laid down whole on this machine's disk: its SHA-256 is known before its first byte
-leaves, and none of it is in memory.
+"""A file of `tape.HELD_BYTES` to `SPOOLED_BYTES`, stored whole on this machine's disk before it is sent to the bucket.
 
-It has no name, so nothing is left of it when its worker dies.
+So its SHA-256 is known before its first byte is sent, and it takes no memory. The file on disk has no name: the system
+removes it with the process, however that ends.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class DiskFault(Exception):
 
 
 class Spool:
-    """All pieces that passed, as `Tape` has those of a smaller file."""
+    """All bytes of one file on disk; to be used like a `Tape`, which has those of a smaller file in memory."""
 
     whole = True
 

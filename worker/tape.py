@@ -1,4 +1,8 @@
-"""What is kept of a file that passed by: all of a small one, else enough for its first and last frame."""
+"""Bytes of a file that stay in memory after they were handed on to the bucket.
+
+All of a file up to `HELD_BYTES`; of a larger one its beginning and its end, enough to decode its first and last frame
+without reading them back out of the bucket.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +29,10 @@ _HANDED_BYTES = 2**20
 
 
 class Tape:
-    """The pieces that passed from byte `start` on: those of the beginning and the end. All of them, in one block of
-    memory, of a file that is `held` bytes long.
+    """Keeps pieces of one file, which are added in order from byte `start` on.
+
+    With `held`, the length of the file in bytes, all of them are kept, in one block of memory. Otherwise the first
+    `HEAD_BYTES` and the last `TAIL_BYTES` are.
     """
 
     def __init__(self, start: int = 0, *, held: int | None = None) -> None:
@@ -38,7 +44,7 @@ class Tape:
         self._tail_bytes = 0
 
     def body(self, start: int = 0, end: int | None = None) -> Held:
-        """What has passed from byte `start` to `end`, or to here, as it is sent; where all of it is kept."""
+        """Bytes `start` to `end` (the newest one unless said) as a body to send. Only where all of the file is kept."""
         passed = self._all[start : self._at if end is None else end]
         return Held([passed[at : at + _HANDED_BYTES] for at in range(0, len(passed), _HANDED_BYTES)])
 

@@ -1,4 +1,4 @@
-"""A ledger that is watched, so that a database that fails is told from a file that does not hold."""
+"""Tells a failure of the database from a bad file: both end a copy, and only the second counts against the file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.source import Progress
 
 
 class Watched:
-    """A ledger, and whether what was raised came of it: a database that fails says nothing against a file."""
+    """Passes every call on to a `Ledger`. `failed` is true once one of them raised: then the file is not at fault."""
 
     def __init__(self, ledger: Ledger, progress: Progress, at: Transfer) -> None:
         self.at = at  #: what was last written
@@ -45,7 +45,7 @@ class Watched:
         self._ledger.unsure(fault)
 
     def progress(self, copied: int, length: int | None) -> None:
-        """Say how far a file is."""
+        """Report the bytes that were copied, and the length of the file where it is known."""
         try:  # for each piece: no more around it than it takes
             self._progress(copied, length)
         except Exception:

@@ -1,8 +1,8 @@
-"""Whether a broker still has what it took: a decision from a mark that we left in it, and what it says of itself.
+"""Has the broker lost messages? Decided from a mark that we left in it, and from what it says of itself.
 
-What was told as a message of another app's is safe once that app's worker has taken it. Until then it is as safe as the
-broker: a wipe takes the mark with it, a restart out of an older state brings an older mark back, and a server that
-takes over has another name.
+A message for another app (`on_done`) is safe once that app's worker has taken it; until then only the broker has it.
+When the broker is wiped the mark is gone, when it restarts from an older snapshot an older mark is back, and when a
+replica takes over the server's id has changed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 #: Clocks of processes that ask the same database differ by less; messages may leave in another order than they are
 #: written down.
 SKEW = timedelta(seconds=10)
-#: A mark is made anew, where nothing else asks for that, so often.
+#: How often a mark is renewed at least.
 MARK_DAYS = timedelta(days=1)
 
 
@@ -62,5 +62,5 @@ def loss(known: Sequence[Known], found: Found) -> Loss | None:
 
 
 def is_worn(row: Known, found: Found, now: datetime, *, watched: bool) -> bool:
-    """Whether to leave a new mark. `watched`: there are messages that it is about."""
+    """Whether to renew the mark. `watched`: messages that other apps have not taken yet may be in the broker."""
     return watched or (row.server, row.evicted) != (found.server, found.evicted) or now - row.marked_at > MARK_DAYS

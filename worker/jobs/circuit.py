@@ -1,7 +1,7 @@
-"""Whether a receiver is spoken to just now: a decision from what became of the last attempts, time passed in.
+"""A circuit breaker for receivers of webhooks: who may be tried now, decided from how the last attempts went.
 
-A receiver that was never heard of, or failed last, gets one attempt at a time. One that failed several times in a row
-rests, ever longer, and is then tried with one attempt: no receiver costs more than that while it is dead.
+A receiver that was never tried, or failed last, gets one attempt at a time. One that failed `OPENS_AFTER` times in a
+row rests, ever longer, and is then tried with one attempt: so a dead receiver never holds more than one thread.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SLOW = 3.0
 
 
 class Standing(IntEnum):
-    """Who goes first when there are few hands."""
+    """How much a receiver is trusted. The higher ones go first when few threads are free."""
 
     FAILING = 0  #: it did not take the last delivery, or was slow
     NEW = 1  #: it was never tried
@@ -38,7 +38,7 @@ class Circuit:
 
     @property
     def standing(self) -> Standing:
-        """Who it goes with."""
+        """Its standing among receivers."""
         return {None: Standing.NEW, True: Standing.PROVEN, False: Standing.FAILING}[self.proven]
 
     def side_by_side(self, most: int) -> int:
@@ -63,7 +63,7 @@ class Circuit:
 
 
 def least(free: int, of: int) -> Standing:
-    """Whom the next hand is for, when `free` are left of so many: failing receivers never have more than half."""
+    """The lowest standing that may have the next thread, when `free` are left `of` so many: half is for the others."""
     if free > of // 2:
         return Standing.FAILING
     return Standing.NEW if free > of // 16 else Standing.PROVEN

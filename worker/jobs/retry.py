@@ -10,17 +10,18 @@ from email.utils import parsedate_to_datetime
 SUBMIT_AGAIN = (2, 5, 10, 20, 40, 60)
 #: So often may a job have reached nobody before a person is told: with `SUBMIT_AGAIN` after some ten minutes.
 DEFERRALS_UNTIL_TOLD = 15
-#: How the time after which a create may be absent is shared out among the waits for its look-ups; the last repeats. A
-#: clock that steps forward makes one of them early, so no step is taken for more than a third of that time.
+#: Weights of the waits between look-ups of a create whose answer was lost; the last repeats. Together they fill the
+#: time after which it may count as absent. No weight is more than a third of the sum, as a clock that jumps forward
+#: skips one wait.
 LOOK_UP = (1, 2, 4, 8, 15, 30, 60, 60)
 #: So many answers "no such task" in a row, the last at least `ABSENT_SECONDS` after the create left, prove absence:
 #: at the provider's own pace, and never before its call would have timed out.
 ABSENT_LOOKUPS = len(LOOK_UP)
 ABSENT_SECONDS = 120
-#: The first byte of a create leaves within so many seconds after its row says that it may, of which connecting takes
-#: its part: who was held up for longer does not send it, since others may be about to prove its absence.
+#: Seconds after the row said that a create may be sent within which its first byte must leave, connecting included. A
+#: worker that was held up for longer does not send it, since others may be about to prove that it was never made.
 FRESH_SECONDS = 15
-#: Seconds until what was begun in a bucket of ours, or is read there, is tried again.
+#: Seconds until work is tried again that our own bucket failed, as it read an input or stored a file.
 BUCKET_AGAIN = (15,)
 #: A bucket that takes no files is tried again after a part of the time for which it has taken none, in seconds at
 #: least and at most; and how long it may be before a person is told, where waiting may help.
@@ -37,29 +38,29 @@ ABSENT_AGAIN = (0, 60, 300, 900)
 ABSENCES_UNTIL_TOLD = 3
 #: After so many of them, over `RUNNING_HOURS`, it is not asked for again.
 ABSENCES = 10
-#: Seconds until it is asked again whether an earlier create shows itself, before another one leaves: as any job that is
-#: put off until a person is told, then as whatever nobody answers. So many questions are `RUNNING_HOURS` of that.
+#: Before another create is sent the provider is asked once more for the task of the earlier one. Seconds until that
+#: question is repeated while it has no answer; the last repeats. `SILENCES` of them take `RUNNING_HOURS`.
 LOOK_FIRST_AGAIN = (*SUBMIT_AGAIN, *(60,) * 9, 300, 900)
 SILENCES = 240
 #: Seconds until files that could not be copied or proven are tried again, with fresh links; in all more than a day.
-#: What nobody hands out is asked for on and on at the last pace, until `DELETED_DAYS`.
+#: Files that the server does not send are asked for at the last pace until `DELETED_DAYS`.
 ARCHIVE_AGAIN = (2, 5, 15, 60, 300, 900, 3600, 10800, 21600, 21600, 21600, 21600)
-#: So many of these only files use up that came and did not hold.
+#: The last so many of these attempts are for files that were sent and proved bad.
 ARCHIVE_LAST = 3
 #: After so many of these, within the hour, a person is told.
 ARCHIVE_ALARM = 7
 #: Seconds between attempts of a delivery. Source: the Standard Webhooks specification's own schedule, about 75 hours.
 DELIVER_AGAIN = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
-#: The same while the broker does not take what another app's task is to be told: nobody else is at fault, and no
-#: message of ours goes anywhere either, so after an hour the last one repeats, until `DELIVER_HOURS`.
+#: The same for messages to other apps (`on_done`) while the broker is away: about each minute for an hour, then each
+#: five minutes until `DELIVER_HOURS`.
 BROKER_AGAIN = (2, 5, 15, *(60,) * 60, 300)
-#: Seconds until something is told again that a broker has lost for the second time, four times as long each time, and
-#: their upper bound. Nothing is told again that came about `DELIVER_HOURS` ago.
+#: Seconds until a message that the broker has lost twice is sent again, four times as long after each further loss, and
+#: the most that it gets to. Events older than `DELIVER_HOURS` are not sent again.
 REPEAT_PAUSE = 15
 REPEAT_LONGEST_PAUSE = 86400
-#: After which a delivery is given up though a receiver that rests left its schedule unused.
+#: Hours after which a delivery is given up even if attempts are left, because its receiver was resting.
 DELIVER_HOURS = 96
-#: So often in a row may a step be begun of which nothing was heard again: its process died each time.
+#: How often in a row a step may be begun and never reported on, because its process died each time.
 DEATHS = 8
 #: Seconds until such a step is begun again, doubled each time, and their upper bound. With `DEATHS` about an hour and
 #: a half: a bad deploy that kills every worker is noticed before the jobs that it kills are given up.
@@ -67,8 +68,8 @@ DEATH_PAUSE = 20
 DEATH_LONGEST_PAUSE = 3600
 #: A `Retry-After` from outside counts up to this many seconds.
 LONGEST_RETRY_AFTER = 3600
-#: Hours for which a message is taken up again whose key asks too often, and seconds between two times at most: a broker
-#: gives a message to another worker that one has held for long.
+#: Hours for which a message whose API key is over its rate limit is tried again, and the most seconds between two
+#: tries: a broker hands a message that one worker holds for long to another.
 MESSAGE_HOURS = 24
 MESSAGE_LONGEST_PAUSE = 60
 #: So many answers "no such task" in a row, over so many hours, mean that the provider lost a task that it had; seconds
@@ -76,8 +77,8 @@ MESSAGE_LONGEST_PAUSE = 60
 LOST_LOOKUPS = 6
 LOST_HOURS = 3
 LOST_AGAIN = (10, 60, 300, 1800, 3600)
-#: Hours after which a task is given up of which the provider still says that it works on it, a create of which nobody
-#: says anything, and a job of whose creates never one became a task.
+#: Hours after which a job is given up: because its task is still `processing`, because nobody could say whether its
+#: create made a task, or because none of its creates did.
 RUNNING_HOURS = 72
 #: Days after which the provider deletes a result. Whatever nobody could ask or fetch until then is lost. Source: spec
 #: section 9.
@@ -85,7 +86,7 @@ DELETED_DAYS = 30
 #: Seconds between questions for a task at most; and where the provider does not answer them.
 POLL_LONGEST = 300
 UNANSWERED_LONGEST = 900
-#: Part of a delay by which it is varied, so that what failed together is not tried together.
+#: By how much of itself a delay is varied at random, so that jobs that failed together don't come back together.
 JITTER = 0.2
 
 
@@ -123,8 +124,9 @@ def send_again(tries: int, begun_at: datetime, now: datetime) -> datetime | None
 
 
 def ask_again(since: datetime, now: datetime, wait: float) -> float | None:
-    """Seconds until a message is taken up again whose key may not ask for another `wait`: the longer it has been kept
-    waiting, the more of them may be, so the more rarely. None when it is given up.
+    """Seconds until a message is tried again whose API key must wait for another `wait` seconds; None: give it up.
+
+    The longer it has waited, the longer the pause: many more may be waiting with it.
     """
     waited = (now - since).total_seconds()
     if waited > timedelta(hours=MESSAGE_HOURS).total_seconds():
@@ -133,12 +135,12 @@ def ask_again(since: datetime, now: datetime, wait: float) -> float | None:
 
 
 def is_never_made(absences: int, since: datetime, now: datetime) -> bool:
-    """Whether to ask no more for a task: so many creates, the first then, were proven to have made none."""
+    """Whether to stop sending creates: `absences` of them, the first at `since`, were proven to have made no task."""
     return absences >= ABSENCES and now - since > timedelta(hours=RUNNING_HOURS)
 
 
 def is_silent(questions: int, since: datetime, now: datetime) -> bool:
-    """Whether to ask no more whether an earlier create shows itself: so many questions in a row had no answer."""
+    """Whether to stop asking for the task of an earlier create: so many questions in a row had no answer."""
     return questions >= SILENCES and now - since > timedelta(hours=RUNNING_HOURS)
 
 

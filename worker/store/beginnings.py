@@ -1,4 +1,4 @@
-"""What a job's row says of a step that was begun and not heard of again."""
+"""The columns of a job's row that count steps which were begun and of which nothing was heard again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker.jobs.machine import Step
 from worker.jobs.model import State
 from worker.store.tables import jobs
 
-#: Once something was heard of it. Where that is not that it waits for slots, it wants none now.
+#: The values once something was heard; `queued` stays only where what was heard is that it waits for slots.
 HEARD: Mapping[str, Any] = MappingProxyType({"begun": 0, "begun_at": None, "queued": False})
 #: Beginnings closer together than this are messages that came twice, not deaths.
 ONE_BEGINNING = timedelta(seconds=10)
@@ -37,7 +37,7 @@ def wants(step: Step) -> ColumnElement[bool]:
 
 
 def begun(now: Any, soon: Any) -> dict[str, Any]:
-    """The values that count one more beginning at `now`. One later than `soon` was the same."""
+    """The values that count one more beginning at `now`; not where the last one was after `soon`: the same one."""
     counts = or_(jobs.c.begun_at.is_(None), jobs.c.begun_at <= soon)
     return {
         "begun": jobs.c.begun + case((counts, 1), else_=0),
@@ -46,10 +46,10 @@ def begun(now: Any, soon: Any) -> dict[str, Any]:
 
 
 def unless_called(read: Any, due_at: Any) -> ColumnElement[datetime]:
-    """When a job that was worked on is due next: sooner, if a callback or a freed slot said so since it was read.
+    """`due_at`, unless the row has become due before the time that was `read` from it: then that stays.
 
-    Claims and leases only put a job off. What makes it due sooner than it was `read` to be came from elsewhere, and the
-    work may not know of it.
+    Only a callback or a freed slot makes a job due sooner; claims and leases only put it off. The work that ends now
+    may not know of that callback, so it must not push the job back.
     """
     return case((jobs.c.due_at < read, jobs.c.due_at), else_=due_at)
 

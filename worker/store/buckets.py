@@ -61,7 +61,7 @@ class Buckets:
         return again
 
     def rests(self, name: str, now: datetime) -> datetime | None:
-        """Until when nobody is to try a bucket. None: whoever asks may, and all others wait for what comes of that."""
+        """Until when a bucket is left alone; None: the caller may try it now, and all others wait for the outcome."""
         taken = update(buckets).where(buckets.c.name == name, buckets.c.probe_at <= now).values(probe_at=now + _TRIAL)
         with self._engine.begin() as connection:
             if connection.execute(taken.returning(buckets.c.name)).first():
@@ -69,8 +69,9 @@ class Buckets:
             return connection.execute(select(buckets.c.probe_at).where(buckets.c.name == name)).scalar_one_or_none()
 
     def answers(self, name: str, now: datetime) -> int:
-        """A bucket takes files again: all jobs that wait for it are due; how many those are. Who says so first makes
-        them due, so that each of many does not write all others' rows.
+        """A bucket takes files again: make all jobs that wait for it due; how many there were.
+
+        Only the first caller does that, so that many workers don't all write the same rows.
         """
         with self._engine.begin() as connection:
             if not connection.execute(delete(buckets).where(buckets.c.name == name)).rowcount:
@@ -78,8 +79,9 @@ class Buckets:
             return connection.execute(update(jobs).where(jobs.c.bucket == name, _WAITING).values(due_at=now)).rowcount
 
     def look(self, now: datetime) -> list[Job]:
-        """Of each bucket that is to be looked at the job that has waited longest for it; to be `looked` at by whoever
-        is given it.
+        """For each failed bucket that is due for a look: the job that has waited longest for it.
+
+        The caller looks at the bucket, and reports with `looked`; nobody else is given the same one meanwhile.
         """
         due = update(buckets).where(buckets.c.look_at <= now).values(look_at=now + _LOOK).returning(buckets.c.name)
         first = select(*JOB_COLUMNS).ext(distinct_on(jobs.c.bucket)).order_by(jobs.c.bucket, jobs.c.created_at)
@@ -93,7 +95,7 @@ class Buckets:
         return found
 
     def looked(self, job: Job, now: datetime, *, good: bool) -> None:
-        """What came of a look at the bucket of `job`, which tries it at once where it may take files again."""
+        """Write down how a look at the bucket of `job` went. `good`: it may take files, so the job tries it at once."""
         values = {"look_at": now + _LOOK_EVERY, **({"probe_at": now} if good else {})}
         with self._engine.begin() as connection:
             connection.execute(update(buckets).where(buckets.c.name == job.bucket).values(**values))

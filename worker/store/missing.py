@@ -1,5 +1,5 @@
-"""What the timeline remembers of a task that the provider doesn't have: since when it says so, and which creates made
-none.
+"""What the timeline remembers of tasks that the provider says it doesn't have: since when it says so of this one, and
+how many creates made none.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from worker.jobs.model import Job
 from worker.store.tables import events, jobs
 from worker.store.telling import Note, noted, written
 
-#: What the timeline says of a create that was proven absent: the how manieth.
+#: The field of a timeline entry that counts creates which were proven absent: 1 for the first.
 ABSENT = "absent"
 _NOTED = Statement(
     of_parts(
@@ -32,7 +32,7 @@ def absences(connection: Connection, job: Job) -> tuple[int, datetime | None]:
 
 
 def since(connection: Connection, job: Job, now: datetime) -> datetime:
-    """When it began to say so: `now`, and that is written, unless it said so when the job was last asked for."""
+    """When the provider began to say that it has no such task: `now`, written down, if the last answer was another."""
     connection.execute(select(jobs.c.id).where(jobs.c.id == job.id).with_for_update())
     said = select(func.max(events.c.at)).where(events.c.job_id == job.id, events.c.type == MISSING)
     began: datetime | None = connection.execute(said).scalar() if job.lookups else None

@@ -1,9 +1,9 @@
 """Whose turn it is for the slots of a pack. All of it is decided under the lock of the pack's row in `accounts`.
 
-A slot is not a row: it is a job that is being submitted or run. So none can leak, and a restart forgets none. A job
-that was refused slots is `queued`: from then on nobody passes it whose turn comes later. Whoever frees slots wakes
-those whose turn it is. One who reads that nobody waits in the very moment in which somebody is refused, or dies before
-he has woken anybody, leaves that to the next sweep.
+Slots in use are not stored: they are counted from the jobs that are being submitted or run. So none can leak, and a
+restart forgets none. A job that found no free slot is `queued`, and no job whose turn is later gets one before it.
+Whoever frees slots makes the next jobs due. Should that be missed (a process dies, or a job is queued in the same
+moment), the next sweep does it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What other apps were told by a task of theirs: whether its worker has taken it yet, and telling it again.
+"""Messages to other apps (`on_done`) that may still be in the broker, and sending again those that it has lost.
 
-What lies in a broker is lost with it, so what may still lie there is remembered: `UNTAKEN`.
+A message counts as untaken (`UNTAKEN`) until its queue shows that a worker of the app has taken it.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ _RENEWED = Statement(
 
 
 class Watched(NamedTuple):
-    """What a broker is asked for."""
+    """What to look for in the broker."""
 
     queues: list[str]  #: in which something may lie that was told
     known: list[Known]  #: brokers, the last one first
@@ -151,18 +151,20 @@ class Untaken:
         return Watched(list(row.queues), known)
 
     def taken(self, queue: str, waiting: int, now: datetime, quiet: timedelta) -> None:
-        """So many messages wait in a queue that was asked `now`, or after: what was told before them, and longer than
-        `quiet` ago, was taken.
+        """Note which messages were taken, given that `waiting` of them were in `queue` at `now` or a little later.
+
+        A queue gives its oldest message first, so all but the newest `waiting` ones were. Those that were sent less
+        than `quiet` ago are left out: their worker may still die with them.
         """
         if waiting <= _DEEP:
             values = {"queue": queue, "waiting": waiting, "now": now, "quiet": now - quiet, "counted": now - SKEW}
             _TAKEN.alone(self._engine, batch=BATCH, skew=SKEW, **values)
 
     def again(self, loss: Loss, until: datetime, now: datetime) -> int:
-        """Have told again what a broker lost that it took until then; how much that is.
+        """Make the messages due again that a broker took before `until` and has lost; how many there are.
 
-        What is lost again and again, as in a broker that throws away what it likes, comes again ever more rarely; what
-        came too long ago does no more, and is watched no more.
+        One that is lost again and again, as in a broker that evicts keys, is sent ever more rarely. One that is older
+        than `DELIVER_HOURS` is not sent again, and not watched any more.
         """
         common = {"now": now, "reason": loss.reason, "queues": None if loss.queues is None else sorted(loss.queues)}
         common |= {"pause": retry.REPEAT_PAUSE, "longest": retry.REPEAT_LONGEST_PAUSE}
@@ -176,13 +178,13 @@ class Untaken:
         return done
 
     def mark(self, made: Known) -> None:
-        """A broker was marked that has no row, or whose old mark says nothing any more."""
+        """Write down a mark under a new id: the broker had none, or one that proves nothing any more."""
         with single(self._engine).begin() as connection:
             connection.execute(upsert(brokers).values(**made._asdict()).on_conflict_do_nothing())
             connection.execute(delete(brokers).where(brokers.c.marked_at < made.marked_at - _FORGOTTEN))
 
     def renew(self, before: Known, made: Known) -> bool:
-        """A mark is about to be left in place of one; whether nobody else does it just now."""
+        """Write down that the mark `before` is about to be replaced; False when another process does that just now."""
         values = {"now": made.marked_at, "server": made.server, "evicted": made.evicted}
         return _RENEWED.alone(self._engine, id=before.id, before=before.marked_at, **values).rowcount == 1
 

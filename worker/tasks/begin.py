@@ -1,7 +1,8 @@
-"""Begin a step of a job, so that one which ends its process every time is not begun for ever.
+"""Begin a step of a job, and stop beginning it when it kills its process every time.
 
-A process that is killed by its work leaves no word of it: the row says that the step was begun, and never how it went.
-After so many beginnings in a row without a word, ever further apart, the job ends, and shows among what was set aside.
+A process that is killed by its work (out of memory, a crash in a decoder) can't report it: its row says that the step
+was begun, and nothing after that. After `most` such beginnings in a row, with growing pauses, the job is ended and
+shown by `reelhook set-aside`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _ENDS = MappingProxyType(
 
 @dataclass(frozen=True)
 class Begin:
-    """What beginning needs. `most`: beginnings in a row of which nothing was heard."""
+    """Begins steps. `most`: how often in a row a step may be begun without a word of how it went."""
 
     store: Repository
     aside: Aside
@@ -70,7 +71,7 @@ class Begin:
 
     @contextmanager
     def spared(self, job_id: str) -> Iterator[None]:
-        """What is done here and fails for want of the database is no death: its beginning is taken back."""
+        """Work in this block that fails because the database is away does not count as a process that died."""
         try:
             yield
         except DBAPIError as fault:

@@ -1,7 +1,7 @@
-"""What a job wants told is told by the process that has it at hand, where that may be, and not sent to ourselves.
+"""Does the next step of a job in the process that has just done the one before, instead of sending a message for it.
 
-A message costs two processes and the broker more than the claim that it is about. The row is written and due before:
-should this process die now, a sweep sends what it did not do.
+A message to ourselves costs two processes and the broker more than most steps do. The row is due all the same: should
+this process die before it has done the step, the next sweep sends the message.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from worker.ports import Queue
 
 
 class Onward:
-    """A queue that keeps what its own process does next. `here`: by task, how."""
+    """A queue that keeps messages for tasks that this process can do itself. `here`: what does them, by task."""
 
     def __init__(self, queue: Queue, here: Mapping[str, Callable[[str], None]]) -> None:
         self._queue = queue
@@ -22,7 +22,7 @@ class Onward:
         self._kept: list[tuple[str, str]] = []
 
     def send(self, task: str, queue_name: str, args: Sequence[Any], task_id: str | None = None) -> bool:
-        """Keep it, or send it on; whether that was possible."""
+        """Keep the message if this process can do the task, else send it. Whether it was kept or the broker took it."""
         if task not in self._here:
             return self._queue.send(task, queue_name, args, task_id)
         (subject,) = args
@@ -30,7 +30,7 @@ class Onward:
         return True
 
     def go(self) -> None:
-        """Do what was kept."""
+        """Do the tasks that were kept."""
         for task, subject in self._kept:
             with log.bound(task_name=task, subject=subject):
                 self._here[task](subject)

@@ -52,8 +52,9 @@ def record(
 ) -> dict[str, str]:
     """Store the manifest; what the job's row says of it then. Raises `StoreError`.
 
-    It takes the place of any other one, and may arrive late: so whoever writes it down writes the same bytes, `now`
-    being from a row, and `alive`, called before it leaves, raises what it must where another one has the job.
+    It overwrites a manifest that is there, and a slow write may arrive after another worker's. So every worker has to
+    write the same bytes: `now` comes from a row, not from a clock. `alive` is called before the write, and raises where
+    another worker has the job by now.
     """
     after = {one.name: one.job.id for one in store.chains.earlier(job.id)} if job.depth else {}
     body = manifest(
@@ -72,13 +73,13 @@ def record(
 
 
 def in_their_places(task: Task, files: Iterable[ResultFile]) -> Task:
-    """`task`, its outputs where those of them are that are among `files`: another answer need not keep their order."""
+    """`task` with its outputs in the places that `files` have: Kling need not list them in the same order each time."""
     places = {(file.kind, file.provider_id): file.ordinal for file in files if file.provider_id}
     return replace(task, outputs=in_places(task.outputs, places))
 
 
 def of_what_there_is(job: Job, short: Shortfall, *, store: Repository, copier: Copier, now: datetime) -> dict[str, str]:
-    """The same for a job with good files, which were paid for. What can't be written now, `catch_up` writes."""
+    """As `record`, for a job that ends without some of its files; if the bucket refuses, `catch_up` does it later."""
     try:
         return _of_files(job, short, store=store, copier=copier, now=now)
     except StoreError as fault:
@@ -87,7 +88,7 @@ def of_what_there_is(job: Job, short: Shortfall, *, store: Repository, copier: C
 
 
 def _of_files(job: Job, short: Shortfall, *, store: Repository, copier: Copier, now: datetime) -> dict[str, str]:
-    """Nothing where there are none. Raises `StoreError`."""
+    """As `record`; nothing for a job that has no good file. Raises `StoreError`."""
     files = store.files([job.id])[job.id]
     if not files:
         return {}
@@ -97,7 +98,7 @@ def _of_files(job: Job, short: Shortfall, *, store: Repository, copier: Copier, 
 
 
 def afterwards(job: Job, *, store: Repository, copier: Copier, clock: Clock) -> None:
-    """The same for a job that has ended without."""
+    """Write the manifest of a job that has ended already, and note it in its row. A refusing bucket is only logged."""
     try:
         _late(job, store=store, copier=copier, clock=clock)
     except StoreError as fault:
@@ -111,8 +112,10 @@ def _late(job: Job, *, store: Repository, copier: Copier, clock: Clock) -> None:
 
 
 def catch_up(*, store: Repository, copier: Copier, clock: Clock, until: float = inf) -> None:
-    """The same for all such jobs: they were set aside, or their bucket took nothing when they ended. What is not done
-    by `until`, of the monotonic clock, is left to the next time, and so is a bucket that takes none.
+    """Write the manifests that are missing, of jobs that were set aside or whose bucket refused when they ended.
+
+    Stops at `until`, in seconds of the monotonic clock; a bucket that refuses is not asked again. Both wait for the
+    next call.
     """
     away: set[str] = set()
     for job in store.manifests.missing(clock() - _TRIED):

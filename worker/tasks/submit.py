@@ -72,7 +72,7 @@ def submit(
 
 
 def _unreadable(job: Job, fault: BadRow, *, store: Repository, now: datetime) -> Moved | None:
-    """Nothing can be sent, now or ever: what a row holds does not heal."""
+    """End a job whose stored request can't be read: that does not get better by waiting."""
     log.error("submit.unreadable", job=job.id, reason=str(fault))
     changes = {
         "error_code": "unreadable",
@@ -105,9 +105,9 @@ def _look_first(job: Job, *, store: Repository, accounts: Accounts, provider: Pr
 
 
 def _not_told(job: Job, fault: Exception, *, store: Repository, now: datetime) -> Moved:
-    """Nobody says whether a create shows itself after all: put off, told to a person, and ended as any such silence.
+    """The look-up before another create had no answer: try later, tell a person in time, and give up in the end.
 
-    Each create of an accepted job was proven absent, or the row would not count it any more: it is no doubt of a cost.
+    Giving up says that nothing was made or paid for: every earlier create of an `accepted` job was proven absent.
     """
     log.warning("submit.unanswered", job=job.id, reason=str(fault))
     lookups = job.lookups + 1
@@ -147,7 +147,10 @@ def _create(
 
 
 def _is_fresh(job: Job, now: datetime) -> bool:
-    """Whether nobody can hold a create for absent yet that leaves now. `updated_at` is when its row let it go."""
+    """Whether a create may still be sent: not so late that another worker, looking it up, might find it absent first.
+
+    `updated_at` is when the row said that it may be sent.
+    """
     return now - job.updated_at < timedelta(seconds=retry.FRESH_SECONDS)
 
 
@@ -186,7 +189,7 @@ def _taken(
 
 
 def _deferred(job: Job, reason: str, *, store: Repository, now: datetime, seconds: float = 0) -> Moved | None:
-    """Surely not created: this submission never counted."""
+    """The provider surely did not create a task: try again later, and don't count this submission."""
     log.warning("submit.deferred", job=job.id, reason=reason)
     due = retry.after(retry.SUBMIT_AGAIN, job.deferrals + 1, now, endless=True) or now
     moved = store.move(
@@ -232,10 +235,10 @@ def _refused(
 def _refused_for_good(
     job: Job, fault: KlingError, *, store: Repository, accounts: Accounts, provider: Provider, clock: Clock
 ) -> Moved | None:
-    """The provider won't have the request, or has it already and won't have its id twice: only a look-up tells.
+    """Refused: either the request is bad, or it arrived before and its id is taken. Only a look-up tells which.
 
-    Where an earlier create may have arrived, or the refusal speaks of a repetition, absence wants the same proof as
-    after an unknown outcome: the row keeps the refusal until `follow_up` has that.
+    Where an earlier create may have arrived, or the refusal speaks of a repetition, one look-up is not enough: the row
+    keeps the refusal until `follow_up` has proven, as after a lost answer, that there is no task.
     """
     changes: dict[str, Any] = {"error_code": str(fault.code or fault.http_status), "error_message": fault.message}
     if job.submissions == 1 and not _REPEATED.search(fault.message):

@@ -24,8 +24,10 @@ OLD = timedelta(days=1)
 def tidy(
     *, transfers: Transfers, copier: Copier, complaints: Complaints, clock: Clock, places: Iterable[tuple[str, str]]
 ) -> None:
-    """End old uploads of our jobs that no row knows in `places`: buckets, and what our keys begin with there. A bucket
-    may hold others' uploads beside ours, and one that can't be reached keeps nobody from the next.
+    """Remove what ended jobs left in the bucket, and abort multipart uploads of ours that no row knows.
+
+    `places`: each bucket with the prefix of our keys in it. Uploads of others in the same bucket are left alone, and a
+    bucket that can't be reached does not keep the next one from being looked at.
     """
     _clear_left_over(transfers, copier, complaints, clock)
     before = clock() - OLD
@@ -37,8 +39,9 @@ def tidy(
 
 
 def _clear_left_over(transfers: Transfers, copier: Copier, complaints: Complaints, clock: Clock) -> None:
-    """The store may have been away when their job was given up, or Kling named fewer files the last time. What can't be
-    cleared goes behind all others, so that it keeps none of them from their turn.
+    """Remove partly copied files of jobs that have ended: the store was away then, or Kling later named fewer files.
+
+    What can't be removed now goes to the end of the line, so that it does not keep others from their turn.
     """
     away: set[str] = set()
     for job_id, transfer in transfers.left_over():
@@ -58,11 +61,11 @@ def _clear_left_over(transfers: Transfers, copier: Copier, complaints: Complaint
 
 
 def _nobody_else() -> None:
-    """Their jobs have ended: nobody stores anything of them any more."""
+    """No lease to check before a delete: the job has ended, so no worker stores files of it any more."""
 
 
 def _end_unknown(copier: Copier, prefix: str, before: datetime, transfers: Transfers) -> None:
-    """Only what is of a job of ours: another deployment, with rows of its own, may put its files in the same place."""
+    """Abort old uploads, of our own jobs only: another deployment, with its own rows, may use the same prefix."""
     pattern = keys.pattern(copier.key_template)
     pending = [(one, pattern.fullmatch(one.key)) for one in copier.bucket.pending(prefix) if one.begun_at < before]
     old = [(one, named["job"]) for one, named in pending if named]

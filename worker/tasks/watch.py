@@ -16,15 +16,15 @@ from worker.store.untaken import Untaken, Watched, known_of
 
 log = logger(__name__)
 
-#: What was told so long ago, and lies in its queue no more, was taken for good: a worker may hold on to a message until
-#: its work is done, and lose it to a wipe and its own death in one.
+#: A message that was sent longer ago than this, and is not in its queue, counts as done. Before that, a worker may have
+#: taken it and not finished: should worker and broker then fail together, it would be lost.
 QUIET = timedelta(minutes=5)
 #: What was sent before the look may be written down by a clock that is ahead by so much.
 _SKEW = timedelta(seconds=1)
 
 
 def watch(*, untaken: Untaken, queue: MarkedBroker, clock: Clock) -> None:
-    """Look once. Any number of processes may, at any time: what is told twice has the same id."""
+    """Look once. Safe in any number of processes at any time: a message that is sent twice has the same id."""
     watched, asked = untaken.watched(), clock()
     seen = queue.look(watched.queues, [one.id for one in watched.known])
     if seen is None:
@@ -41,7 +41,7 @@ def watch(*, untaken: Untaken, queue: MarkedBroker, clock: Clock) -> None:
 
 
 def _whole(watched: Watched, found: Found, untaken: Untaken, queue: MarkedBroker, clock: Clock) -> None:
-    """Nothing was lost."""
+    """Nothing was lost: leave a fresh mark in the broker where the old one is due for that."""
     now = clock()
     row = known_of(found.id, watched.known)
     if row is None:
@@ -54,7 +54,11 @@ def _whole(watched: Watched, found: Found, untaken: Untaken, queue: MarkedBroker
 
 
 def _lost(lost: Loss, watched: Watched, found: Found, untaken: Untaken, queue: MarkedBroker, clock: Clock) -> None:
-    """Whoever dies here leaves a mark that no row knows, or a row that is not true yet: the next look finds a loss."""
+    """Something was lost: leave a new mark, make the lost messages due again, then write the row of the mark.
+
+    In this order a process that dies in between leaves a mark and a row that don't match, and the next look finds the
+    loss again.
+    """
     now = clock()
     row = known_of(found.id, watched.known)
     if row and found.marked_at and found.marked_at < row.marked_at:
@@ -71,7 +75,7 @@ def _lost(lost: Loss, watched: Watched, found: Found, untaken: Untaken, queue: M
 
 
 def _mark_anew(found: Found, untaken: Untaken, queue: MarkedBroker, clock: Clock) -> None:
-    """The first look of all."""
+    """Leave the first mark in a broker that has none."""
     made = Known(uuid4().hex, clock(), found.server, found.evicted)
     if queue.mark(made.id, made.marked_at, there=False):
         untaken.mark(made)
