@@ -15,7 +15,7 @@ from infra.object_reader import ObjectReader
 from infra.s3_client import credentials, make_client
 from infra.s3_wire import Links, Request, Wire
 from infra.settings import Settings
-from infra.store_errors import StoreError, Taken, UploadGone, named
+from infra.store_errors import StoreError, Taken, UploadGone, clock_of, named
 from infra.stores import dialect
 
 log = logger(__name__)
@@ -182,6 +182,11 @@ class ObjectStore:
                 return None
             raise
 
+    def clock(self, key: str) -> datetime | None:
+        """What time it is at the store, by its answer about an object that is there; None where it does not say."""
+        with named("head"):
+            return clock_of(self._wire.ask(self.bucket, Request("HeadObject", "HEAD", key)).headers)
+
     def read(self, key: str, start: int, length: int) -> bytes:
         """`length` bytes of an object from byte `start`; fewer at its end."""
         with named("read"):
@@ -216,6 +221,16 @@ class ObjectStore:
         """
         with named("delete"):
             self._wire.ask(self.bucket, Request("DeleteObject", "DELETE", key, {"Content-Length": "0"}, repeats=False))
+
+    def delete_versions(self, key: str) -> None:
+        """Remove whatever the bucket keeps of an object that was written over or deleted, and marks that it was."""
+        with named("list versions"):
+            pages = list(self._client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=key))
+        kept = [one for page in pages for one in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]]
+        with named("delete version"):
+            for one in kept:
+                if one["Key"] == key:
+                    self._client.delete_object(Bucket=self.bucket, Key=key, VersionId=one["VersionId"])
 
     def presign(self, key: str, *, seconds: int) -> str:
         """A link that lets anybody read the object for so long. Made here, no call to the store."""

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError as TransportError
 
@@ -34,6 +39,8 @@ _OF_ONE = frozenset({
 })  # fmt: skip
 #: What is asked beside the file, a removal just once: that it fails for now says nothing of what the bucket takes.
 _ASIDE = frozenset({"copy", "delete"})
+#: Why no TLS came about, in OpenSSL's word. What else the library says holds addresses.
+_NO_TLS = re.compile(r"\[SSL: [A-Z0-9_]+\]")
 
 
 class StoreError(Exception):
@@ -41,6 +48,7 @@ class StoreError(Exception):
 
     code = ""  #: the store's own word for it, such as AccessDenied; empty where no answer came
     operation = ""  #: what was asked, such as put
+    at: datetime | None = None  #: when that was by the store's clock, where it said
 
     @property
     def forbids(self) -> bool:
@@ -76,6 +84,15 @@ class Taken(StoreError):
     """There is an object under that key already."""
 
 
+def clock_of(headers: Mapping[str, str]) -> datetime | None:
+    """The time by the clock of whoever gave an answer with these headers; None where it says none that has a zone."""
+    try:
+        at = parsedate_to_datetime(next((value for name, value in headers.items() if name.lower() == "date"), ""))
+    except ValueError:
+        return None
+    return at if at.tzinfo else None
+
+
 class named:  # noqa: N801 - reads as a word in `with named("put"):`
     """Turns what the client library raises into `StoreError`."""
 
@@ -91,8 +108,10 @@ class named:  # noqa: N801 - reads as a word in `with named("put"):`
             raised = UploadGone if error.get("Code") in {"NoSuchUpload", "InvalidPart"} else StoreError
             refusal = raised(f"S3 {self._operation}: {error.get('Code')} {error.get('Message')}")
             refusal.code, refusal.operation = str(error.get("Code", "")), self._operation
+            refusal.at = clock_of(fault.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}))
             raise refusal from fault
         if isinstance(fault, BotoCoreError | TransportError):
-            unheard = StoreError(f"S3 {self._operation}: {type(fault).__name__}")
+            reason = _NO_TLS.search(str(fault))
+            unheard = StoreError(f"S3 {self._operation}: {type(fault).__name__}{f' {reason[0]}' if reason else ''}")
             unheard.operation = self._operation
             raise unheard from fault

@@ -22,6 +22,7 @@ _PIECE = 2**20
 #: Parts of the query that make an operation another one.
 _BY_QUERY = (
     ("GET", "uploads", "list uploads"), ("GET", "lifecycle", "lifecycle"), ("GET", "versioning", "versions"),
+    ("GET", "versions", "list versions"), ("DELETE", "versionId", "delete version"),
     ("PUT", "lifecycle", "set lifecycle"), ("POST", "uploads", "begin"), ("PUT", "partNumber", "part"),
     ("POST", "uploadId", "complete"), ("DELETE", "uploadId", "abort"), ("GET", "list-type", "list"),
 )  # fmt: skip
@@ -35,6 +36,7 @@ class Refusal:
     status: int
     code: str
     message: str = "no"
+    body: bytes = b""  #: said in place of code and message
     times: int = 10**9
     done_first: bool = False  #: the store does it all the same, and nobody hears of that
     when: Callable[[Any], bool] = lambda _: True  #: asked of the request's headers
@@ -108,7 +110,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._drain()
         if refusal is not None:
             status, headers = refusal.status, [("Content-Type", "application/xml")]
-            body = f"<Error><Code>{refusal.code}</Code><Message>{refusal.message}</Message></Error>".encode()
+            said = f"<Error><Code>{refusal.code}</Code><Message>{refusal.message}</Message></Error>"
+            body = refusal.body or said.encode()
         self.send_response(status)
         for name, value in headers:
             if name.lower() not in {"content-length", "transfer-encoding", "connection"} or self.command == "HEAD":

@@ -13,7 +13,6 @@ from rich.text import Text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from infra.db import is_away, is_behind, make_engine
-from infra.http import Http
 from infra.object_store import ObjectStore
 from infra.settings import Settings
 from webhook import budget, lifecycle, terminal
@@ -49,8 +48,7 @@ def _places(settings: Settings) -> dict[str, list[str]]:
 def _bucket(settings: Settings, bucket: str, prefixes: Sequence[str]) -> int:
     """Show what comes of each thing that is tried in one bucket; how many faults that is."""
     table = Table("bucket", "", "", title=f"{bucket} at {settings.s3_endpoint_url or 'AWS'}")
-    http = Http(authorities=settings.store_authorities)
-    findings = list(examine(settings, http, bucket, prefixes))
+    findings = list(examine(settings, bucket, prefixes))
     for finding in findings:
         table.add_row(finding.tried, _SIGNS[finding.good], Text(finding.words))
     Console().print(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from infra.store_errors import StoreError
@@ -13,17 +14,22 @@ _LENT = (
     "the key was lent and has run out, or the token is another's: renew it and S3_SESSION_TOKEN, or take one that lasts"
 )
 _STOPPED = "the store has stopped the account: look at its bills and messages"
+_NO_SSE = "the store does not have this encryption: look at S3_SSE"
 _FULL = "the store has no more room for us: look at the plan's limits"
 _CHECKSUMS = "the store refuses the newer checksums: set S3_CHECKSUMS=when_required"
 _UNTRUSTED = (
     "its certificate is not trusted, or not for this name: AWS_CA_BUNDLE names a file of private authorities, "
     "S3_ADDRESSING_STYLE=path takes the bucket out of the host's name"
 )
+_NO_TLS = "no TLS is spoken there: look at S3_ENDPOINT_URL, whether it is http:// or has another port"
+_NO_STORE = "that is no answer of an S3 API: look whether S3_ENDPOINT_URL is a website's or a CDN's"
+_SKEWED = "RequestTimeTooSkewed"
 #: Source: the S3 API reference, "Error responses"; Cloudflare R2, "Error codes"; Backblaze B2, "S3-compatible API".
 _BY_CODE = MappingProxyType(
     {
         "InvalidAccessKeyId": "the store does not know this access key: look at S3_ACCESS_KEY_ID",
-        "SignatureDoesNotMatch": "the secret does not belong to the access key: look at S3_SECRET_ACCESS_KEY",
+        "SignatureDoesNotMatch": "the secret does not belong to the access key: look at S3_SECRET_ACCESS_KEY, and "
+        "whether S3_ACCESS_KEY_ID is its",
         "Unauthorized": "the store does not know this key: look at S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY",
         "UnauthorizedAccess": "the store does not know this key: look at S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY",
         "ExpiredToken": _LENT,
@@ -35,7 +41,6 @@ _BY_CODE = MappingProxyType(
         "PermanentRedirect": _MOVED,
         "301": _MOVED,
         "400": "the store gives no reason; most often S3_REGION is not the bucket's, or S3_SESSION_TOKEN has run out",
-        "RequestTimeTooSkewed": "this machine's clock is more than 15 minutes off",
         "NoSuchBucket": "there is no such bucket: look at S3_BUCKET, or make it",
         "InvalidBucketName": "that is no possible name of a bucket: look at S3_BUCKET",
         "AccessDenied": _DENIED,
@@ -65,15 +70,41 @@ _BY_TEXT = (
     ("object lock", "the bucket locks its objects and wants a checksum with each: set S3_CHECKSUMS=when_supported"),
     ("kms.", "the KMS key can't be used: look at S3_SSE_KMS_KEY_ID, its region and whether it is enabled"),
     ("kms:", f"{_DENIED} with the KMS key: it needs kms:GenerateDataKey and kms:Decrypt on it"),
-    ("server-side-encryption", "the store does not have this encryption: look at S3_SSE"),
+    ("server-side-encryption", _NO_SSE),
+    ("server-side encryption", _NO_SSE),
+    ("server side encryption", _NO_SSE),
     ("checksum", _CHECKSUMS),
+    ("wrong_version_number", _NO_TLS),
+    ("record_layer_failure", _NO_TLS),
     ("sslerror", _UNTRUSTED),
+    ("the answer says no ", _NO_STORE),
 )  # fmt: skip
 
 
-def words_for(fault: StoreError, needs: str) -> str:
-    """What a store's refusal means, for a person. `needs`: the permissions for what was tried."""
+#: How stores say, under another code, that a request comes from another time.
+_OTHER_TIME = (
+    "difference between the request time", "request has expired", "not yet valid", "not valid yet", "date is too old",
+    "date is in the future", "too skewed",
+)  # fmt: skip
+#: Clocks that are no more apart agree, as far as a store minds.
+_AGREE = timedelta(minutes=1)
+
+
+def clocks(ours: datetime, theirs: datetime | None) -> str | None:
+    """How far this machine's clock is from a store's; None where they agree, or the store does not say."""
+    if theirs is None or abs(ours - theirs) < _AGREE:
+        return None
+    minutes = round(abs(ours - theirs) / timedelta(minutes=1))
+    way = "fast" if ours > theirs else "slow"
+    return f"this machine's clock is {minutes} minute{'s' if minutes > 1 else ''} {way}, by the store's: set it"
+
+
+def words_for(fault: StoreError, needs: str, now: datetime) -> str:
+    """What a store's refusal means, for a person. `needs`: the permissions for what was tried. `now`: our clock."""
     said = str(fault).lower()
+    if fault.code == _SKEWED or any(text in said for text in _OTHER_TIME):
+        off = clocks(now, fault.at) or "this machine's clock is more than 15 minutes off the store's"
+        return f"{off} ({fault})"
     words = next((words for text, words in _BY_TEXT if text in said), None) or _BY_CODE.get(fault.code)
     if words == _DENIED:
         words = f"{_DENIED}: it needs {needs}"

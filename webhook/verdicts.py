@@ -176,7 +176,7 @@ def _rules_of(bucket: ObjectStore) -> Sequence[lifecycle.Rule] | StoreError:
 def _words(fault: StoreError) -> str:
     if fault.code == "403" and fault.operation == "head":
         return f"its key may not read it, or it {GONE}: with s3:ListBucket the store would say which ({fault})"
-    return words_for(fault, "s3:GetObject") if fault.code else str(fault)
+    return words_for(fault, "s3:GetObject", datetime.now(UTC)) if fault.code else str(fault)
 
 
 def _stored(key: str, bucket: ObjectStore) -> Stored | None:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from infra.http import Http
 from infra.settings import Settings
 from infra.stack.process import Child, wait_until
 from infra.stack.s3 import client
@@ -63,4 +62,4 @@ def other_store(kind: str, settings: Settings, folder: Path) -> Iterator[Setting
 
 def examined(settings: Settings, **changes: Any) -> dict[str, Finding]:
     """What `reelhook doctor` finds with these settings, by what was tried."""
-    return {one.tried: one for one in examine(settings.model_copy(update=changes), Http())}
+    return {one.tried: one for one in examine(settings.model_copy(update=changes))}

@@ -10,7 +10,6 @@ import pytest
 import requests
 from sqlalchemy import Engine
 
-from infra.http import Http
 from infra.object_store import ObjectStore
 from infra.settings import Settings
 from tests.fakes import MORNING
@@ -91,7 +90,7 @@ def test_the_doctor_finds_nothing_wrong_with_any_store(elsewhere: Settings) -> N
     """Everything that Reelhook needs is there, and nothing of the examination is left. moto asks nobody for a key,
     and rclone writes over what is there.
     """
-    findings = {finding.tried: finding.good for finding in examine(elsewhere, Http())}
+    findings = {finding.tried: finding.good for finding in examine(elsewhere)}
 
     assert False not in findings.values()
     assert {"lifecycle rule"} == {name for name, good in findings.items() if good is None} - {"private", "create only"}

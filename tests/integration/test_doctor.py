@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from datetime import timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,9 +15,10 @@ from pydantic import SecretStr
 
 from infra.object_store import ObjectStore
 from infra.settings import Settings
-from tests.integration.stores_kit import examined
+from tests.integration.stores_kit import examined, other_store
 from tests.s3_gate import Gate
 from tests.tls import make_certificate, tls_front
+from webhook import examination
 
 
 def test_a_healthy_bucket_passes(settings: Settings, bucket: ObjectStore) -> None:
@@ -27,6 +29,7 @@ def test_a_healthy_bucket_passes(settings: Settings, bucket: ObjectStore) -> Non
     tried = [
         "write",
         "read",
+        "clock",
         "create only",
         "copy onto itself",
         "write in parts",
@@ -39,7 +42,7 @@ def test_a_healthy_bucket_passes(settings: Settings, bucket: ObjectStore) -> Non
         "lifecycle rule",
         "versions",
     ]
-    assert dict(zip(tried, [True] * 11 + [None, True], strict=True)) == {
+    assert dict(zip(tried, [True] * 12 + [None, True], strict=True)) == {
         name: one.good for name, one in findings.items()
     }
     assert before == bucket.keys("")
@@ -52,6 +55,8 @@ def test_a_healthy_bucket_passes(settings: Settings, bucket: ObjectStore) -> Non
         ({"s3_secret_access_key": SecretStr("wrong")}, "the secret does not belong to the access key"),
         ({"s3_bucket": "not-there"}, "there is no such bucket"),
         ({"s3_endpoint_url": "nobody"}, "the store can't be reached: look at S3_ENDPOINT_URL"),
+        ({"s3_sse": "AES256"}, "the store does not have this encryption: look at S3_SSE"),
+        ({"s3_storage_class": "COLDEST"}, "the store does not have this class: look at S3_STORAGE_CLASS"),
     ],
 )
 def test_the_real_store_s_refusals_are_told_in_words(settings: Settings, changes: dict[str, Any], words: str) -> None:
@@ -74,13 +79,48 @@ def test_a_wrong_region_is_told(settings: Settings) -> None:
     assert found["presigned link"].words.startswith(said)
 
 
-def test_a_clock_that_is_off_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine whose clock is twenty minutes slow: the real server refuses its signatures, and the doctor says why."""
+def other_time(monkeypatch: pytest.MonkeyPatch, minutes: int) -> None:
+    """A machine whose clock is so much fast."""
     now = botocore.auth.get_current_datetime  # type: ignore[attr-defined]  # the stubs leave it out
-    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda *a: now(*a) - timedelta(minutes=20))
-    (finding,) = examined(settings).values()
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda *a: now(*a) + timedelta(minutes=minutes))
+    monkeypatch.setattr(examination, "now", lambda: datetime.now(UTC) + timedelta(minutes=minutes))
 
-    assert (False, True) == (finding.good, "this machine's clock is more than 15 minutes off" in finding.words)
+
+@pytest.fixture(scope="module")
+def rclone(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings on a store that knows two words for another time."""
+    with other_store("rclone", settings, tmp_path_factory.mktemp("rclone")) as other:
+        yield other
+
+
+@pytest.mark.parametrize("store", ["settings", "rclone"])
+@pytest.mark.parametrize(("minutes", "words"), [(-20, "20 minutes slow"), (20, "20 minutes fast")])
+def test_a_clock_that_is_off_is_told(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, store: str, minutes: int, words: str
+) -> None:
+    """Real servers refuse such a machine's signatures, one of them as if a permission were missing; the doctor says
+    why, and which way to turn the clock.
+    """
+    there = request.getfixturevalue(store)
+    other_time(monkeypatch, minutes)
+    (finding,) = examined(there).values()
+
+    said = f"nothing can be stored: this machine's clock is {words}, by the store's: set it ("
+    assert (False, said) == (finding.good, finding.words[: len(said)])
+
+
+@pytest.mark.parametrize("store", ["settings", "rclone"])
+@pytest.mark.parametrize(("minutes", "words"), [(-10, "10 minutes slow"), (2, "2 minutes fast")])
+def test_a_clock_that_is_a_little_off_is_no_fault(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, store: str, minutes: int, words: str
+) -> None:
+    """What the store puts up with breaks nothing, links included; it is worth knowing."""
+    there = request.getfixturevalue(store)
+    other_time(monkeypatch, minutes)
+    found = examined(there)
+
+    assert [] == [name for name, one in found.items() if one.good is False]
+    assert (None, True) == (found["clock"].good, found["clock"].words.endswith(f"{words}, by the store's: set it"))
 
 
 BREAKS = {
@@ -140,6 +180,7 @@ def test_what_archiving_does_without_is_no_fault(
 ) -> None:
     """The doctor says that archiving works, what does not, which permission that takes, and what it leaves."""
     gate.refuse(operation, 403, "AccessDenied")
+    gate.refuse("delete version", 403, "AccessDenied")
     found = examined(settings, s3_endpoint_url=gate.url)
 
     assert [] == [name for name, one in found.items() if one.good is False]
@@ -217,6 +258,22 @@ def test_a_certificate_that_nobody_vouches_for_is_told(settings: Settings, tmp_p
         (finding,) = examined(settings, s3_endpoint_url=f"https://127.0.0.1:{port}").values()
 
     assert "its certificate is not trusted, or not for this name: AWS_CA_BUNDLE names a file" in finding.words
+
+
+def test_a_port_that_speaks_no_tls_is_told(settings: Settings) -> None:
+    """It is no question of certificates."""
+    plain = str(settings.s3_endpoint_url).replace("http:", "https:")
+    (finding,) = examined(settings, s3_endpoint_url=plain).values()
+
+    assert "nothing can be stored: no TLS is spoken there: look at S3_ENDPOINT_URL" in finding.words
+
+
+def test_a_website_is_no_store(settings: Settings, gate: Gate) -> None:
+    """Who answers everything with 200 and a page is told apart from a store that can't be reached."""
+    gate.refuse("put", 200, "", body=b"<!doctype html><title>Hello</title>")
+    (finding,) = examined(settings, s3_endpoint_url=gate.url).values()
+
+    assert "nothing can be stored: that is no answer of an S3 API: look whether S3_ENDPOINT_URL" in finding.words
 
 
 def test_a_bucket_that_is_open_to_all_is_told(moto: Settings) -> None:

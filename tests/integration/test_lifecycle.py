@@ -89,6 +89,37 @@ def test_what_a_bucket_keeps_unseen_is_told(moto: Settings, monkeypatch: pytest.
     assert "NoncurrentVersionExpiration" not in store.lifecycle()[-1]
 
 
+def kept_of_doctor(moto: Settings) -> int:
+    """Versions, and marks of deletion, of whatever a doctor has stored."""
+    there = client(moto.s3_endpoint_url or "", KEY, SECRET)
+    said = there.list_object_versions(Bucket=BUCKET, Prefix="kling/reelhook-doctor-")
+    return len(said.get("Versions", [])) + len(said.get("DeleteMarkers", []))
+
+
+def test_a_doctor_leaves_no_version_behind(moto: Settings) -> None:
+    """Where versions are kept, those of its own object go, too."""
+    with versions_kept(moto):
+        found = examined(moto)
+
+        assert found["delete"].good
+        assert "left behind" not in found
+        assert 0 == kept_of_doctor(moto)
+
+
+@pytest.mark.parametrize("operation", ["list versions", "delete version"])
+def test_versions_that_a_doctor_may_not_remove_are_told(moto: Settings, operation: str) -> None:
+    """It says which object they are of, and which permissions it takes."""
+    with versions_kept(moto) as store, Gate(moto.s3_endpoint_url or "") as before:
+        before.refuse(operation, 403, "AccessDenied")
+        left = examined(moto, s3_endpoint_url=before.url)["left behind"]
+
+        said = "versions of this examination's object kling/reelhook-doctor-"
+        assert (None, said) == (left.good, left.words[: len(said)])
+        assert "it needs s3:ListBucketVersions, s3:DeleteObjectVersion (" in left.words
+        assert kept_of_doctor(moto)
+        store.delete_versions(left.words.partition(" object ")[2].partition(":")[0])
+
+
 def test_expiry_needs_no_permission_to_ask_for_versions(moto: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that may set rules and may not ask for versions sets them; it is told that the rule ends none. Rules can be
     shown, too, where the store says nothing at all; they are not set without having heard.
