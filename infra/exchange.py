@@ -74,7 +74,12 @@ class Reply:
         self._left = left
         self._parser = HttpResponseParser(self)
         # What browsers and http.client put up with, too.
-        self._parser.set_dangerous_leniencies(lenient_headers=True, lenient_optional_cr_before_lf=True)
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True,
+            lenient_optional_cr_before_lf=True,
+            lenient_chunked_length=True,
+            lenient_spaces_after_chunk_size=True,
+        )
         self._pieces: deque[bytes] = deque()
         self._headed = self._ended = False
         self._beside = 0  #: bytes since there was one of the body
@@ -104,7 +109,8 @@ class Reply:
     def on_header(self, name: bytes, value: bytes) -> None:
         """One line of the head, or of what follows the body."""
         if not self._headed:
-            self.headers.add(name.decode("latin-1"), value.decode("latin-1"))
+            # A NUL means a space, if anything (RFC 9110, 5.5), and no row can hold one.
+            self.headers.add(name.decode("latin-1"), value.replace(b"\0", b" ").decode("latin-1"))
 
     def on_headers_complete(self) -> None:
         """The end of a head; of one that only says that another one comes, perhaps."""
@@ -112,6 +118,8 @@ class Reply:
         self._headed = self.status >= 200
         if not self._headed:
             self.headers.clear()
+        elif "Transfer-Encoding" in self.headers:  # which goes before it: RFC 9112, 6.3
+            self.headers.discard("Content-Length")
 
     def on_body(self, piece: bytes) -> None:
         """Bytes."""

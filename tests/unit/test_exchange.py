@@ -89,6 +89,25 @@ def test_an_answer_is_the_same_however_it_comes(
     assert "X-Early" not in headers
 
 
+@pytest.mark.parametrize("length", [0, 2, 99])
+@pytest.mark.parametrize("first", ["Content-Length", "Transfer-Encoding"])
+def test_chunks_go_before_a_length(length: int, first: str) -> None:
+    """As in browsers: a server that says both, and pads the sizes of its chunks, is heard, and its length is not."""
+    said = {"Content-Length": str(length), "Transfer-Encoding": "chunked"}
+    order = sorted(said, key=lambda name: name != first)
+    head = "".join(f"{name}: {said[name]}\r\n" for name in order)
+    text = f"HTTP/1.1 200 OK\r\n{head}\r\n2  \r\nhi\r\n0  \r\n\r\n".encode()
+
+    assert (200, {"Transfer-Encoding": "chunked"}, b"hi") == read([text])
+
+
+def test_no_header_holds_what_no_row_can() -> None:
+    """A NUL in a value is a space: what a server says of a file is kept, and a database takes no such byte."""
+    text = b'HTTP/1.1 200 OK\r\nETag: "a\0b"\r\nContent-Length: 0\r\n\r\n'
+
+    assert '"a b"' == read([text])[1]["ETag"]
+
+
 @given(st.binary(min_size=1, max_size=100), st.sampled_from(["length", "chunks"]), st.integers(1, 10**6))
 def test_an_answer_that_breaks_off_is_none(body: bytes, frame: str, at: int) -> None:
     """Where an answer says how long it is, no part of it passes for all of it."""
