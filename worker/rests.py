@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from infra.store_errors import StoreError
 from worker import ports
 from worker.jobs import keys
 from worker.jobs.transfer import Rest, Transfer
-from worker.source import Again, SourceChanged
+from worker.source import Again, LeaseLost, SourceChanged
 
 log = logger(__name__)
 
@@ -39,8 +40,21 @@ class Rests:
             return
         body.seek(0)
         said = {**label, "content_type": "application/octet-stream"}
-        save(replace(at, rest=Rest(at.size, size, crc32, at.validator)))
-        self.bucket.put(keys.rest(at.key), body, size, **said)
+        at = replace(at, rest=Rest(at.size, size, crc32, at.validator))
+        save(at)
+        etag = self.bucket.put(keys.rest(at.key), body, size, **said)
+        try:
+            save(at)
+        except LeaseLost:  # it arrived late: whoever has the job now may have archived the file, and looks no more
+            self._take_away(keys.rest(at.key), etag)
+            raise
+
+    def _take_away(self, key: str, etag: str) -> None:
+        """What lies under `key`, if nobody has put something else there since."""
+        with suppress(StoreError):
+            stored = self.bucket.seen(key)
+            if stored is not None and stored.etag == etag:
+                self.bucket.delete(key)
 
     def get(self, at: Transfer) -> Iterable[bytes] | None:
         """What lies beside a file; None where that is not what its row means. It is read twice, as it is not held, and

@@ -97,6 +97,53 @@ def cut(settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> 
         yield made, file
 
 
+@pytest.mark.parametrize("ended", [True, False])
+def test_who_puts_aside_too_late_takes_it_away_again(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch, *, ended: bool
+) -> None:
+    """P7: a worker stands still while it puts something aside, until another one has archived the file, or has put more
+    aside. Of that first worker nothing is left, and of the other one everything.
+    """
+    monkeypatch.setattr(sender, "LINGER", 0.2)
+    file = film_of(FILM, 600_000)
+    with (
+        origin(film=file) as served,
+        yard(settings, engine, [], slice_seconds=0.0) as made,
+        FaultProxy("127.0.0.1", served.port) as proxy,
+    ):
+        proxy.slow(250_000)
+        made.provider.outputs = [video(served.link("film.mp4", proxy.port))]
+        other = made.restarted(slice_seconds=60.0 if ended else 0.5)
+
+        class HeldUp:
+            """The bucket, which one worker comes to too late; what it sends is stored all the same, as it was sent."""
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(made.bucket, name)
+
+            def put(self, key: str, body: Any, *rest: Any, **said: Any) -> str:
+                """Store it, once another worker has taken the job over."""
+                sent = b"".join(iter(lambda: bytes(body.read(2**16)), b""))
+                made.clock.advance(1000)
+                if ended:
+                    proxy.heal()
+                    assert State.ARCHIVED is other.until_end()
+                etag = made.bucket.put(key, sent, *rest, **said)
+                if not ended:
+                    assert State.COPYING is other.work()
+                return etag
+
+        made.restarted(bucket=HeldUp()).work()
+        proxy.heal()
+        if not ended:
+            (begun,) = made.store.transfers.of(made.job_id)
+            assert begun.rest is not None
+            assert begun.rest.size == len(b"".join(made.bucket.chunks(f"{begun.key}.rest")))
+            made.clock.advance(1000)
+            made.until_end()
+        proven(made, file)
+
+
 def test_what_is_put_aside_is_believed_only_if_it_is_that(cut: Any) -> None:
     """A worker that was late has left other bytes there: they are fetched again, and none of the others is sent."""
     made, file = cut
