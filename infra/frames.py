@@ -1,10 +1,13 @@
-"""The frames of a stream that somebody has to see: its first, its last, and moments between. Few others are decoded."""
+"""The frames of a stream that somebody has to see: its first, its last, and moments between. Where only the ends are
+asked for, few others are decoded.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -22,6 +25,14 @@ _FEW_PACKETS = 32
 #: Pixels from which on a second thread pays, which a decoder of many frames gets unless they are so large that its
 #: memory matters more.
 _LARGE = 640 * 480
+
+
+@dataclass(frozen=True)
+class Through:
+    """What was seen of a film from its beginning to its end."""
+
+    first: Any  #: its first frame
+    damaged: int  #: frames that did not decode whole
 
 
 def ends(container: Any, stream: Any) -> tuple[Any, float | None]:
@@ -56,19 +67,20 @@ def through(
     times: Sequence[float],
     show: Callable[[Any], None],
     alive: Callable[[], object],
-) -> Any:
-    """The first frame, once the last one has decoded too, in one pass that shows what is seen at `times`, in seconds.
+) -> Through | None:
+    """Every frame, in one pass that shows what is seen at `times`, in seconds. One that is broken on the way is
+    counted: a player goes on, too.
 
-    None where not all of that decodes; what is wrong then, if anything is, `ends` says. `show` has its pictures of a
-    film that was too short by then. `alive` is called now and then: a film takes a while.
+    None where the first or the last one does not decode; what is wrong then, if anything is, `ends` says. `show` has
+    its pictures of a film that was too short by then. `alive` is called now and then: a film takes a while.
     """
     codec = stream.codec_context
     codec.thread_count = 2 if _LARGE < stream.width * stream.height <= SMALL_FILM else 1
-    codec.skip_frame = "NONREF"  # nobody needs the frames that no other refers to
     first = last = None
-    wanted, start, shown, tail = deque(times), stream.start_time or 0, set(), deque[Any]()
+    wanted, start, shown = deque(times), stream.start_time or 0, set[int]()
+    seen = _Sent()
     try:
-        for frame in _all(container, stream, tail):
+        for frame in seen.frames(container, stream):
             alive()
             first, last = first or frame, frame
             if not frame.is_corrupt:
@@ -78,14 +90,13 @@ def through(
                 show(frame)
     except (FFmpegError, TypeError):  # what has no time can't be shown at one
         first = None
-    if first is None or first.pts not in shown or not _are_the_last(tail, stream, shown):
-        codec.skip_frame = "DEFAULT"
+    if first is None or not {first.pts, seen.times[0]} <= shown or not _are_the_last(seen.last, stream, shown):
         with suppress(FFmpegError):
             container.seek(start, stream=stream)
         return None
     for _ in wanted:  # a film of few frames, or one that says it lasts longer than it does
         show(last)
-    return first
+    return Through(first, sum(time not in shown for time in seen.times if time >= first.pts))
 
 
 def at_key_frames(
@@ -100,16 +111,21 @@ def at_key_frames(
             show(frame)
 
 
-def _all(container: Any, stream: Any, tail: deque[Any]) -> Iterator[Any]:
-    """The frames that others refer to, and all of the last ones, whose packets are left in `tail`."""
-    codec = stream.codec_context
-    for packet in container.demux(stream):
-        tail.append(packet)
-        if len(tail) > _LAST + 1:  # after the last one comes an empty one, at which the decoder gives what it has
-            yield from codec.decode(tail.popleft())
-    codec.skip_frame = "DEFAULT"
-    for packet in tail:
-        yield from codec.decode(packet)
+class _Sent:
+    """What a decoder was given."""
+
+    def __init__(self) -> None:
+        self.times: list[int] = []  #: at which its packets are to be shown, but for those that nobody is to see
+        self.last = deque[Any](maxlen=_LAST + 1)  #: the last packets, and an empty one
+
+    def frames(self, container: Any, stream: Any) -> Iterator[Any]:
+        """What it makes of all packets of a stream."""
+        for packet in container.demux(stream):
+            self.last.append(packet)
+            if packet.size and not packet.is_discard:
+                self.times.append(packet.pts)
+            with suppress(FFmpegError):  # no frame comes of it then
+                yield from stream.codec_context.decode(packet)
 
 
 def _of_their_packets(container: Any, stream: Any) -> Any:

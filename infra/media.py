@@ -45,6 +45,7 @@ class Film:
     facts: MediaFacts
     first: Any = None  #: its first frame, as PyAV has it
     moments: tuple[Any, ...] = ()  #: what `show` made of those that were asked for; none where one could not be had
+    damaged_frames: int | None = None  #: that did not decode whole; None where not all of them were tried
 
 
 def agree(seconds: float, said: float) -> bool:
@@ -107,9 +108,9 @@ def _shown(
         times = [seconds * (number + 0.5) / moments for number in range(moments)]
         short = moments > 0 and seconds * (facts.fps or 25) <= _FEW_FRAMES
         keep: Callable[[Any], None] = lambda frame: shown.append(show(frame))  # noqa: E731 - a name for its type
-        first = frames.through(container, stream, times, keep, alive) if short else None
-        if first is not None:
-            return Film(_as_shown(facts, first), first, tuple(shown))
+        whole = frames.through(container, stream, times, keep, alive) if short else None
+        if whole is not None:
+            return Film(_as_shown(facts, whole.first), whole.first, tuple(shown), whole.damaged)
         first = _ends(container, stream, facts)
         seen = _as_shown(facts, first)
         if moments and not short:
@@ -209,9 +210,15 @@ def _facts(container: Any, video: Any, audio: Any) -> MediaFacts:
         width=video.width if video else None,
         height=video.height if video else None,
         fps=_rate(video.average_rate) if video else None,
-        video_codec=video.codec_context.name if video else None,
-        audio_codec=audio.codec_context.name if audio else None,
+        video_codec=_named(video),
+        audio_codec=_named(audio),
     )
+
+
+def _named(stream: Any) -> str | None:
+    """What it is encoded as: a decoder may have another name."""
+    name: str | None = stream.codec_context.codec.canonical_name if stream else None
+    return name
 
 
 def _seconds(container: Any, stream: Any) -> float | None:

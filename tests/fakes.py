@@ -129,6 +129,7 @@ def a_file(**changes: object) -> ResultFile:
         "poster_key": "kling/2026/11/21/01hz/video-0.poster.jpg",
         "sheet_key": "kling/2026/11/21/01hz/video-0.sheet.jpg",
         "listed": None,
+        "damaged_frames": 0,
     }
     return ResultFile(**{**values, **changes})  # type: ignore[arg-type]  # as above
 

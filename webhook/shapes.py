@@ -198,6 +198,13 @@ class File(Shape):
         str | None,
         Field(description="the list of Kling's result that it stood in, where not that of its kind"),
     ]
+    damaged_frames: Annotated[
+        int | None,
+        Field(
+            description="frames of a film that did not decode whole; null where it was not decoded from end to end: "
+            "it has more than 750 frames, or contact sheets are turned off"
+        ),
+    ]
     url: Annotated[str, Field(description="opens for a while")]
     poster_url: str | None
     sheet_url: str | None

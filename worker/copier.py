@@ -180,6 +180,7 @@ class Copier:
             poster_key=proof.beside.get("poster"),
             sheet_key=proof.beside.get("sheet"),
             listed=output.listed,
+            damaged_frames=proof.damaged_frames,
         )
 
     def _begin_anew(self, at: Transfer, ledger: Ledger) -> None:

@@ -39,6 +39,7 @@ class Proof:
     """What came of it."""
 
     facts: MediaFacts
+    damaged_frames: int | None = None  #: as a film's row says
     beside: Mapping[str, str] = field(default_factory=dict)  #: keys of pictures by name
 
 
@@ -61,7 +62,8 @@ class Prover:
             seen = self._seen(output, file, size, alive)
         _agree(output, seen.facts)
         pictures = self.previews.of(seen) if output.kind == "video" else ()
-        return Proof(seen.facts, {name: self._beside(job, output, key, name, made) for name, made in pictures})
+        beside = {name: self._beside(job, output, key, name, made) for name, made in pictures}
+        return Proof(seen.facts, seen.damaged_frames, beside)
 
     def _seen(self, output: Output, file: Any, size: int, alive: Callable[[], object]) -> Film:
         """What the file is, and what is to be seen of a film."""

@@ -150,6 +150,41 @@ def test_any_damage_gives_facts_or_the_documented_error(at: int, noise: bytes, m
     assert sides(seen.first) == (seen.facts.width, seen.facts.height)
 
 
+def packets(body: bytes) -> list[tuple[int, int]]:
+    """Where each frame lies, and its bytes, in the order in which they are sent."""
+    with av.open(BytesIO(body), "r") as container:
+        return [(packet.pos or 0, packet.size) for packet in container.demux(video=0) if packet.size]
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 4])
+def test_frames_that_are_broken_on_the_way_are_counted(number: int) -> None:
+    """One bad frame costs nobody the film, and its moments are shown; that it is there is a fact."""
+    body = film(number)
+    for broken in (1, 3):
+        damaged = body
+        for at, size in packets(body)[20 : 20 + broken]:
+            damaged = damaged[: at + 8] + bytes(size - 8) + damaged[at + size :]
+        seen = probe_film(BytesIO(damaged), moments=9)
+
+        assert (broken, 9) == (seen.damaged_frames, len(seen.moments))
+    assert 0 == probe_film(BytesIO(body), moments=9).damaged_frames
+
+
+def test_a_film_that_is_not_gone_through_is_not_called_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor broken: nobody knows of a long one, or of one of which no moments are asked for."""
+    assert probe_film(BytesIO(film())).damaged_frames is None
+    monkeypatch.setattr("infra.media._FEW_FRAMES", 10)
+    assert probe_film(BytesIO(film()), moments=9).damaged_frames is None
+
+
+def test_a_first_frame_that_is_broken_is_noticed() -> None:
+    """What all others stand on has to be there."""
+    body = film()
+    (at, size), *_ = packets(body)
+    with pytest.raises(NotMedia):
+        probe_film(BytesIO(body[: at + 8] + bytes(size - 8) + body[at + size :]), moments=9)
+
+
 def test_a_long_film_is_shown_by_its_key_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a film of many frames none is decoded for a moment of it but the key frame before."""
     monkeypatch.setattr("infra.media._FEW_FRAMES", 10)

@@ -103,3 +103,4 @@ class ResultFile:
     poster_key: str | None
     sheet_key: str | None  #: of the contact sheet
     listed: str | None  #: the list of the provider's result that it stood in, where that is not the one of its kind
+    damaged_frames: int | None  #: that did not decode whole; None where not all of them were tried

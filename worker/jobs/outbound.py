@@ -42,6 +42,7 @@ _FILE_FACTS = (
     "fps",
     "video_codec",
     "audio_codec",
+    "damaged_frames",
 )
 
 #: Makes bucket and key into a URL that opens.

@@ -239,6 +239,7 @@ files = Table(
     Column("audio_codec", Text),
     Column("poster_key", Text),
     Column("sheet_key", Text),
+    Column("damaged_frames", Integer),
     Column("stored_at", MOMENT, nullable=False),
     #: The list of the provider's result that it stood in, where that is not the one of its kind.
     Column("listed", Text),

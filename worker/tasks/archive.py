@@ -141,6 +141,8 @@ def _copy_all(
             continue
         book.add(file)
         log.info("file.proven", job=job.id, key=file.key, size=file.size, sha256=file.sha256)
+        if file.damaged_frames:
+            log.warning("file.damaged", job=job.id, key=file.key, frames=file.damaged_frames)
         stored[place] = file
     if faults:
         raise next((fault for fault in faults if isinstance(fault, NotHad)), faults[0])  # what is waited for longer
