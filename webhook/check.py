@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from worker.jobs.references import BadReference, without
 from worker.kling.earlier import named
 from worker.kling.evaluate import RULES, Verdict, evaluate
 from worker.kling.rule import Fault
+from worker.kling.sources import cited
 
 
 def judge(family: str, body: bytes, *, gateway: str, edition: str | None, strict: bool) -> Verdict:
@@ -65,6 +67,15 @@ def show(verdict: Verdict, console: Console) -> None:
     cost = verdict.cost
     if verdict.accepted and cost.units is not None:
         console.print(f"costs {cost.units} units, list price {cost.usd:.2f} USD", highlight=False)
+    show_sources([fault.source for fault in (*verdict.faults, *verdict.warnings)], console)
+
+
+def show_sources(sources: Iterable[str], console: Console) -> None:
+    """What the short names stand for that `sources` are made of."""
+    if named := cited(sources):
+        console.print(Text("sources", style="dim"))
+    for name, meaning in named.items():
+        console.print(Text(f"  {name:<5}  {meaning}", style="dim"), soft_wrap=True)
 
 
 def _line(fault: Fault, style: str) -> Text:
@@ -75,8 +86,13 @@ def _line(fault: Fault, style: str) -> Text:
     return text.append(f"  [{fault.rule}, {fault.source}]", style="dim")
 
 
-def rules_table() -> Table:
-    """Every rule with its sentence, its families and its source."""
+def show_rules(console: Console) -> None:
+    """Every rule with its sentence, its families and its source, and what the sources are."""
+    console.print(_rules_table())
+    show_sources([rule.source for rule in RULES], console)
+
+
+def _rules_table() -> Table:
     table = Table("rule", "what holds", "families", "refuses in", "source", show_lines=False)
     for row in _rows():
         table.add_row(*row)
@@ -85,8 +101,13 @@ def rules_table() -> Table:
 
 def rules_markdown() -> str:
     """The same as a page."""
-    lines = ["| rule | what holds | families | refuses in | source |", "|---|---|---|---|---|"]
-    return "\n".join(lines + ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in _rows()])
+    rules = _page_table(("rule", "what holds", "families", "refuses in", "source"), _rows())
+    return f"{rules}\n\n{_page_table(('source', 'what it is'), cited(rule.source for rule in RULES).items())}"
+
+
+def _page_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [headers, ["---"] * len(headers), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def _rows() -> list[tuple[str, str, str, str, str]]:

@@ -106,7 +106,7 @@ def check_request(
     Exits 0 when it is accepted, 1 when it is refused, 2 when the question was wrong. Needs no server.
     """
     if rules:
-        click.echo(check.rules_markdown()) if markdown else Console().print(check.rules_table())
+        click.echo(check.rules_markdown()) if markdown else check.show_rules(Console())
         return
     if family is None:
         raise click.UsageError("Missing argument 'FAMILY'.")

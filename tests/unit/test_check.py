@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from PIL import Image
 from webhook.check import rules_markdown
 from webhook.cli import main
 from worker.kling.evaluate import RULES
+from worker.kling.sources import SOURCES
 
 GOOD = {"prompt": "a cat", "aspect_ratio": "16:9"}
 
@@ -42,6 +44,26 @@ def test_a_refused_request_exits_1_and_names_every_fault() -> None:
     assert [] == [
         word for word in ("prompt", "aspect_ratio", "mode", "R021", "R051", "R055") if word not in result.output
     ]
+
+
+def test_the_sources_of_what_is_wrong_are_told_apart() -> None:
+    """Below the faults stands what the short names in them mean: those that occur, and no others."""
+    shown = check("omni-video", body={"aspect_ratio": "16:9"}).output.partition("sources\n")[2]
+
+    assert ["DOC", "A", "B", "S1"] == [line.split()[0] for line in shown.splitlines()]
+    assert "sources" not in check("omni-video").output
+
+
+def test_every_short_name_of_a_source_is_explained() -> None:
+    """Each that a rule cites has a meaning, each that has one is cited, and the list of rules ends with them."""
+    short = re.compile(r"\b(?:[A-Z]{1,3}|[A-Z][a-z]{1,2}|[A-Z]\d[a-z]?|map|seeds)\b")
+    named = {name for rule in RULES for name in short.findall(rule.source)}
+
+    assert named == set(SOURCES)
+    assert [*SOURCES.values()] == [
+        line.split("|")[2].strip() for line in rules_markdown().splitlines()[-len(SOURCES) :]
+    ]
+    assert SOURCES["Cfx"] in check("--rules").output
 
 
 def test_what_stands_on_earlier_jobs_is_checked_too() -> None:

@@ -139,7 +139,7 @@ def _one(family: Family) -> Json:
 def _passed(route: Route) -> Json:
     """A route whose answer is Kling's own, whatever that is."""
     path = route.path.lstrip("/")
-    about = f"Handed to the account, its answer handed back (spec {route.source}). Never a job, never repeated."
+    about = "Handed to the account, its answer handed back. Never a job, never repeated."
     if route.method == "POST":
         about += f" {references.SCHEME}JOB/files/0 and the like stand for what archived jobs have made."
     shown: Json = {

@@ -214,7 +214,7 @@ _MEGABYTE = 10**6
 _MEBIBYTE = 2**20
 _LEAST_SIDE = 300
 _WIDEST = 2.5
-_SOURCE = "spec 4 (A, B, S0-S4)"
+_SOURCE = "DOC A, B, S0, S1, S2, S3, S4"
 
 
 def image_faults(family: str, field: str, facts: ImageFacts) -> Iterator[Fault]:
