@@ -89,11 +89,12 @@ def _play(console: Console, deployment: Deployment, prompt: str | None) -> list[
         _prove_all(console, door, access, receiver, jobs)
     conclude(console, jobs)
     unproven = [job for job in jobs if not job.proven or job.fault]
-    told = sum(receiver.success(job.task_id) is not None for job in jobs)
+    asking = [job for job in jobs if job.asked.body.get("callback_url")]
+    told = sum(receiver.success(job.task_id) is not None for job in asking)
     colour = "red" if unproven else "green"
     seconds = time.monotonic() - begun
-    verdict = f"{len(jobs) - len(unproven)} of {len(jobs)} jobs proven, {told} callbacks received, in {seconds:.1f} s"
-    console.print(f"\n[bold {colour}]{verdict}[/bold {colour}]", highlight=False)
+    verdict = f"{len(jobs) - len(unproven)} of {len(jobs)} jobs proven, {told} of {len(asking)} callbacks received"
+    console.print(f"\n[bold {colour}]{verdict}, in {seconds:.1f} s[/bold {colour}]", highlight=False)
     return unproven
 
 

@@ -48,6 +48,7 @@ class Progress:
         self._jobs = jobs
         self._live = Live(console=console, refresh_per_second=8) if console.is_terminal else None
         self._shown: dict[str, str] = {}
+        self._begun = time.monotonic()
 
     def __enter__(self) -> Self:
         if self._live:
@@ -66,11 +67,12 @@ class Progress:
         if self._live:
             self._live.update(_table(self._jobs))
             return
+        seconds = time.monotonic() - self._begun  # of all, not of each job, so that lines stand in the order of time
         for job in self._jobs:
             if job.state != "waiting" and self._shown.get(job.asked.name) != job.state:
                 self._shown[job.asked.name] = job.state
                 what = f"{job.asked.name:<20} {job.asked.family:<20} {job.state:<10} {_bytes(job)}"
-                self._console.print(f"  {job.seconds:5.1f} s  {what}", highlight=False)
+                self._console.print(f"  {seconds:5.1f} s  {what}".rstrip(), highlight=False)
 
 
 def _table(jobs: Sequence[Followed]) -> Table:

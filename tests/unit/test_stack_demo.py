@@ -1,14 +1,16 @@
 import base64
 import json
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from infra.media import MediaFacts, probe
 from infra.stack import samples
 from infra.stack.demo_proof import NotProven, Seen, _compare
 from infra.stack.demo_requests import Expected, Media, requests_of
+from infra.stack.demo_view import Followed, Progress
 from infra.stack.kept import Kept
 from infra.stills import probe_image
 
@@ -41,6 +43,21 @@ def test_the_requests_cover_what_the_seeds_show_and_the_persons_own() -> None:
     assert "jpeg" == probe_image(base64.b64decode(image)).container
     assert 2 <= sum(bool(one.body.get("callback_url")) for one in asked)
     assert json.dumps([dict(one.body) for one in asked])
+
+
+def test_what_happens_is_told_in_the_order_of_time() -> None:
+    """On no terminal each change is a line; one that came to a later job earlier does not stand below a later time."""
+    jobs = [Followed(asked) for asked in requests_of(MEDIA, "http://127.0.0.1/told", None)[:3]]
+    told = StringIO()
+    with Progress(Console(file=told, width=200), jobs) as progress:
+        for seconds, state in (((0.0, 0.0, 0.0), "accepted"), ((9.0, 8.0, 7.0), "running")):
+            for job, since in zip(jobs, seconds, strict=True):
+                job.state, job.seconds = state, since
+            progress.refresh()
+    lines = told.getvalue().splitlines()
+
+    assert ["accepted"] * 3 + ["running"] * 3 == [line.split()[-1] for line in lines]
+    assert sorted(lines, key=lambda line: float(line.split()[0])) == lines
 
 
 SEEN = Seen("0" * 64, 1000, 5.04, 1280, 720, "h264", sound=False, frames=121)
