@@ -276,7 +276,8 @@ def _bounds(stream: Stream, transfer: Transfer) -> tuple[int, int | None]:
     if stream.status == 416:
         raise SourceChanged("the result is shorter than what was copied of it")
     if stream.status not in {200, 206}:
-        wait = retry.retry_after(stream.headers.get("Retry-After"))
+        now = retry.moment(stream.headers.get("Date"))  # by the clock that a date in the other one is of
+        wait = retry.retry_after(stream.headers.get("Retry-After"), now)
         raise NotHad(f"the result link answers HTTP {stream.status}", wait=wait)
     if stream.status == 206:
         return transfer.come, _whole_length(stream.headers, transfer)

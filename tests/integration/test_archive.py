@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.utils import formatdate
+from time import time
 from typing import Any
 
 import pytest
@@ -271,16 +273,18 @@ def test_a_film_that_is_called_text_is_a_film(place: Any) -> None:
         proven(made, File.of(FILM))
 
 
-def test_a_page_that_says_when_to_come_again_is_heard(place: Any) -> None:
-    """A busy source may say so with a page: its status and its wait count, not that it is a page."""
-    busy = File.of(b"busy", status=503, headers={"Content-Type": "text/html", "Retry-After": "600"})
+@pytest.mark.parametrize("dated", [False, True])
+def test_a_page_that_says_when_to_come_again_is_heard(place: Any, *, dated: bool) -> None:
+    """A busy source may say so with a page, as seconds or as a date of its own clock: its status and its wait count."""
+    again = formatdate(time() + 600, usegmt=True) if dated else "600"
+    busy = File.of(b"busy", status=503, headers={"Content-Type": "text/html", "Retry-After": again})
     with place(busy) as (made, _):
         made.work()
         job = made.store.get(made.job_id)
 
         assert job is not None
         assert job.due_at is not None
-        assert 600 == (job.due_at - made.clock()).total_seconds()
+        assert 500 < (job.due_at - made.clock()).total_seconds() <= 600
 
 
 @pytest.mark.parametrize("says_length", [True, False])

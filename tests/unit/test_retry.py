@@ -44,6 +44,7 @@ def test_retry_after_is_capped_and_never_raises(value: str | None) -> None:
     """Whatever a receiver sends as Retry-After, the wait is between none and the cap."""
     assert 0 <= retry.retry_after(value) <= retry.LONGEST_RETRY_AFTER
     assert 0 <= retry.retry_after(value, MORNING) <= retry.LONGEST_RETRY_AFTER
+    assert 0 <= retry.retry_after("Sat, 21 Nov 2026 09:02:00 GMT", retry.moment(value)) <= retry.LONGEST_RETRY_AFTER
 
 
 def test_retry_after_may_be_a_date() -> None:

@@ -175,13 +175,15 @@ def retry_after(value: str | None, now: datetime | None = None) -> float:
     try:
         seconds = float(value or 0)
     except ValueError:
-        seconds = _until(value, now) if value and now else 0
+        until = moment(value) if now else None
+        seconds = (until - now).total_seconds() if until and now else 0
     return min(seconds, LONGEST_RETRY_AFTER) if seconds > 0 else 0
 
 
-def _until(date: str, now: datetime) -> float:
+def moment(date: str | None) -> datetime | None:
+    """What a header such as `Date` says; None where that is no date."""
     try:
-        moment = parsedate_to_datetime(date)
-        return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds()
+        said = parsedate_to_datetime(date or "")
     except (ValueError, TypeError, IndexError, OverflowError):
-        return 0
+        return None
+    return said if said.tzinfo else said.replace(tzinfo=UTC)
