@@ -61,6 +61,7 @@ def test_what_nobody_knows_is_stored_as_it_came(place: tuple[Yard, Origin]) -> N
     made.provider.outputs += [other(served.link("cover")), other(served.link("blob"), "mesh.glb_url")]
     assert State.ARCHIVED is made.until_end()
 
+    assert ["video", "other", "other"] == [file.kind for file in made.files]
     stored = {file.variant: file for file in made.files if file.kind == "other"}
     assert {PLACE: "image/png", "mesh.glb_url": "application/octet-stream"} == {
         name: file.content_type for name, file in stored.items()

@@ -29,7 +29,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from infra.statement import Statement, of_parts
 from worker.jobs.machine import Step
-from worker.jobs.model import ResultFile, State
+from worker.jobs.model import OTHER, ResultFile, State
 from worker.jobs.transfer import Transfer
 from worker.store.beginnings import begun, later, unless_called, wants
 from worker.store.rows import JOB_COLUMNS
@@ -151,7 +151,7 @@ PROGRESS = Statement(
 FILES = Statement(
     select(files.c.job_id, *(files.c[field.name] for field in fields(ResultFile)))
     .where(files.c.job_id == func.any(bindparam("jobs", type_=ARRAY(Text))))
-    .order_by(files.c.ordinal, files.c.kind, files.c.variant)
+    .order_by(files.c.kind == OTHER, files.c.ordinal, files.c.kind.desc(), files.c.variant)
 )
 TRANSFERS = Statement(
     select(*(transfers.c[field.name] for field in fields(Transfer))).where(transfers.c.job_id == _JOB)

@@ -14,7 +14,7 @@ from infra.store_errors import StoreError
 from worker.copier import Copier
 from worker.jobs import keys
 from worker.jobs.manifest import Lack, Missing, manifest
-from worker.jobs.model import ENDS, Job, ResultFile, State
+from worker.jobs.model import ENDS, OTHER, Job, ResultFile, State
 from worker.kling.places import in_places
 from worker.kling.wire import Task, read_task
 from worker.label import manifest_label
@@ -61,7 +61,7 @@ def record(
         job,
         known(store.request(job.id)),
         task.raw if task else {},
-        sorted(files, key=lambda file: (file.ordinal, file.kind, file.variant)),
+        sorted(files, key=lambda file: (file.kind == OTHER, file.ordinal, file.kind, file.variant)),
         now,
         after=after,
         lack=Lack(short.state, short.reason, _missing(task, files, short)) if short else None,
