@@ -240,8 +240,9 @@ def _gathered(there: Mapping[str, Any]) -> dict[str, Any]:
         if name.startswith(_ACCOUNT_PREFIX)
     }
     values = {**stores.resolve(there), **there, "KLING_URL_*": named}
-    if endpoint := stores.without_bucket(values.get("S3_ENDPOINT_URL"), values.get("S3_BUCKET")):
-        values["S3_ENDPOINT_URL"] = endpoint
+    for name in ("S3_ENDPOINT_URL", "S3_PUBLIC_ENDPOINT_URL"):
+        if endpoint := stores.without_bucket(values.get(name), values.get("S3_BUCKET")):
+            values[name] = endpoint
     if prefix := values.get("S3_KEY_PREFIX"):
         values["S3_KEY_TEMPLATE"] = _below(prefix, values.get("S3_KEY_TEMPLATE", _KEY_TEMPLATE))
     return values

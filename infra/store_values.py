@@ -9,6 +9,18 @@ from urllib.parse import urlsplit
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}|arn:[!-~]+")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,63}")
 _HEADER = re.compile(r"[ -~]*")
+#: Buckets that are none of the usual kind, by their names.
+_OTHER_KINDS = (
+    (r".*--x-s3", "can't be a directory bucket (S3 Express): those are spoken to in another way"),
+    (r"arn:[^:]*:s3::[^:]*:accesspoint.*", "can't be a multi-region access point: that wants SigV4A; name a region's"),
+    (r"arn:[^:]*:s3-object-lambda:.*", "can't be an Object Lambda access point: nothing is stored there"),
+)  # fmt: skip
+#: Addresses of stores at which their API is not, by the host.
+_NO_API = (
+    (r"(?:.+\.)?s3-website[.-].+", "is a website's: S3's own is https://s3.REGION.amazonaws.com"),
+    (r".+\.cdn\.digitaloceanspaces\.com", "is a CDN's, for which nothing can be signed: leave out .cdn"),
+    (r".+\.r2\.dev", "is a public bucket's: R2's API is at https://ACCOUNT.r2.cloudflarestorage.com"),
+)
 #: Classes out of which nothing can be read before somebody has asked for it hours ago.
 _COLD = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
@@ -20,6 +32,8 @@ def bucket(value: str) -> str:
             "must be the bare name of a bucket, 3 or more letters, digits, dots and hyphens, without s3:// and folders "
             "(S3_KEY_TEMPLATE names those)"
         )
+    if other := next((words for pattern, words in _OTHER_KINDS if re.fullmatch(pattern, value)), None):
+        raise ValueError(other)
     return value
 
 
@@ -43,6 +57,8 @@ def endpoint(value: str) -> str:
         _ = parts.port
     except ValueError:
         raise ValueError("must have a number up to 65535 for a port") from None
+    if other := next((words for pattern, words in _NO_API if re.fullmatch(pattern, parts.hostname)), None):
+        raise ValueError(f"can't be {parts.hostname}: that address {other}")
     return value.rstrip("/")
 
 

@@ -1,7 +1,8 @@
 """Which S3-compatible store this is: what each platform calls its credentials, and how each store is to be spoken to.
 
-Sources: Heroku Dev Center (Bucketeer, Cloudcube), Clever Cloud "Cellar", Fly "Tigris", Cloudflare R2 "S3 API
-compatibility", Backblaze "S3-Compatible API", DigitalOcean "Spaces with AWS SDKs", rclone "S3" (environment variables).
+Sources: Heroku Dev Center (Bucketeer, Cloudcube), Clever Cloud "Cellar", Fly "Tigris", Railway "Storage Buckets" (which
+are Tigris), Cloudflare R2 "S3 API compatibility", Backblaze "S3-Compatible API", DigitalOcean "Spaces with AWS SDKs",
+rclone "S3" and "Environment variables".
 """
 
 from __future__ import annotations
@@ -68,6 +69,32 @@ def _cube(there: Variables) -> Mapping[str, str]:
     return {"S3_BUCKET": host["bucket"], "S3_KEY_PREFIX": prefix, "S3_REGION": region}
 
 
+def _rclone(there: Variables) -> Mapping[str, str]:
+    """What it says of objects, and of addressing, which is a step of the path unless it says otherwise."""
+    named = {
+        "S3_STORAGE_CLASS": "RCLONE_S3_STORAGE_CLASS",
+        "S3_SSE": "RCLONE_S3_SERVER_SIDE_ENCRYPTION",
+        "S3_SSE_KMS_KEY_ID": "RCLONE_S3_SSE_KMS_KEY_ID",
+    }
+    said = {ours: str(there[name]) for ours, name in named.items() if name in there}
+    style = {"true": "path", "false": "virtual"}.get(str(there.get("RCLONE_S3_FORCE_PATH_STYLE", "")).lower())
+    return {**said, **({"S3_ADDRESSING_STYLE": style} if style else {})}
+
+
+def _with_remote(there: Variables) -> Variables:
+    """With what rclone's one remote of this kind says by names of its own, where no platform says anything: a machine
+    may have a remote for something else.
+    """
+    if any(name in there for one in PLATFORMS for name in one.key):
+        return there
+    named = [name for name in there if re.fullmatch(r"RCLONE_CONFIG_\w+_TYPE", name) and there[name] == "s3"]
+    if len(named) != 1:
+        return there
+    head = named[0].removesuffix("TYPE")
+    own = {f"RCLONE_S3_{name.removeprefix(head)}": there[name] for name in there if name.startswith(head)}
+    return {**there, **own}
+
+
 def _r2(there: Variables) -> Mapping[str, str]:
     account = there.get("R2_ACCOUNT_ID")
     known = "R2_ENDPOINT" in there or "R2_ENDPOINT_URL" in there
@@ -127,12 +154,13 @@ PLATFORMS = (
         endpoint=("RCLONE_S3_ENDPOINT",),
         region=("RCLONE_S3_REGION",),
         token=("RCLONE_S3_SESSION_TOKEN",),
+        also=_rclone,
     ),
-    Platform(  # AWS itself, Tigris on Fly, Neon, moto: they all use AWS's names
+    Platform(  # AWS itself, Tigris on Fly and on Railway, Neon, moto: they all use AWS's names
         "AWS",
         key=("AWS_ACCESS_KEY_ID",),
         secret=("AWS_SECRET_ACCESS_KEY",),
-        bucket=("BUCKET_NAME", "AWS_S3_BUCKET", "AWS_BUCKET", "AWS_STORAGE_BUCKET_NAME"),
+        bucket=("BUCKET_NAME", "AWS_S3_BUCKET", "AWS_S3_BUCKET_NAME", "AWS_BUCKET", "AWS_STORAGE_BUCKET_NAME"),
         endpoint=("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
         region=("AWS_REGION", "AWS_DEFAULT_REGION"),
         token=("AWS_SESSION_TOKEN",),
@@ -164,6 +192,7 @@ def resolve(there: Variables) -> dict[str, Any]:
     """What one platform says of its store, by our names. Two platforms are never mixed: keys of one don't open the
     other. What is set by our own names goes before; with an access key of that kind no platform is asked at all.
     """
+    there = _with_remote(there)
     platform = next((one for one in PLATFORMS if any(name in there for name in one.key)), None)
     said = {} if platform is None or "S3_ACCESS_KEY_ID" in there else platform.said(there)
     if platform and "S3_ENDPOINT_URL" not in said and (region := said.get("S3_REGION")) and platform.name in _BY_REGION:
@@ -183,6 +212,7 @@ def lacking(there: Variables) -> str | None:
     """What is to be set so that keys of a platform's are not sent to AWS, or that there are keys at all; None where
     nothing is.
     """
+    there = _with_remote(there)
     platform = next((one for one in PLATFORMS if any(name in there for name in one.key)), None)
     if "S3_ACCESS_KEY_ID" in there:
         return None
@@ -192,6 +222,8 @@ def lacking(there: Variables) -> str | None:
             f"{role}: is not used: what a role is lent runs out within hours, and links with it; make a key that may "
             "use the bucket"
         )
+    if platform.name == "Cloudcube" and "S3_BUCKET" not in there and not _cube(there):
+        return "CLOUDCUBE_URL: must say bucket and folder, as https://BUCKET.s3.amazonaws.com/CUBE"
     if platform.name not in _ELSEWHERE or "S3_ENDPOINT_URL" in {**resolve(there), **there}:
         return None
     if platform.name == "rclone" and str(there.get("RCLONE_S3_PROVIDER", "AWS")).upper() == "AWS":
@@ -244,16 +276,20 @@ _AWS = Dialect("AWS", addressing="virtual", checksums="when_supported")
 #: By the name of its host: a store. A region that the pattern finds is the store's.
 _HOSTS = (
     (r"s3-(?:accelerate(?:\.dualstack)?|external-1)\.amazonaws\.com", _AWS),  # names of no region
-    (r"s3(?:-fips)?(?:\.dualstack)?(?:[.-](?P<region>[a-z0-9-]+))?\.amazonaws\.com(?:\.cn)?", _AWS),
+    (r"s3(?:-fips)?(?:\.dualstack)?(?:[.-](?P<region>[a-z0-9-]+))?\.amazonaws\.(?:com|com\.cn|eu)", _AWS),
     (r".+\.vpce\.amazonaws\.com", Dialect("AWS", addressing="auto", checksums="when_supported")),
     (r".+\.r2\.cloudflarestorage\.com", Dialect("R2", region="auto", equal_parts=True)),
     (r"s3\.(?P<region>[a-z0-9-]+)\.backblazeb2\.com", Dialect("B2", keeps_versions=True)),
     # Its newer buckets are reached by a host of their own only.
-    (r"(?:fly\.storage\.tigris\.dev|t3\.storage\.dev|t3\.storageapi\.dev)", Dialect("Tigris", "auto", "virtual")),
+    (r"(?:fly\.storage\.tigris\.dev|t3\.storage\.dev|t3\.storageapi\.dev|storage\.railway\.app)",
+     Dialect("Tigris", "auto", "virtual")),
     (r"(?P<region>[a-z0-9]+)\.digitaloceanspaces\.com", Dialect("Spaces", addressing="virtual")),
     (r"cellar-[a-z0-9-]+\.services\.clever-cloud\.com", Dialect("Cellar")),
     (r"s3\.(?P<region>[a-z0-9-]+)\.wasabisys\.com", Dialect("Wasabi")),
     (r"s3\.(?P<region>[a-z0-9-]+)\.scw\.cloud", Dialect("Scaleway")),
+    (r"s3\.(?P<region>[a-z0-9-]+)\.(?:io|perf)\.cloud\.ovh\.(?:net|us)", Dialect("OVH")),
+    (r"(?P<region>[a-z0-9-]+)\.your-objectstorage\.com", Dialect("Hetzner")),
+    (r"sos-(?P<region>[a-z0-9-]+)\.exo\.io", Dialect("Exoscale")),
 )  # fmt: skip
 
 

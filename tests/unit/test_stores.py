@@ -91,6 +91,36 @@ TABLE: dict[str, tuple[dict[str, str], Expected]] = {
         Expected("https://films.fly.storage.tigris.dev/a.mp4", "auto")),
     "Spaces": ({**SPACES, "SPACES_BUCKET": "films", "SPACES_ENDPOINT": "nyc3.digitaloceanspaces.com"},
         Expected("https://films.nyc3.digitaloceanspaces.com/a.mp4", "nyc3")),
+    "Spaces, links by the bucket's own address": ({**SPACES, "SPACES_BUCKET": "films", "SPACES_REGION": "nyc3",
+        "S3_PUBLIC_ENDPOINT_URL": "https://films.nyc3.digitaloceanspaces.com"},
+        Expected("https://films.nyc3.digitaloceanspaces.com/a.mp4", "nyc3")),
+    "Railway": ({**AWS, "AWS_S3_BUCKET_NAME": "films", "AWS_ENDPOINT_URL": "https://storage.railway.app",
+        "AWS_DEFAULT_REGION": "auto"},
+        Expected("https://films.storage.railway.app/a.mp4", "auto")),
+    "AWS in Brandenburg": ({**OURS, "S3_ENDPOINT_URL": "https://s3.eusc-de-east-1.amazonaws.eu"},
+        Expected("https://films.s3.eusc-de-east-1.amazonaws.eu/a.mp4", "eusc-de-east-1", newer_checksums=True)),
+    "AWS in China": ({**OURS, "S3_REGION": "cn-north-1"},
+        Expected("https://films.s3.cn-north-1.amazonaws.com.cn/a.mp4", "cn-north-1", newer_checksums=True)),
+    "AWS for the government, by FIPS":
+        ({**OURS, "S3_ENDPOINT_URL": "https://s3-fips.us-gov-west-1.amazonaws.com"},
+        Expected("https://films.s3-fips.us-gov-west-1.amazonaws.com/a.mp4", "us-gov-west-1", newer_checksums=True)),
+    "AWS, an access point":
+        ({**OURS, "S3_BUCKET": "arn:aws:s3:eu-west-1:123456789012:accesspoint/films", "S3_REGION": "us-east-1"},
+        Expected("https://films-123456789012.s3-accesspoint.eu-west-1.amazonaws.com/a.mp4", "eu-west-1",
+                 newer_checksums=True)),
+    "Cloudcube, its second bucket": ({**CUBE, "CLOUDCUBE_URL": "https://cloud-cube-eu2.s3.amazonaws.com/abc123/"},
+        Expected("https://cloud-cube-eu2.s3.eu-west-1.amazonaws.com/a.mp4", "eu-west-1", newer_checksums=True)),
+    "OVH": ({**OURS, "S3_ENDPOINT_URL": "https://s3.gra.io.cloud.ovh.net"},
+        Expected("https://s3.gra.io.cloud.ovh.net/films/a.mp4", "gra")),
+    "Hetzner, the bucket's own endpoint": ({**OURS, "S3_ENDPOINT_URL": "https://films.fsn1.your-objectstorage.com"},
+        Expected("https://fsn1.your-objectstorage.com/films/a.mp4", "fsn1")),
+    "Exoscale": ({**OURS, "S3_ENDPOINT_URL": "https://sos-ch-gva-2.exo.io"},
+        Expected("https://sos-ch-gva-2.exo.io/films/a.mp4", "ch-gva-2")),
+    "one remote of rclone's": ({"RCLONE_CONFIG_FILMS_TYPE": "s3", "RCLONE_CONFIG_FILMS_PROVIDER": "Minio",
+        "RCLONE_CONFIG_FILMS_ACCESS_KEY_ID": "k", "RCLONE_CONFIG_FILMS_SECRET_ACCESS_KEY": "s", "S3_BUCKET": "films",
+        "RCLONE_CONFIG_FILMS_ENDPOINT": "store.example", "RCLONE_CONFIG_FILMS_FORCE_PATH_STYLE": "false",
+        "RCLONE_CONFIG_FILMS_REGION": "moon"},
+        Expected("https://films.store.example/a.mp4", "moon")),
     "rclone serve s3": ({**RCLONE, "S3_BUCKET": "films", "RCLONE_S3_ENDPOINT": "http://127.0.0.1:8080"},
         Expected("http://127.0.0.1:8080/films/a.mp4", "us-east-1")),
     "moto": ({**AWS, "S3_BUCKET": "films", "AWS_ENDPOINT_URL": "http://127.0.0.1:5000"},
@@ -170,6 +200,15 @@ def test_two_platforms_are_never_mixed(names: set[str], own: bool) -> None:  # n
         (CELLAR, "CELLAR_ADDON_HOST"),
         (SPACES, "SPACES_REGION"),
         ({**RCLONE, "RCLONE_S3_PROVIDER": "Cloudflare"}, "RCLONE_S3_ENDPOINT"),
+        (
+            {
+                "RCLONE_CONFIG_R2_TYPE": "s3",
+                "RCLONE_CONFIG_R2_PROVIDER": "Cloudflare",
+                "RCLONE_CONFIG_R2_ACCESS_KEY_ID": "k",
+                "RCLONE_CONFIG_R2_SECRET_ACCESS_KEY": "s",
+            },
+            "RCLONE_S3_ENDPOINT",
+        ),
     ],
 )
 def test_no_platform_s_keys_go_to_aws_for_want_of_an_endpoint(variables: dict[str, str], name: str) -> None:
@@ -188,6 +227,12 @@ def test_what_is_missing_is_named_in_every_platform_s_words() -> None:
     ("name", "value", "said"),
     [
         ("S3_BUCKET", "s3://films/here", "the bare name of a bucket"),
+        ("S3_BUCKET", "films--euw1-az1--x-s3", "can't be a directory bucket"),
+        ("S3_BUCKET", "arn:aws:s3::123456789012:accesspoint/mfzwi.mrap", "can't be a multi-region access point"),
+        ("S3_BUCKET", "arn:aws:s3-object-lambda:eu-west-1:123456789012:accesspoint/x", "can't be an Object Lambda"),
+        ("S3_ENDPOINT_URL", "http://films.s3-website-eu-west-1.amazonaws.com", "that address is a website's"),
+        ("S3_ENDPOINT_URL", "https://films.nyc3.cdn.digitaloceanspaces.com", "that address is a CDN's"),
+        ("S3_PUBLIC_ENDPOINT_URL", "https://pub-123.r2.dev", "that address is a public bucket's"),
         ("S3_REGION", "eu west", "a region's name, such as"),
         ("S3_ENDPOINT_URL", "https://key:secret@store.example", "no user:password@"),
         ("S3_ENDPOINT_URL", "https://store.example/?x=1", "scheme, host and port only"),
@@ -209,6 +254,26 @@ def test_what_no_store_could_work_with_is_refused_at_once(name: str, value: str,
 def test_classes_that_can_be_read_at_once_are_taken(value: str) -> None:
     """Stores that are not AWS name classes of their own."""
     assert value == settings_of({**OURS, "S3_STORAGE_CLASS": value}).s3_storage_class
+
+
+def test_what_rclone_says_of_objects_holds() -> None:
+    """Its storage class and encryption are asked for, too; of two remotes nobody can say which is meant."""
+    said = settings_of({**RCLONE, "S3_BUCKET": "films", "RCLONE_S3_STORAGE_CLASS": "STANDARD_IA",
+                        "RCLONE_S3_SERVER_SIDE_ENCRYPTION": "aws:kms", "RCLONE_S3_SSE_KMS_KEY_ID": "key"})  # fmt: skip
+    assert ("STANDARD_IA", "aws:kms", "key") == (said.s3_storage_class, said.s3_sse, said.s3_sse_kms_key_id)
+
+    two = {f"RCLONE_CONFIG_{name}_{end}": "s3" for name in "AB" for end in ("TYPE", "ACCESS_KEY_ID")}
+    with pytest.raises(BadSettings, match="S3_ACCESS_KEY_ID: is missing"):
+        settings_of({**two, "S3_BUCKET": "films"})
+    backup = {"RCLONE_CONFIG_BACKUP_TYPE": "s3", "RCLONE_CONFIG_BACKUP_ACCESS_KEY_ID": "another's"}
+    assert "k" == settings_of({**AWS, **backup, "S3_BUCKET": "films"}).s3_access_key_id.get_secret_value()
+
+
+@pytest.mark.parametrize("url", [None, "https://cubes.example/abc123"])
+def test_a_cube_without_its_address_is_told(url: str | None) -> None:
+    """Its name is the one that Cloudcube uses."""
+    with pytest.raises(BadSettings, match=r"CLOUDCUBE_URL: must say bucket and folder"):
+        settings_of({**CUBE, **({"CLOUDCUBE_URL": url} if url else {})})
 
 
 def test_a_role_is_no_key() -> None:
