@@ -237,6 +237,16 @@ def show_all(here: _Here) -> None:
     terminal.show(headers, [_row(key, key.terms) for key in here.rows.all()])
 
 
+@keys.command("secret")
+@click.argument("name")
+@click.pass_obj
+def secret(here: _Here, name: str) -> None:
+    """Show what signs deliveries to a callback_url of the key called NAME: `default` for REELHOOK_API_KEY."""
+    if here.rows.get(name) is None:
+        raise click.ClickException(f"there is no key called {name}")
+    click.echo(signing_secret(here.secret, name))
+
+
 @keys.command("revoke")
 @click.argument("name")
 @click.pass_obj

@@ -141,6 +141,7 @@ def _present(state: Path, console: Console) -> None:
         "door": url,
         "API key": key,
         "signing": "for clients that sign as Kling's own do: AccessKey default, SecretKey the API key",
+        "webhooks": "`reelhook keys secret default` shows what signs deliveries to a callback_url",
         "bucket": f"{known['S3_BUCKET']} at {known['S3_ENDPOINT_URL']}",
         "S3 keys": f"{known['S3_ACCESS_KEY_ID']}  {known['S3_SECRET_ACCESS_KEY']}",
         "database": known["DATABASE_URL"],

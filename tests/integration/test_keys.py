@@ -17,7 +17,9 @@ from sqlalchemy import Engine, select, text
 
 from tests.fakes import MORNING, race
 from tests.house import OMNI, TEXT, House
+from tests.receiver import Receiver
 from webhook.cli import main
+from webhook.client import verify_webhook
 from worker.jobs.access import Caller, Scope
 from worker.services import now
 from worker.store.keys import ApiKeys, Terms
@@ -280,6 +282,7 @@ def test_a_key_s_life_by_hand(home: House) -> None:
                     "--per-minute", "600", "--expires", "90d")  # fmt: skip
     key = made_so.output.split()[2]
     assert key.startswith("rk_")
+    assert made_so.output.split()[-1] == typed(home, "keys", "secret", "app").output.strip()
     assert 200 == listed(home, bearer(key)).status_code
     assert 403 == requests.post(home.url + OMNI, json=TEXT, headers=bearer(key), timeout=10).status_code
     assert 0 == typed(home, "keys", "change", "app", "--scopes", "submit,read", "--slots", "none").exit_code
@@ -296,13 +299,26 @@ def test_a_key_s_life_by_hand(home: House) -> None:
     assert [401, 401] == [listed(home, bearer(one)).status_code for one in (key, new)]
 
 
+def test_the_secret_of_a_key_that_settings_make_can_be_asked_for(home: House, app: Receiver) -> None:
+    """REELHOOK_API_KEY was never made by a command that shows it: its `callback_url` is verified all the same."""
+    home.until_end(home.submit(prompt="a cat [fate: fail]", callback_url=app.url))
+    home.drain()
+    shown = typed(home, "keys", "secret", "default")
+
+    assert 0 == shown.exit_code, shown.output
+    (secret,) = shown.output.split()
+    assert app.bodies
+    for headers, body in zip(app.headers, app.raw, strict=True):
+        assert verify_webhook(secret, headers, body) == json.loads(body)
+
+
 @pytest.mark.parametrize(
     "words",
     [
         ("create", "a b"), ("create", "x", "--scopes", "write"), ("create", "x", "--prefix", "../x"),
         ("create", "x", "--prefix", ""), ("create", "x", "--slots", "0"), ("create", "x", "--slots", "101%"),
         ("create", "x", "--slots", "%"), ("create", "x", "--slots", "3%%"), ("create", "x", "--expires", "soon"),
-        ("create", "default"), ("change", "nobody"), ("rotate", "nobody"), ("revoke", "nobody"),
+        ("create", "default"), ("change", "nobody"), ("rotate", "nobody"), ("revoke", "nobody"), ("secret", "nobody"),
     ],
 )  # fmt: skip
 def test_what_is_typed_wrong_is_said_and_changes_nothing(home: House, words: tuple[str, ...]) -> None:

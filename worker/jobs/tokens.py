@@ -13,7 +13,7 @@ def callback_token(secret: bytes, job_id: str) -> str:
 
 
 def signing_secret(secret: bytes, caller: str) -> str:
-    """The Standard Webhooks secret that signs what a caller is told; shown together with the API key."""
+    """The Standard Webhooks secret that signs deliveries to a `callback_url`; `reelhook keys` shows it."""
     return "whsec_" + base64.b64encode(_derived(secret, f"webhook:{caller}")).decode()
 
 
