@@ -27,7 +27,7 @@ ABORT_DAYS_OF_ALL = 7
 
 
 class WholeBucket(Exception):
-    """Expiry was asked for, and the template of keys names no folder of ours: it would take everything."""
+    """Expiry was asked for, and the template of keys names no folder of ours: it would take what others have."""
 
 
 def prefix_of(settings: Settings) -> str:
@@ -40,16 +40,26 @@ def rules(prefixes: Sequence[str], expire_days: int | None, *, versions: bool = 
 
     `versions`: whether the bucket keeps what is deleted, so that expiry alone would free nothing. Raises `WholeBucket`.
     """
-    if expire_days and "" in prefixes:
-        raise WholeBucket("S3_KEY_TEMPLATE begins with a field: expiry would delete whatever else is in the bucket")
+    if expire_days:
+        _not_of_others(prefixes)
     outer = [one for one in prefixes if not any(one != other and one.startswith(other) for other in prefixes)]
     return [rule for one in outer for rule in _of_place(one, expire_days, versions=versions)]
+
+
+def _not_of_others(prefixes: Sequence[str]) -> None:
+    for one in prefixes:
+        if not one:
+            raise WholeBucket("S3_KEY_TEMPLATE begins with a field: expiry would delete whatever else is in the bucket")
+        if not one.endswith("/"):
+            raise WholeBucket(
+                f"S3_KEY_TEMPLATE has no / before its first field: expiry would delete whatever else begins with {one}"
+            )
 
 
 def _of_place(prefix: str, expire_days: int | None, *, versions: bool) -> Iterator[Rule]:
     common = {"Status": "Enabled", "Filter": {"Prefix": prefix}}
     abort, expire = (f"{name}:{prefix}"[:_LONGEST_ID] for name in (_ABORT, _EXPIRE))
-    days = ABORT_DAYS if prefix else ABORT_DAYS_OF_ALL
+    days = ABORT_DAYS if prefix.endswith("/") else ABORT_DAYS_OF_ALL
     yield {"ID": abort, **common, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": days}}
     if expire_days:
         freed = {"NoncurrentVersionExpiration": {"NoncurrentDays": 1}} if versions else {}

@@ -162,6 +162,16 @@ def test_no_rule_may_empty_a_whole_bucket(settings: Settings, monkeypatch: pytes
     assert (1, True) == (code, "S3_KEY_TEMPLATE begins with a field" in said)
 
 
+@pytest.mark.parametrize("place", ["k", "teams/a/k"])
+def test_expiry_is_of_a_folder(place: str) -> None:
+    """With a template such as `k{job}/...` a rule for our keys would be one for whatever begins with that letter."""
+    with pytest.raises(WholeBucket, match=f"begins with {place}"):
+        lifecycle.rules([place], 30)
+
+    (abort,) = lifecycle.rules([place], None)
+    assert {"DaysAfterInitiation": 7} == abort["AbortIncompleteMultipartUpload"]
+
+
 rule = st.fixed_dictionaries(
     {
         "ID": st.sampled_from(["a", "b", "reelhook-expire-results", "reelhook-abort-unfinished-uploads"]),
@@ -175,7 +185,7 @@ rule = st.fixed_dictionaries(
 )
 
 
-places = st.lists(st.sampled_from(["kling/", "", "a/", "a/kling/", "b/kling/"]), min_size=1, unique=True)
+places = st.lists(st.sampled_from(["kling/", "", "a/", "a/kling/", "b/kling/", "k", "b/k"]), min_size=1, unique=True)
 
 
 @given(st.lists(rule, max_size=5), places, st.none() | st.integers(1, 900))
@@ -186,8 +196,9 @@ def test_rules_are_merged_without_loss(there: list[dict[str, Any]], prefixes: li
     try:
         ours = lifecycle.rules(prefixes, days)
     except WholeBucket:
-        assert ("" in prefixes, days is not None) == (True, True)
+        assert (all(one.endswith("/") for one in prefixes), days is not None) == (False, True)
         return
+    assert all(one["Filter"]["Prefix"].endswith("/") for one in ours if "Expiration" in one), "or others' would go"
     once = lifecycle.merged(there, ours)
     assert set(map(str, once)) <= set(map(str, lifecycle.merged(there, ours, expiry_stays=True)))
 
