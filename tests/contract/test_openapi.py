@@ -196,6 +196,28 @@ def test_the_page_shows_every_operation_and_runs_nothing(home: House) -> None:
     assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
 
 
+def test_the_page_is_html_throughout(home: House) -> None:
+    """No mark of Markdown is left in it, and what a text says in angle brackets is shown."""
+    page = requests.get(home.url + "/docs", timeout=10).text
+    prose = re.sub(r"<style>.*?</style>|<pre>.*?</pre>", "", page, flags=re.DOTALL)
+    assert re.findall(r"[^\n]*(?:`|\*\*|^\* )[^\n]*", prose, flags=re.MULTILINE) == []
+    assert "<li><strong>R057</strong> A placeholder such as &lt;&lt;&lt;image_1&gt;&gt;&gt; " in page
+
+
+def test_each_link_of_the_page_opens_what_it_names(home: House) -> None:
+    """It leads to a place within the folded part, not to the part itself: so browsers unfold it."""
+    page = requests.get(home.url + "/docs", timeout=10).text
+    linked, named = set(re.findall(r'href="#(\w+)"', page)), re.findall(r'<div class="in" id="(\w+)">', page)
+    assert linked - {"top"} == set(named)
+    assert len(set(named)) == len(OPERATIONS)
+
+
+def test_who_opens_the_door_s_address_is_led_to_the_page(home: House) -> None:
+    """A browser is what a person tries first."""
+    answer = requests.get(home.url, timeout=10)
+    assert (answer.status_code, answer.url) == (200, f"{home.url}/docs")
+
+
 def test_the_document_is_served_to_everybody(home: House) -> None:
     """Generators of clients need no key for it, and get the very document that is tested here."""
     served: dict[str, Any] = requests.get(home.url + "/openapi.json", timeout=10).json()

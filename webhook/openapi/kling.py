@@ -193,7 +193,8 @@ def _rules(family: Family) -> str:
     held = sorted((rule for rule in RULES if family.path in rule.families), key=lambda rule: rule.id)
     lines = [f"* **{rule.id}** {rule.text}" for rule in held]
     models = f"Models: {', '.join(f'`{name}`' for name in family.models)}." if family.models else ""
-    return "\n".join(filter(None, [models, "", "What holds (`reelhook check --rules` has the sources):", "", *lines]))
+    head = "What holds (`reelhook check --rules` has the sources):"
+    return "\n\n".join(filter(None, [models, head, "\n".join(lines)]))
 
 
 def _failures(meant: Mapping[int, str]) -> Json:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from flask import Blueprint, Response, current_app, jsonify, render_template
+from flask import Blueprint, Response, current_app, jsonify, redirect, render_template, url_for
+from werkzeug.wrappers import Response as Moved
 
 from webhook.documented import Operation, documented
 from webhook.openapi.document import document
 from webhook.openapi.page import groups
+from webhook.openapi.prose import inline, prose
 
 api = Blueprint("description", __name__, template_folder="templates")
 
@@ -24,11 +26,19 @@ def as_document() -> Response:
     return jsonify(_document())
 
 
+@api.get("/")
+@documented(Operation("The way to the page", "", open=True, free=True))
+def front() -> Moved:
+    """Where a person comes who opens the door's address."""
+    return redirect(url_for(".as_page"))
+
+
 @api.get("/docs")
 @documented(Operation("This description, as a page", "service", open=True, free=True, media="text/html"))
 def as_page() -> Response:
     """For people; it needs no script."""
-    answer = Response(render_template("docs.html", about=_document(), groups=groups(_document())))
+    words = {"prose": prose, "inline": inline}
+    answer = Response(render_template("docs.html", about=_document(), groups=groups(_document()), **words))
     answer.headers["Content-Security-Policy"] = _POLICY
     return answer
 
