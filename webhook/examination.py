@@ -74,6 +74,7 @@ _ELSEWHERE = (
 _VERSIONS = "s3:ListBucketVersions, s3:DeleteObjectVersion"
 _CODE = re.compile(rb"<Code>([A-Za-z0-9]+)</Code>")
 _MESSAGE = re.compile(rb"<Message>([^<]{1,200})</Message>")
+_READING = frozenset({"head", "read"})  #: whatever it is done for
 _SUCCESS = frozenset({200, 206})
 _PART = 5 * 2**20
 _BODY = b"reelhook doctor"
@@ -182,7 +183,7 @@ class _Examination:
             return f"{_ELSEWHERE} (HTTP {answer.status}, SignatureDoesNotMatch)"
         words = said[1].decode(errors="replace") if said else ""
         refusal = StoreError(f"a presigned link answers HTTP {answer.status} {words}".rstrip())
-        refusal.code = code[1].decode() if code else ""
+        refusal.code = code[1].decode() if code else str(answer.status)
         refusal.at = clock_of(answer.headers)
         raise refusal
 
@@ -223,8 +224,9 @@ def examine(settings: Settings, bucket: str = "", prefixes: Sequence[str] = ()) 
     yield first
     if not first.good:
         return
-    yield _try("read", on.read)
-    yield _try("clock", on.clock)
+    yield (read := _try("read", on.read))
+    if read.good:
+        yield _try("clock", on.clock)
     yield _try("create only", on.create)
     yield _try("copy onto itself", on.relabel)
     yield _try("write in parts", on.parts)
@@ -251,7 +253,8 @@ def _try(name: str, step: Callable[[], str | None]) -> Finding:
             return Finding(name, good=True, words="")
         breaks = name not in _SPARED
     except StoreError as refused:
-        fault, breaks = words_for(refused, _NEEDS[name], now()), name in _BREAKS
+        needs = _NEEDS["read" if refused.operation in _READING else name]
+        fault, breaks = words_for(refused, needs, now()), name in _BREAKS
     except HttpError as refused:
         fault, breaks = f"the link's host can't be reached: {refused}", name in _BREAKS
     missing = (_BREAKS if breaks else _SPARED)[name]

@@ -7,6 +7,10 @@ from types import MappingProxyType
 
 from infra.store_errors import StoreError
 
+_NO_KEY = "the store does not know this access key: look at S3_ACCESS_KEY_ID"
+_UNMATCHED = (
+    "the secret does not belong to the access key: look at S3_SECRET_ACCESS_KEY, and whether S3_ACCESS_KEY_ID is its"
+)
 _REGION = "the region is wrong: set S3_REGION to the bucket's"
 _MOVED = "the bucket is in another region: set S3_REGION, and S3_ENDPOINT_URL if it names one"
 _DENIED = "the key is not permitted to do this"
@@ -24,12 +28,12 @@ _UNTRUSTED = (
 _NO_TLS = "no TLS is spoken there: look at S3_ENDPOINT_URL, whether it is http:// or has another port"
 _NO_STORE = "that is no answer of an S3 API: look whether S3_ENDPOINT_URL is a website's or a CDN's"
 _SKEWED = "RequestTimeTooSkewed"
-#: Source: the S3 API reference, "Error responses"; Cloudflare R2, "Error codes"; Backblaze B2, "S3-compatible API".
+#: Source: the S3 API reference, "Error responses"; Cloudflare R2, "Error codes"; Backblaze B2, "S3-compatible API";
+#: Garage's and MinIO's own sources.
 _BY_CODE = MappingProxyType(
     {
-        "InvalidAccessKeyId": "the store does not know this access key: look at S3_ACCESS_KEY_ID",
-        "SignatureDoesNotMatch": "the secret does not belong to the access key: look at S3_SECRET_ACCESS_KEY, and "
-        "whether S3_ACCESS_KEY_ID is its",
+        "InvalidAccessKeyId": _NO_KEY,
+        "SignatureDoesNotMatch": _UNMATCHED,
         "Unauthorized": "the store does not know this key: look at S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY",
         "UnauthorizedAccess": "the store does not know this key: look at S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY",
         "ExpiredToken": _LENT,
@@ -58,6 +62,7 @@ _BY_CODE = MappingProxyType(
         "QuotaExceeded": _FULL,
         "InsufficientStorage": _FULL,
         "507": _FULL,
+        "XMinioStorageFull": _FULL,
         "SlowDown": "the store asks to go slower; try again",
         "XAmzContentSHA256Mismatch": _CHECKSUMS,
         "MalformedTrailerError": _CHECKSUMS,
@@ -68,6 +73,10 @@ _BY_CODE = MappingProxyType(
 #: What the words beside a code say more exactly than the code: the first that is among them.
 _BY_TEXT = (
     ("object lock", "the bucket locks its objects and wants a checksum with each: set S3_CHECKSUMS=when_supported"),
+    ("credential access key has length", _NO_KEY),  # R2
+    ("forbidden: no such key", _NO_KEY),  # Garage
+    ("forbidden: invalid signature", _UNMATCHED),
+    ("cap exceeded", _FULL),  # B2
     ("kms.", "the KMS key can't be used: look at S3_SSE_KMS_KEY_ID, its region and whether it is enabled"),
     ("kms:", f"{_DENIED} with the KMS key: it needs kms:GenerateDataKey and kms:Decrypt on it"),
     ("server-side-encryption", _NO_SSE),

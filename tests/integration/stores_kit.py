@@ -38,12 +38,11 @@ def _command(kind: str, port: int, folder: Path) -> list[str]:
 
 
 @contextmanager
-def other_store(kind: str, settings: Settings, folder: Path) -> Iterator[Settings]:
-    """Settings on a server of this kind that has an empty bucket."""
+def other_store(kind: str, settings: Settings, folder: Path, **environment: str) -> Iterator[Settings]:
+    """Settings on a server of this kind that has an empty bucket, with `environment` beside its own."""
     port = _free_port()
-    child = Child(
-        kind, _command(kind, port, folder), state=folder, log=folder / f"{kind}.log", env=plain_environment()
-    )  # fmt: skip
+    env = {**plain_environment(), **environment}
+    child = Child(kind, _command(kind, port, folder), state=folder, log=folder / f"{kind}.log", env=env)
     try:
         assert wait_until(lambda: _answers(port), 60), child.log.read_text()
         url = f"http://127.0.0.1:{port}"

@@ -241,6 +241,10 @@ def test_a_store_that_refuses_newer_checksums_is_told_apart(settings: Settings, 
         ("KMS.NotFoundException", "Key 'arn:aws:kms:eu-west-1:1:key/2' does not exist", "the KMS key can't be used"),
         ("NotImplemented", "Header 'x-amz-server-side-encryption' with value 'aws:kms' not implemented",
          "the store does not have this encryption: look at S3_SSE"),
+        ("InvalidArgument", "Credential access key has length 20, should be 32",
+         "the store does not know this access key: look at S3_ACCESS_KEY_ID"),
+        ("AccessDenied", "Forbidden: No such key: GK31", "the store does not know this access key"),
+        ("AccessDenied", "Transaction cap exceeded, see the Caps page", "the store has no more room for us"),
     ],
 )  # fmt: skip
 def test_what_a_store_says_beside_its_code_tells_more(

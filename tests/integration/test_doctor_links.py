@@ -83,3 +83,14 @@ def test_a_link_s_refusal_is_told_with_its_reason(settings: Settings, gate: Gate
 
     said = "it needs s3:GetObject (a presigned link answers HTTP 403 explicit deny in a bucket policy)"
     assert found["presigned link"].words.endswith(said)
+
+
+def test_a_link_s_host_that_fails_is_not_called_away(settings: Settings, gate: Gate) -> None:
+    """It answered, without a word of S3's."""
+    gate.refuse("get", 502, "", body=b"<h1>Bad gateway</h1>")
+    found = examined(settings, s3_public_endpoint_url=gate.url)["presigned link"]
+
+    assert (False, "files are archived, but links to them don't open: a presigned link answers HTTP 502") == (
+        found.good,
+        found.words,
+    )
