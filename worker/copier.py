@@ -24,7 +24,7 @@ from infra.http import HttpError
 from infra.log import logger
 from infra.store_errors import StoreError
 from worker.jobs import keys
-from worker.jobs.model import Job, ResultFile
+from worker.jobs.model import OTHER, Job, ResultFile
 from worker.jobs.transfer import Transfer
 from worker.kling.wire import Output
 from worker.label import JOB, SHA256, content_type, label
@@ -262,7 +262,7 @@ class Copier:
                 rest=rest or (),
             )
             if not source.resumed:
-                source.check()
+                source.check(media=output.kind != OTHER)
             kind = content_type(output) if source.size else content_type(output, source.head())
             if kind == UNBOXED and not source.size:
                 source.boxes = None

@@ -26,9 +26,10 @@ Progress = Callable[[int, int | None], None]
 
 #: Nothing comes in longer pieces.
 _LONGEST_PIECE = 2**20
-_KINDS = ("video", "image", "audio")
 #: How a page or an error begins that calls itself something else, behind what may stand before it.
 _PAGE = (b"<", b"{")
+#: What no text holds, in whatever letters.
+_NO_TEXT = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
@@ -144,14 +145,15 @@ class Source:
             self._rest = memoryview(bytes(self._rest) + piece if self._rest else piece)
         return bytes(self._rest[:HEAD_BYTES])
 
-    def check(self) -> None:
+    def check(self, *, media: bool) -> None:
         """Raises `NotHad` where the server sent nothing, or a page or an error text in place of the file, whatever
-        `Content-Type` it gave it.
+        `Content-Type` it gave it. `media`: whether the file can't be a text.
         """
         head = self.head()
         if not head:
             raise NotHad("the result link answers with nothing")
-        if not any(sniff(head, kind) for kind in _KINDS) and (_is_text(self._type) or head.lstrip(_BLANK)[:1] in _PAGE):
+        page = _is_text(self._type) or head.lstrip(_BLANK)[:1] in _PAGE or (media and not _NO_TEXT.search(head))
+        if page and sniff(head, None) is None:
             raise NotHad("the result link answers with a page instead of a file")
 
     def report(self) -> None:
