@@ -257,7 +257,7 @@ class Copier:
                 at,
                 largest=self.largest,
                 walked=output.kind == "video",
-                digest=self.sender.kept_digest(at),
+                digest=self.sender.parts.digests.of(at),
                 progress=order.progress,
                 rest=rest or (),
             )

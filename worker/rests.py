@@ -18,7 +18,8 @@ from infra.store_errors import StoreError
 from worker import ports
 from worker.jobs import keys
 from worker.jobs.transfer import Rest, Transfer
-from worker.source import Again, LeaseLost, SourceChanged
+from worker.sent import Label, Ledger
+from worker.source import Again, LeaseLost, Reported, Source, SourceChanged, said_of
 
 log = logger(__name__)
 
@@ -30,6 +31,12 @@ class Rests:
     """Those in one bucket."""
 
     bucket: ports.Bucket
+
+    def put_of(self, source: Source, at: Transfer, body: Again, label: Label, ledger: Ledger) -> None:
+        """Keep `body`, all that came of `source` after the last part. Raises `LeaseLost`."""
+        told = Reported(body, source.report)
+        with said_of(told):
+            self.put(at, told, label(None), ledger.save)
 
     def put(self, at: Transfer, body: Again, label: dict[str, Any], save: Callable[[Transfer], None]) -> None:
         """Keep `body`, all that came after the last part, and have that written by `save`; unless so much lies there

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from io import SEEK_SET
 from itertools import chain
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 
 from infra.boxes import BoxWalk
 from infra.sniff import HEAD_BYTES, sniff
+from infra.store_errors import StoreError
 from worker.jobs import retry
 from worker.jobs.transfer import Transfer
 from worker.ports import Stream
@@ -236,6 +238,17 @@ class Reported:
     def tell(self) -> int:
         """Where the next read begins, in bytes."""
         return self._body.tell()
+
+
+@contextmanager
+def said_of(body: Source | Reported) -> Iterator[None]:
+    """Raise what a body raised while it was sent, not what the store's client made of that."""
+    try:
+        yield
+    except StoreError as fault:
+        if body.fault:
+            raise body.fault from fault
+        raise
 
 
 def validator(headers: Mapping[str, str]) -> str | None:

@@ -20,7 +20,7 @@ from infra.object_store import ObjectStore
 from infra.settings import Settings
 from tests.fakes import MORNING, FakeClock, FakeQueue
 from tests.origin import File
-from worker import sender, source
+from worker import parts, source
 from worker.copier import Copier
 from worker.jobs.machine import Event
 from worker.jobs.model import Job, ResultFile, State
@@ -41,10 +41,10 @@ PART = 5 * 2**20
 
 def in_small_parts(patch: pytest.MonkeyPatch) -> None:
     """Have a small film go in several parts, none of it laid down first."""
-    patch.setattr(sender, "PART_BYTES", PART)
-    patch.setattr(sender, "LONGEST_PART", PART)
+    patch.setattr(parts, "PART_BYTES", PART)
+    patch.setattr(parts, "LONGEST_PART", PART)
     patch.setattr(source, "SPOOLED_BYTES", 0)
-    patch.setattr(sender, "LINGER", 60)  # a machine that is busy is no slow source
+    patch.setattr(parts, "LINGER", 60)  # a machine that is busy is no slow source
 
 
 def film(seconds: int = 1) -> bytes:

@@ -27,7 +27,7 @@ from infra.http import Http, Stream
 from infra.settings import load
 from tests.fakes import FakeClock, FakeQueue, OwnHands
 from tests.integration.archive_kit import FakeProvider, Yard, video
-from worker import sender, source
+from worker import parts, source
 from worker.services import Services
 from worker.store.aside import Aside
 from worker.store.attention import Attention
@@ -96,8 +96,8 @@ def _clock(order: dict[str, Any]) -> FakeClock:
 
 
 def _work(order: dict[str, Any], services: Services) -> None:
-    sender.PART_BYTES = sender.LONGEST_PART = order["part_bytes"]
-    sender.LINGER = order.get("linger", sender.LINGER)
+    parts.PART_BYTES = parts.LONGEST_PART = order["part_bytes"]
+    parts.LINGER = order.get("linger", parts.LINGER)
     if "spooled" in order:
         vars(source)["SPOOLED_BYTES"] = order["spooled"]
     calls = iter(count())

@@ -17,7 +17,7 @@ from tests.integration import slots_kit
 from tests.integration.archive_kit import film, video, yard
 from tests.integration.submit_kit import Desk
 from tests.origin import film_of, origin
-from worker import messages, sender, source
+from worker import messages, parts, source
 from worker.jobs import retry
 from worker.jobs.machine import Event, Step
 from worker.jobs.model import ENDS, Job, State
@@ -155,7 +155,7 @@ def test_a_copy_that_always_kills_leaves_nothing_under_way(
         raise Died
 
     monkeypatch.setattr(ObjectStore, "complete", die)
-    monkeypatch.setattr(sender, "PART_BYTES", 5 * 2**20)
+    monkeypatch.setattr(parts, "PART_BYTES", 5 * 2**20)
     monkeypatch.setattr(source, "SPOOLED_BYTES", 0)  # so that it goes in parts
     file, died = film_of(film(), 11 * 2**20), 0
     with origin(film=file) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as made:

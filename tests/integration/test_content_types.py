@@ -19,7 +19,7 @@ from tests.fakes import MORNING
 from tests.integration.archive_kit import film, song, video, yard
 from tests.origin import File, film_of, origin
 from webhook.verdicts import Judge
-from worker import sender, source
+from worker import parts, source
 from worker.jobs.model import State
 from worker.kling.wire import Output
 
@@ -105,10 +105,10 @@ def test_another_worker_goes_on_under_the_same_name(
     settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was learned of the first bytes holds for the slices after: the file is begun once, and in parts."""
-    monkeypatch.setattr(sender, "PART_BYTES", 5 * 2**20)
-    monkeypatch.setattr(sender, "LONGEST_PART", 5 * 2**20)
+    monkeypatch.setattr(parts, "PART_BYTES", 5 * 2**20)
+    monkeypatch.setattr(parts, "LONGEST_PART", 5 * 2**20)
     monkeypatch.setattr(source, "SPOOLED_BYTES", 0)  # so that it goes in parts
-    monkeypatch.setattr(sender, "LINGER", 60)  # a machine that is busy is no slow source
+    monkeypatch.setattr(parts, "LINGER", 60)  # a machine that is busy is no slow source
     file = film_of(film_as("mov", "libx264"), 12 * 2**20)
     with (
         origin(file=file) as served,

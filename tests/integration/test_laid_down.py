@@ -18,7 +18,7 @@ from infra.settings import Settings
 from infra.store_errors import StoreError
 from tests.integration.archive_kit import Yard, film, proven, video, yard
 from tests.origin import File, film_of, origin
-from worker import sender, source
+from worker import parts, source
 from worker.store.tables import jobs
 from worker.tasks import book
 from worker.tasks.book import CLEARING, LEASE
@@ -113,7 +113,7 @@ def test_what_never_gets_there_in_one_piece_goes_in_parts(
     """P1: each connection to the bucket breaks once so many bytes have left by it, or it takes no longer request: a
     part fits.
     """
-    monkeypatch.setattr(sender, "PART_BYTES", 5 * 2**20)
+    monkeypatch.setattr(parts, "PART_BYTES", 5 * 2**20)
 
     class Short(ObjectStore):
         """The bucket, as far as that lets it."""
@@ -132,6 +132,38 @@ def test_what_never_gets_there_in_one_piece_goes_in_parts(
     with origin(film=FILM) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as made:
         made.restarted(bucket=Short(settings)).work()
 
+        proven(made, FILM)
+
+
+def test_two_parts_of_what_lies_here_are_on_their_way_at_a_time(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that is far away confirms the first one only after the second has begun to come."""
+    monkeypatch.setattr(parts, "PART_BYTES", 5 * 2**20)
+    second, waited = threading.Event(), []
+
+    class Far(ObjectStore):
+        """The bucket, which takes nothing longer than a part."""
+
+        def put_stream(self, *_args: Any, **_said: Any) -> str:
+            """As a proxy in front of it says."""
+            fault = StoreError("S3 put: it is too much")
+            fault.code = "413"
+            raise fault
+
+        def put_part(self, key: str, upload_id: str, number: int, body: Any, length: int) -> str:
+            """Wait for the next one."""
+            if number == 2:
+                second.set()
+            etag = super().put_part(key, upload_id, number, body, length)
+            if number == 1:
+                waited.append(second.wait(_LONGEST_WAIT))
+            return etag
+
+    with origin(film=FILM) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as made:
+        made.restarted(bucket=Far(settings)).work()
+
+        assert [True] == waited
         proven(made, FILM)
 
 

@@ -18,7 +18,7 @@ from infra.settings import Settings
 from tests.integration.archive_kit import Yard, copying_job, film, proven, sha256_of, video, yard
 from tests.origin import film_of, origin
 from tests.s3_gate import Gate
-from worker import sender, source
+from worker import parts, sender, source
 from worker.jobs.model import State
 
 FILE = film_of(film(), 10 * 2**20)
@@ -161,8 +161,9 @@ def test_what_the_bucket_takes_slowly_goes_on_in_parts(
     and the hash is named without a copy.
     """
     passed = [0.0]
-    monkeypatch.setattr(sender, "monotonic", lambda: monotonic() + passed[0])
-    monkeypatch.setattr(sender, "PART_BYTES", 5 * 2**20)
+    for module in (sender, parts):
+        monkeypatch.setattr(module, "monotonic", lambda: monotonic() + passed[0])
+    monkeypatch.setattr(parts, "PART_BYTES", 5 * 2**20)
     monkeypatch.setattr(source, "SPOOLED_BYTES", FILE.size)
     with through_a_gate(settings, engine) as (made, worker, gate):
         slow = worker.restarted(bucket=Late(worker.copier.bucket, passed))
@@ -200,8 +201,8 @@ def test_what_comes_slowly_goes_on_in_parts(
     comes; the store copies it in the end.
     """
     monkeypatch.setattr(sender, "_halfway", lambda _: 0.0)
-    monkeypatch.setattr(sender, "PART_BYTES", 5 * 2**20)
-    monkeypatch.setattr(sender, "LONGEST_PART", 5 * 2**20)
+    monkeypatch.setattr(parts, "PART_BYTES", 5 * 2**20)
+    monkeypatch.setattr(parts, "LONGEST_PART", 5 * 2**20)
     monkeypatch.setattr(source, "SPOOLED_BYTES", FILE.size)
     with through_a_gate(settings, engine) as (made, worker, gate):
         assert State.ARCHIVED is worker.work()

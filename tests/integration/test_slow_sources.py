@@ -19,7 +19,7 @@ from tests.conftest import environment_for
 from tests.integration.archive_kit import film, proven, video, yard
 from tests.origin import film_of, origin
 from tests.proxy import FaultProxy
-from worker import sender, source
+from worker import parts, source
 from worker.jobs.model import State
 from worker.jobs.transfer import Transfer
 from worker.spool import SPOOLED_BYTES
@@ -83,7 +83,7 @@ def test_a_part_that_takes_longer_than_any_worker_lives_is_sent_all_the_same(
 @pytest.fixture
 def cut(settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A yard with a job of one slow film of which a slice has put something aside, and its file."""
-    monkeypatch.setattr(sender, "LINGER", 0.2)
+    monkeypatch.setattr(parts, "LINGER", 0.2)
     file = film_of(FILM, 600_000)
     with (
         origin(film=file) as served,
@@ -243,9 +243,9 @@ def test_equal_parts_where_the_store_wants_them(
         return put_part(self, key, upload_id, number, body, length)
 
     monkeypatch.setattr(ObjectStore, "put_part", counted)
-    monkeypatch.setattr(sender, "PART_BYTES", PART)
+    monkeypatch.setattr(parts, "PART_BYTES", PART)
     monkeypatch.setattr(source, "SPOOLED_BYTES", 0)  # so that it goes in parts
-    monkeypatch.setattr(sender, "_PART_SECONDS", 60)  # so that a busy machine is fast enough
+    monkeypatch.setattr(parts, "_PART_SECONDS", 60)  # so that a busy machine is fast enough
     file = film_of(FILM, 24 * 2**20)
     with origin(film=file) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as made:
         made.bucket.equal_parts = equal
@@ -259,10 +259,10 @@ def test_equal_parts_where_the_store_wants_them(
 def test_ten_thousand_parts_hold_every_file(length: int, begun: int, *, equal: bool) -> None:
     """However long a file is, there are no more parts than S3 takes, also if no part ever is longer than it must be."""
     at = Transfer("video", "original", 0, "bucket", "key")
-    first, _ = sender.lengths(at, length, equal=equal)
+    first, _ = parts.lengths(at, length, equal=equal)
     begun = min(begun, length // first)
     at = replace(at, etags=("x",) * begun, size=begun * first)
-    least, following = sender.lengths(at, length, equal=equal)
+    least, following = parts.lengths(at, length, equal=equal)
 
     assert begun + -(-(length - at.size) // least) <= 10_000
     assert (first if equal else least) == following(1, 10**9)

@@ -1,0 +1,221 @@
+"""A file that goes into the bucket in parts, two of them at a time, each written down once the bucket has it.
+
+They overlap: while the bucket thinks about one, the next is on its way. They are written down in their order. What
+lies here already goes first; what is still coming is sent as it comes.
+
+No slice waits for a slow source. Each begins with a short part, and those after it are as long as comes in a moment.
+What there is of a short one when the slice is over is put beside the file. So a slice that is cut has always brought
+something, and what was read in vain was read by that slice.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import inf
+from time import monotonic
+from typing import Any
+
+from infra.http import HttpError
+from worker import ports
+from worker.jobs.transfer import Transfer
+from worker.laid import Laid
+from worker.pipe import Mark, Next, Part, Pipe
+from worker.rests import Rests
+from worker.sent import Label, Ledger, Sent, SliceOver
+from worker.source import NotHad, Reported, Source, said_of
+from worker.tape import Held
+
+#: Bytes of the shortest part, above S3's least of 5 MiB: so much is in memory of the first one of a slice. No less than
+#: `HELD_BYTES`: of what is held no CRC-32 is taken.
+PART_BYTES = 8 * 2**20
+#: Bytes of the longest part: what is lost at most when a worker is killed. Each costs a round trip, and a row.
+LONGEST_PART = 64 * 2**20
+#: Seconds that a part should take.
+_PART_SECONDS = 2
+#: Of one upload.
+_MOST_PARTS = 10_000
+#: Parts under way at a time.
+_AT_ONCE = 2
+#: Seconds that a part may still take when a slice is over, and that each file has at least. More than `_PART_SECONDS`,
+#: so that only a source that has become slower is cut.
+LINGER = 3.0
+#: After these what came stays.
+CUT = (HttpError, NotHad, SliceOver)
+_KEPT_DIGESTS = 64
+#: Seconds between two looks at how far a part is.
+_LOOK = 0.5
+
+
+class Digests:
+    """Running hashes by upload id, with the size they stand at: the next slice often finds the same process."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, tuple[int, Any]] = OrderedDict()
+
+    def of(self, at: Transfer) -> Any:
+        """The one of what was sent by this process, if it was this one."""
+        size, digest = self._kept.get(at.upload_id or "", (0, None))
+        return digest.copy() if digest and size == at.size else None  # the slice may end without a part more
+
+    def keep(self, at: Transfer, mark: Mark) -> None:
+        """Keep it, as long as there is more to come."""
+        if at.whole:
+            self._kept.pop(at.upload_id or "", None)
+        elif mark.digest and at.upload_id:
+            self._kept[at.upload_id] = mark.size, mark.digest
+            self._kept.move_to_end(at.upload_id)
+            while len(self._kept) > _KEPT_DIGESTS:
+                self._kept.popitem(last=False)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The way into one bucket in parts."""
+
+    bucket: ports.Bucket
+    digests: Digests = field(default_factory=Digests)
+
+    def send(self, source: Source, laid: Laid, at: Transfer, label: Label, ledger: Ledger, until: float) -> Sent:
+        """Send what is left of `source`: what is `laid` down, then what comes. Raises `SliceOver`."""
+        at = self.of_laid(source, laid.marks, at, ledger, until)
+        return Sent(at, kept=source.tape.read) if at.whole else self._of_pipe(source, laid, at, label, ledger, until)
+
+    def of_laid(self, source: Source, marks: Sequence[Mark], at: Transfer, ledger: Ledger, until: float) -> Transfer:
+        """After the parts that lie here, up to `marks`. Raises `SliceOver` between two of them."""
+        waiting = deque(marks)
+        with ThreadPoolExecutor(_AT_ONCE, "part") as pool:
+            under_way: deque[tuple[Mark, Future[str]]] = deque()
+            start = at.size
+            while waiting or under_way:
+                begun = len(at.etags) + len(under_way)
+                over = begun > 0 and monotonic() > until
+                if waiting and len(under_way) < _AT_ONCE and not over:
+                    mark = waiting.popleft()
+                    sending = pool.submit(self._put_laid, source, at, begun + 1, start, mark.size)
+                    under_way.append((mark, sending))
+                    start = mark.size
+                    continue
+                if not under_way:
+                    raise SliceOver
+                mark, sending = under_way.popleft()
+                at = self._noted(at, _awaited(sending, source), mark, ledger)
+        return at
+
+    def _put_laid(self, source: Source, at: Transfer, number: int, start: int, end: int) -> str:
+        assert at.upload_id is not None
+        body = Reported(source.tape.body(start, end), source.report)
+        with said_of(body):
+            return self.bucket.put_part(at.key, at.upload_id, number, body, end - start)
+
+    def _of_pipe(self, source: Source, laid: Laid, at: Transfer, label: Label, ledger: Ledger, until: float) -> Sent:
+        length, following = lengths(at, source.length, equal=self.bucket.equal_parts)
+        before = [bytes(piece) for piece in iter(laid.rest.read, b"")] if source.size > at.size else []
+        # Where the first part is too long to be kept, a slice that was cut might have brought nothing.
+        late = late_of(until) if length <= PART_BYTES else inf
+        with ThreadPoolExecutor(_AT_ONCE, "part") as pool, Pipe(source, length, following, before) as pipe:
+            under_way: _UnderWay | None = None
+            while True:
+                number = len(at.etags) + (2 if under_way else 1)
+                part = pipe.part(length, kept=late < inf and length <= PART_BYTES)
+                begun = _UnderWay(part, pool.submit(self._put_piped, at, number, part, source))
+                if under_way:
+                    at = self._noted(at, under_way.etag(source), under_way.mark, ledger)
+                try:
+                    mark = begun.drained(source, late, pipe.cut)
+                except CUT:
+                    Rests(self.bucket).put_of(source, at, Held(part.pieces), label, ledger)
+                    raise
+                under_way, over, length = begun, monotonic() > until, mark.next
+                # A part of unknown length is held in memory: two would be too much.
+                if mark.last or over or source.length is None:
+                    at, under_way = self._noted(at, begun.etag(source), mark, ledger), None
+                if mark.last:
+                    return Sent(at, kept=source.tape.read)
+                if over:
+                    raise SliceOver
+
+    def _put_piped(self, at: Transfer, number: int, part: Part, source: Source) -> str:
+        assert at.upload_id is not None
+        with said_of(source):
+            if source.length is not None:
+                return self.bucket.put_part(at.key, at.upload_id, number, part, part.length)
+            pieces = list(iter(part.read, b""))
+            return self.bucket.put_part(at.key, at.upload_id, number, Held(pieces), sum(map(len, pieces)))
+
+    def _noted(self, at: Transfer, etag: str, mark: Mark, ledger: Ledger) -> Transfer:
+        """After one more part, which now stands in the row."""
+        at = at.with_part(etag, size=mark.size, crc32=mark.crc32, walk=mark.walk)
+        if mark.last:
+            digest = mark.digest.hexdigest() if mark.digest else None
+            at = replace(at, length=at.size, sha256=digest, whole=True)
+        ledger.save(at)
+        self.digests.keep(at, mark)
+        return at
+
+
+class _UnderWay:
+    """A part that a thread is sending."""
+
+    def __init__(self, part: Part, future: Future[str]) -> None:
+        self.part = part
+        self._future = future
+        future.add_done_callback(lambda _: part.drained.set())  # or who waits for a part that failed waits for ever
+
+    @property
+    def mark(self) -> Mark:
+        """What is known at its end, once it is drained."""
+        assert self.part.mark is not None
+        return self.part.mark
+
+    def drained(self, source: Source, late: float, cut: Callable[[], None]) -> Mark:
+        """Wait until its last byte was handed out, and cut it where it is `late`. Raises `SliceOver` then, and what the
+        sending raised.
+        """
+        while not self.part.drained.wait(_LOOK):
+            source.report()
+            if monotonic() > late:
+                cut()
+        if self.part.mark is None:
+            self._future.result()
+        if not self.mark.full:
+            raise SliceOver
+        return self.mark
+
+    def etag(self, source: Source) -> str:
+        """Wait until the bucket has it. Raises what the sending raised."""
+        return _awaited(self._future, source)
+
+
+def _awaited(future: Future[str], source: Source) -> str:
+    while True:
+        try:
+            return future.result(_LOOK)
+        except TimeoutError:
+            if future.done():
+                raise
+            source.report()
+
+
+def late_of(until: float) -> float:
+    """When a slice that ends at `until` waits no more for what is under way; monotonic seconds."""
+    return max(until, monotonic()) + LINGER
+
+
+def lengths(at: Transfer, length: int | None, *, equal: bool) -> tuple[int, Next]:
+    """Bytes of the next part of a file of `length`, and of those after it, but for the last one. `equal`: all are."""
+    if equal and at.etags:
+        least = at.size // len(at.etags)
+    else:
+        left = 0 if length is None else length - at.size
+        least = max(PART_BYTES, -(-left // max(_MOST_PARTS - len(at.etags), 1)))
+    # What comes without a length is held, part by part.
+    return least, partial(_fitting, least, least if equal or length is None else LONGEST_PART)
+
+
+def _fitting(least: int, longest: int, count: int, seconds: float) -> int:
+    """Bytes of a part that comes in time, where `count` came in so many seconds."""
+    return max(min(int(count / max(seconds, 0.001) * _PART_SECONDS), longest), least)
