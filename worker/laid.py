@@ -6,11 +6,16 @@ part.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import inf
+from threading import Timer
 from time import monotonic
 
+from infra.http import HttpError
 from worker.pipe import Mark, marked
 from worker.sent import SliceOver
-from worker.source import Again, Source
+from worker.source import Again, NotHad, Source
 
 #: Bytes that are looked at together.
 _PIECE = 2**20
@@ -26,11 +31,38 @@ class Laid:
         self._source = source
         self._part = part
         self._known = known
+        self._stopped = False
 
     def lay(self, enough: float, late: float) -> None:
         """Lay down all of it, if it comes in time. From `enough` on, in monotonic seconds, a part is enough. Raises
-        `SliceOver` where not even that came until it was `late`.
+        `SliceOver` where not even that came until it was `late`, though something did.
         """
+        with self._cut(late):
+            self._lay(enough, late)
+
+    @contextmanager
+    def _cut(self, late: float) -> Iterator[None]:
+        """Stop a source that says nothing any more when it is `late`."""
+        clock = Timer(late - monotonic(), self._stop) if late < inf else None
+        if clock:
+            clock.daemon = True
+            clock.start()
+        try:
+            yield
+        except (HttpError, NotHad) as fault:
+            if self._stopped:
+                raise SliceOver from fault
+            raise
+        finally:
+            if clock:
+                clock.cancel()
+
+    def _stop(self) -> None:
+        if self._source.size > self._known:
+            self._stopped = True
+            self._source.stop()
+
+    def _lay(self, enough: float, late: float) -> None:
         ended = self._source.ended
         while not ended:
             self._more()

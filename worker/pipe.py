@@ -15,7 +15,8 @@ from queue import Empty, Queue
 from time import monotonic
 from typing import Any, Self
 
-from worker.source import Source
+from infra.http import HttpError
+from worker.source import NotHad, Source
 
 #: Pieces that may lie between the two sides; each is at most as long as what one read of the connection gives.
 PIECES = 8
@@ -90,8 +91,12 @@ class Pipe:
         return Part(self._queue, length, kept=kept)
 
     def cut(self) -> None:
-        """Read no more than what is under way: the part then ends early, by its mark."""
+        """Read no more than what is under way: the part then ends early, by its mark, whether or not the source says
+        anything more.
+        """
         self._cut.set()
+        if self._source.length is not None:  # or its end would be taken for the file's
+            self._source.stop()
 
     def _run(self) -> None:
         with suppress(Stopped):
@@ -117,7 +122,12 @@ class Pipe:
         while left:
             if self._cut.is_set():
                 return False
-            piece = self._source.next(left)
+            try:
+                piece = self._source.next(left)
+            except (HttpError, NotHad):
+                if self._cut.is_set():
+                    return False
+                raise
             if not piece:
                 break
             self._put(piece)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import inf
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from infra.settings import Settings
 from tests.integration.archive_kit import Yard, film, in_small_parts, proven, video, yard
 from tests.origin import film_of, origin
 from tests.s3_gate import Gate
+from worker import read_back
 from worker.jobs.model import State
 
 FILM = film_of(film(), 12 * 2**20)
@@ -72,6 +74,32 @@ def test_a_worker_that_has_to_end_reads_no_more(made: Yard) -> None:
     job = made.store.get(made.job_id)
 
     assert (9, 0, 0) == (seen.read, made.attempts, job and job.begun)
+    assert State.ARCHIVED is made.restarted().work()
+    proven(made, FILM)
+
+
+def test_what_had_to_be_begun_anew_is_read_back_by_another_worker_at_no_cost(
+    made: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P1: its source has changed and all of it was sent again, to a store that calls it otherwise once it is there: a
+    worker that has to end while it reads is no failed attempt.
+    """
+
+    class Renames(Watched):
+        """The bucket."""
+
+        def complete(self, *args: Any) -> str:
+            """As rclone has it."""
+            made.bucket.complete(*args)
+            return '"other"'
+
+    sent_by_others(made)
+    monkeypatch.setattr(FILM, "etag", '"2"')
+    monkeypatch.setattr(read_back, "monotonic", lambda: inf)  # its slice is over by then
+    there = made.restarted(bucket=Renames(made.bucket), ending=lambda: True, slice_seconds=60.0)
+    assert State.COPYING is there.work()
+
+    assert (0, [made.clock()]) == (made.attempts, [job.due_at for job in [made.store.get(made.job_id)] if job])
     assert State.ARCHIVED is made.restarted().work()
     proven(made, FILM)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
+from infra import dial
+from infra.http import Http
 from infra.object_store import ObjectStore
 from infra.settings import Settings
 from infra.stack.servers import Servers
@@ -80,6 +84,49 @@ def test_a_part_that_takes_longer_than_any_worker_lives_is_sent_all_the_same(
         proven(made, file)
 
 
+@pytest.mark.parametrize("spooled", [0, SPOOLED_BYTES])
+def test_no_slice_waits_for_a_source_that_says_nothing_more(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch, spooled: int
+) -> None:
+    """P1: after some of a film nothing comes, for longer than a platform waits: what came is put aside when the slice
+    is over, the next one goes on from there at once, and nothing has failed.
+    """
+    monkeypatch.setattr(parts, "LINGER", 0.2)
+    monkeypatch.setattr(source, "SPOOLED_BYTES", spooled)
+    monkeypatch.setattr(dial, "_SILENCE_SECONDS", 5.0)
+    file = film_of(FILM, 12 * 2**20)
+    with (
+        origin(film=file) as served,
+        yard(settings, engine, [], slice_seconds=0.5) as made,
+        FaultProxy("127.0.0.1", served.port) as proxy,
+    ):
+        made.provider.outputs = [video(served.link("film.mp4", proxy.port))]
+        http = cast("Http", made.copier.http)
+
+        @contextmanager
+        def stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            with http.stream(*args, **kwargs) as stream:
+                yield replace(stream, chunks=chunks(stream.chunks))
+
+        def chunks(come: Iterator[bytes]) -> Iterator[bytes]:
+            for number, chunk in enumerate(come):
+                if number == 2:
+                    proxy.stall()
+                yield chunk
+
+        made.restarted(http=SimpleNamespace(stream=stream)).work()
+        job = made.store.get(made.job_id)
+        (begun,) = made.store.transfers.of(made.job_id)
+
+        assert job is not None
+        assert (made.clock(), 0) == (job.due_at, job.archive_attempts)
+        assert 0 < begun.come < file.size
+        proxy.heal()
+        made.restarted(slice_seconds=60.0).until_end()
+        assert begun.come == file.asked[-1][0]
+        proven(made, file)
+
+
 @pytest.fixture
 def cut(settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A yard with a job of one slow film of which a slice has put something aside, and its file."""
@@ -104,7 +151,7 @@ def test_who_puts_aside_too_late_takes_it_away_again(
     """P7: a worker stands still while it puts something aside, until another one has archived the file, or has put more
     aside. Of that first worker nothing is left, and of the other one everything.
     """
-    monkeypatch.setattr(sender, "LINGER", 0.2)
+    monkeypatch.setattr(parts, "LINGER", 0.2)
     file = film_of(FILM, 600_000)
     with (
         origin(film=file) as served,

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.http import NoAnswer
 from worker import source as sources
 from worker import tape
 from worker.jobs.transfer import Transfer
@@ -49,7 +50,7 @@ class Answer:
             yield piece
         if self.endless:
             assert self.stopped.wait(20)
-            raise OSError("stopped")
+            raise NoAnswer("stopped")
 
     def stop(self) -> None:
         """As `infra.http.Stream` has it."""
@@ -148,6 +149,21 @@ def test_few_pieces_are_held(count: int, read: int) -> None:
             assert answer.taken <= number + 1 + PIECES + 1
 
 
+@pytest.mark.parametrize("says_length", [True, False])
+def test_a_cut_waits_for_no_source_that_says_how_long_its_file_is(*, says_length: bool) -> None:
+    """What came is there at once. Who says no length is not stopped: its end would be taken for the file's."""
+    answer = Answer([b"x"] * 3, says_length, endless=True)
+    with Pipe(source(answer), 1000, lambda *_: 1000) as pipe:
+        part = pipe.part(1000, kept=True)
+        assert b"xxx" == b"".join(part.read() for _ in range(3))
+        pipe.cut()
+        assert says_length == answer.stopped.is_set()
+        if says_length:
+            with pytest.raises(Stopped):
+                part.read()
+            assert (False, [b"x"] * 3) == (part.mark and part.mark.full, part.pieces)
+
+
 def test_leaving_early_ends_a_reader_that_waits() -> None:
     """A source that says nothing more is stopped, and whoever sends hears that no more will come."""
     answer = Answer([b"x"] * 3, endless=True)
@@ -165,7 +181,7 @@ def test_what_the_source_raises_reaches_the_sender() -> None:
     """A file that ends before its length is a fault of the source, told to who reads the part."""
     answer = Answer([b"x"] * 3, endless=True)
     answer.stopped.set()
-    with Pipe(source(answer), 1000, lambda *_: 1000) as pipe, pytest.raises(OSError, match="stopped"):
+    with Pipe(source(answer), 1000, lambda *_: 1000) as pipe, pytest.raises(NoAnswer, match="stopped"):
         list(iter(pipe.part(1000).read, b""))
     answer.says_length = False
     answer.endless = False

@@ -104,6 +104,8 @@ class Book:
         self._last = monotonic()
         if not self._store.transfers.save(self._job_id, self.owner, transfer, self._clock(), self._lease()):
             raise LeaseLost
+        if transfer.whole:  # all of it was sent again, and is there: what remains is no failure of its source
+            self.restarts = 0
         before = self.begun.get(transfer.place)
         self.brought = self.brought or transfer.come > (before.come if before else 0)
         self.grew = self.grew or (before is not None and 0 < before.come < transfer.come)
