@@ -67,7 +67,7 @@ main.add_command(subscriptions_cli.deliveries)
 
 @main.command()
 def migrate() -> None:
-    """Bring the database to the newest step; a platform's release phase."""
+    """Bring the database to the newest step. Platforms do so as they release."""
     from worker.store.migrate import NotOurs  # noqa: PLC0415 - alembic is a fifth of a second, for this command alone
     from worker.store.migrate import migrate as run_migrations  # noqa: PLC0415 - as said
 
@@ -101,7 +101,9 @@ def check_request(
     rules: bool,
     markdown: bool,
 ) -> None:
-    """Judge the request in FILE (or -, standard input) for FAMILY, such as videos/omni-video or omni-video.
+    """Judge a request before it costs money, without a server.
+
+    FILE (or -, standard input) holds it, FAMILY is such as videos/omni-video, or omni-video.
 
     Exits 0 when it is accepted, 1 when it is refused, 2 when the question was wrong. Needs no server.
     """
@@ -124,12 +126,12 @@ def check_request(
 
 @main.group()
 def accounts() -> None:
-    """The provider's accounts: what is known of them, and how a stopped one goes on."""
+    """The provider's accounts: slots, and why one is stopped."""
 
 
 @accounts.command("list")
 def accounts_list() -> None:
-    """Show the slots of each account, for each kind of task that was asked for; since when and why it is stopped."""
+    """Show each account's slots, and why it is stopped. Slots are told for each kind of task that was asked for."""
     here, moment = Context(), now()
     known = Accounts(here.engine).all()
     idle = here.accounts.keys() - {one.name.partition(":")[0] for one in known}
@@ -154,7 +156,7 @@ def _stop(pack: Pack) -> tuple[str, str]:
 @accounts.command("resume")
 @click.argument("name")
 def accounts_resume(name: str) -> None:
-    """Let the account called NAME go on, with all the slots that its URL says; what waits for it is due at once."""
+    """Let the account called NAME go on. It has all the slots that its URL says; what waits for it is due at once."""
     known, moment = Accounts(Context().engine), now()
     resumed, forgotten = known.resume(name, moment), known.forget_limits(name, moment)
     if not resumed and not forgotten:
@@ -168,7 +170,10 @@ def accounts_resume(name: str) -> None:
 @main.command("callbacks")
 @click.option("--days", type=click.IntRange(1, 36500), default=7, show_default=True, help="How far to look back.")
 def callback_health(days: int) -> None:
-    """Show how tasks were told of: by a callback on time, by one after a poll had found the end, or by none."""
+    """Show how many ends of tasks a callback told of, and when.
+
+    On time, after a poll had found the end, or never.
+    """
     found = Inbox(Context().engine).health(now() - timedelta(days=days))
     click.echo(f"on time  {found.on_time:6}")
     click.echo(f"late     {found.late:6}  came after a poll had found the end")
@@ -182,7 +187,11 @@ def callback_health(days: int) -> None:
 @main.command("set-aside")
 @click.option("--limit", "most", type=click.IntRange(1), default=20, show_default=True, help="How many of the newest.")
 def show_set_aside(most: int) -> None:
-    """Show messages from other apps that could not become jobs, jobs that end every process that works on them; why."""
+    """Show what was set aside, and why.
+
+    That is: messages from other apps that could not become jobs; jobs and deliveries that end every process that works
+    on them.
+    """
     found = Aside(Context().engine).newest(most)
     for one in found:
         click.echo(terminal.printable(f"{one.at:%Y-%m-%d %H:%M:%S}  {one.task}  {one.reason}"))

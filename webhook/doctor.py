@@ -113,7 +113,11 @@ def _accounts(settings: Settings) -> int:
 )
 @click.option("--bucket", help="This one alone; otherwise S3_BUCKET and every bucket that an API key names.")
 def doctor(*, shown: bool, change: bool, expire_days: int | None, bucket: str | None) -> None:
-    """Try the real buckets, count connections and accounts against what is there, say what is wrong. Exits 1 if so."""
+    """Try the real buckets and servers, say what is wrong.
+
+    Each bucket is written, read, listed and so on; connections and accounts are counted against what is there. Exits 1
+    where something is a fault.
+    """
     settings = terminal.settings()
     places = _places(settings)
     if shown or change:

@@ -118,7 +118,7 @@ def delete(name: str) -> None:
 @click.argument("name")
 @click.option("--overlap-hours", default=24.0, show_default=True, type=click.FloatRange(0, 720))
 def rotate(name: str, overlap_hours: float) -> None:
-    """Give the subscription NAME a new secret, shown this once; both sign for a while."""
+    """Give the subscription NAME a new secret. It is shown this once; both sign for a while."""
     rows = _Rows()
     secret = rows.subscriptions.rotate(rows.one(name).id, now(), timedelta(hours=overlap_hours))
     _show_key(rows.one(name), secret)
@@ -192,7 +192,7 @@ def replay(
     since: datetime | None,
     until: datetime | None,
 ) -> None:
-    """Send deliveries again under their webhook-ids; receivers that have them can tell."""
+    """Send deliveries again. Receivers that have them can tell by the webhook-id."""
     if not any((delivery, job, subscription, since, until)):
         raise click.UsageError("say which: --delivery, --job, --subscription, --since or --until")
     which = Which(caller, delivery, job, subscription, None, since and _utc(since), until and _utc(until))

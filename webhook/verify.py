@@ -82,10 +82,11 @@ def _verdicts(ids: Sequence[str], store: Repository, judge: Judge, shown: _Shown
 @click.argument("job", required=False)
 @click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Jobs that were archived on that day (UTC) or later.")
 def verify(job: str | None, since: datetime | None) -> None:
-    """Read the files of JOB, or of all archived jobs, back from the bucket and prove them again.
+    """Read archived files back from the bucket, prove them again.
 
-    Each file or manifest that does not hold is a line that says why. Exits 0 when all hold, 1 when one does not, 3 when
-    the bucket would say nothing of one. What the bucket's own rule has deleted is counted apart, and is no fault.
+    Those of JOB, or of all archived jobs. Each file or manifest that does not hold is a line that says why. Exits 0
+    when all hold, 1 when one does not, 3 when the bucket would say nothing of one. What the bucket's own rule has
+    deleted is counted apart, and is no fault.
     """
     if job and since:
         raise click.UsageError("JOB and --since don't go together: a job is read whenever it was archived")
