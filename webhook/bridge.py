@@ -96,7 +96,7 @@ class Bridge:
         return _Response(int(status[:3]), headers, chunks, whole)
 
     async def _pass_on(self, response: _Response, receive: Receive, send: Send) -> None:
-        """The body of an answer. One without a known length goes out as it is made, until its reader has gone."""
+        """Send the body of an answer. One of unknown length is sent as it is made, until the client has gone."""
         if response.whole is not None:
             await send({"type": "http.response.body", "body": response.whole})
             return

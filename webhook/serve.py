@@ -28,7 +28,7 @@ _BACKLOG = 2048
 
 
 class GracefulServer(uvicorn.Server):
-    """In no more of a hurry because it is asked twice: uvicorn drops everything at a second SIGINT."""
+    """Uvicorn, but a second SIGINT does not make it drop the requests that are under way."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal came."""
@@ -87,7 +87,7 @@ def _listening(settings: Settings) -> socket.socket:
 
 
 def _outlive_nobody(lifeline: int) -> None:
-    """The supervisor holds the other end: when it is gone, however it went, nobody would replace us or stop us."""
+    """End this process when the supervisor is gone: it holds the other end of a pipe, and nobody else would stop us."""
     os.read(lifeline, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 

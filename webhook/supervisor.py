@@ -57,7 +57,7 @@ class Supervisor:
         self._children[child] = time.monotonic()
 
     def _bury(self) -> int:
-        """Forget who died; the exit code of one that died of itself as soon as it was started, else 0."""
+        """Remove processes that have ended; the exit code of one that failed as soon as it was started, else 0."""
         for child, began in list(self._children.items()):
             if (code := child.poll()) is None:
                 continue

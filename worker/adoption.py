@@ -1,7 +1,7 @@
-"""Fetch for its caller what a job ended without: it costs nothing, for the task is made and paid for.
+"""Adoption: when a task turns up at the provider after its job has ended without it, a new job fetches the result.
 
-A callback, or a person, says that there may be one. Whether there is, and whose it is, only the provider's own answer
-says.
+That costs nothing: the task is made and paid for. A callback or a person says that there may be one; whether there is,
+and whose it is, is asked of the provider.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Adoption:
 
 
 def _useless(job: Job, task: Task) -> str | None:
-    """Why nothing would be won by a job that has the task; None where something is."""
+    """Why a new job for the task would come to nothing; None where it would not."""
     if job.state is State.EXPIRED and task.status is not TaskStatus.SUCCEEDED:
         return f"its task is there and has no result: {task.status_word}"
     if job.state is State.FAILED and task.status is TaskStatus.FAILED:
@@ -69,7 +69,7 @@ def _useless(job: Job, task: Task) -> str | None:
 
 
 def _since(job: Job, task: Task, now: datetime) -> datetime:
-    """When the provider took it, for the day on which it deletes it; what is still under way has all its time."""
+    """When the provider took the task: it deletes results so many days after. `now` for one that is still under way."""
     if task.status in _UNDER_WAY:
         return now
     asked = job.submitted_at or job.created_at

@@ -84,13 +84,13 @@ app.conf.beat_schedule = {
 }
 services = PerProcess(settings, app)
 
-#: Seconds after which a copy is killed: a source that can't be gone on with is copied at once, however long that takes.
+#: Seconds after which an archive task is killed: so long, as a source that can't be resumed is copied in one go.
 _COPY_SECONDS = 3700
-#: So often is a message of another app taken again that ended its process or failed; seconds between, and at most.
+#: How often a message of another app that failed, or killed its process, is tried; seconds between tries; the most.
 _TRIES = 10
 _TRY_SECONDS = 5
 _LONGEST_TRY_SECONDS = 60
-#: A header of a message: since when it waits for its key's turn.
+#: A message header of ours: since when the message has been over its API key's rate limit.
 _SINCE = "reelhook-since"
 
 

@@ -1,6 +1,6 @@
-"""What a request names of earlier jobs where it is answered at once: their results, or why there are none yet.
+"""References to earlier jobs (`reelhook://JOB/...`) in requests that are passed through and answered at once.
 
-Nothing waits here: there is no row that could.
+They are replaced by the results. A job that has none yet is an error here: without a row nothing can wait for it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Result:
 
 
 def resolve(caller: str, body: Mapping[str, Any], *, store: Repository, inputs: Inputs, now: datetime) -> Resolved:
-    """`body` with results in place of what it names. Raises `BadReference` with every fault, `StoreError`."""
+    """`body` with results in place of its references. Raises `BadReference` that lists every fault, or `StoreError`."""
     named = [(field, text) for field, text in strings(body) if text.startswith(SCHEME)]
     faults = [f"{references.FIELD}: is answered at once here, and waits for nothing"] * (references.FIELD in body)
     if len({text for _, text in named}) > references.MOST_EARLIER:

@@ -82,12 +82,15 @@ def told_as(name: str) -> str:
 
 
 def patterns(kind: str) -> list[str]:
-    """Everything that one may subscribe to and then hears events of type `kind`."""
+    """Every pattern that a subscription may have and that matches events of type `kind`."""
     return ["*", f"{kind.partition('.')[0]}.*", kind]
 
 
 def inner_names(wanted: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The timeline's names of what is told to who subscribed to `wanted`: of every such event, and of a job's first."""
+    """The timeline's names of the events that a subscription to `wanted` hears.
+
+    Two lists: those that it hears each time, and those of which it hears the first of a job only.
+    """
     names = {**_BY_INNER, ATTENTION.type: ATTENTION.type}
     heard = {name for name, kind in names.items() if {*wanted} & {*patterns(kind)}}
     once = {inner(state) for state, told in STATES.items() if told is _SUBMITTED}

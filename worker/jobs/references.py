@@ -77,7 +77,7 @@ def names(after: object) -> tuple[str, ...]:
 
 
 def without(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`body` without what is ours in it."""
+    """`body` without our own field, which the provider does not know."""
     return {name: value for name, value in body.items() if name != FIELD} if FIELD in body else body
 
 
@@ -97,7 +97,7 @@ def unfit(reference: Reference, *, wanted: str, made: str, outputs: int) -> str 
 
 
 def lacks(reference: Reference, made: str) -> str | None:
-    """Why a job that makes `made` never has what a reference names; None where it may."""
+    """Why a job that makes `made` (video, image or audio) can never have what a reference names; None where it may."""
     _, needs = _PARTS.get(reference.part, (made, made))
     return None if needs == made else f"has no {reference.part}, it makes {made}s"
 
@@ -105,8 +105,8 @@ def lacks(reference: Reference, made: str) -> str | None:
 def pick(reference: Reference, files: Sequence[ResultFile], made: str) -> tuple[str, ResultFile] | None:
     """What a reference stands for among a job's proven files, an id or a key in the bucket, and the file that it is of.
 
-    Of the kind that the job `made`: sound for a film comes with the film. The one without a watermark, a sound as MP3.
-    None when there is no such thing.
+    Only files of the kind that the job `made` count: a sound that comes with a film is none of its outputs. Of several
+    variants it is the one without a watermark; of a sound the MP3. None when there is no such file.
     """
     of_kind = [file for file in files if file.kind == made and file.variant != "watermarked"]
     there = [file for file in of_kind if file.ordinal == reference.ordinal]

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-#: After a refusal for want of a slot, one more is tried each time that this much has passed.
+#: After the provider has taught a lower limit, one slot more is tried each time that this much has passed.
 UNLEARN = timedelta(seconds=30)
-#: How often one job may try whether a stopped account still is.
+#: How often one job may be sent to a stopped account, to see whether it is still refused.
 PROBE = timedelta(seconds=60)
 
 
@@ -22,7 +22,7 @@ class Asking(NamedTuple):
 
 
 def limit(configured: int, learned: int | None, learned_at: datetime | None, now: datetime) -> int:
-    """Slots in force: the configured ones, or fewer for a while after the provider said that it was fewer."""
+    """Slots in force: the configured ones, or fewer for a while after the provider refused a job for want of one."""
     if learned is None or learned_at is None:
         return configured
     return max(1, min(configured, learned + max(0, (now - learned_at) // UNLEARN)))
@@ -36,10 +36,12 @@ def pack(account: str, family: str) -> str:
 def in_turn(asking: Iterable[Asking], held: Mapping[str, int], shares: Mapping[str, int], allowed: int) -> list[str]:
     """Ids of the jobs that may have the free slots of a pack, of the `allowed` in all.
 
-    `held`: slots by caller; `shares`: how many a caller may hold, where that is less than all. The caller's turn it is
-    who holds the smallest part of what he may, of equal ones his whose job is the oldest; each caller's jobs go in the
-    order of their age. A job for which there are not enough yet has those that are free kept for it; one that needs
-    more than there are, or than its caller may hold, goes when it is alone.
+    `held`: slots in use by caller. `shares`: how many a caller may hold, where that is less than all.
+
+    The next slot goes to the caller who holds the smallest part of what he may hold; among equals to the one with the
+    oldest job. A caller's own jobs go by age. When too few slots are free for the job whose turn it is, they are kept
+    for it. A job that needs more slots than there are goes when none is taken; one that needs more than its caller may
+    hold, when that caller holds none.
     """
     lines: dict[str, list[Asking]] = {}
     for job in sorted(asking, key=lambda job: (job.since, job.id), reverse=True):

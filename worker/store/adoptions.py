@@ -1,7 +1,7 @@
-"""Tasks that show themselves after their jobs have ended without them: each gets a job of its own, once.
+"""Adoption: a task that turns up after its job has ended without it gets a new job, once.
 
-An end is never left, so the job that asked for the task stays what it is. Its callbacks say that there may be something
-to fetch: those that came since it ended, and all of one that ended as unknown, are unheard until somebody has looked.
+The ended job stays as it is, since no job leaves an end. That a task may be there is known from its callbacks: those
+that came after the end, and all of a job that ended as `unknown`, are marked `unheard` until somebody has asked Kling.
 """
 
 from __future__ import annotations
@@ -92,8 +92,10 @@ class Adoptions:
         self._single = single(engine)
 
     def adopt(self, job: Job, task_id: str, new_id: str, *, since: datetime, now: datetime) -> Adopted | None:
-        """Let a new job, of the same caller, request and receivers, run with a task of `job`, taken up by its provider
-        then; both jobs' receivers are told. None: it is no stray, or its task has a job already.
+        """Make a running job for the task `task_id` of `job`, with its caller, request and receivers.
+
+        The receivers of both are told. `since`: when the provider took the task. None where `job` did not end without
+        its task, or that has a job already.
         """
         note = Note(inner(State.RUNNING), {"event": "adopted", "adopted_from": job.id})
         found = Note(
@@ -124,11 +126,11 @@ class Adoptions:
             connection.execute(update(callbacks).where(callbacks.c.id == func.any(ids)).values(unheard=False))
 
     def strays(self, limit: int) -> list[str]:
-        """Jobs that ended without a task of which a callback tells that nobody has looked into."""
+        """Ids of jobs that ended without a task, and have callbacks of one that nobody has looked into."""
         return [row.id for row in _STRAYS.alone(self._engine, limit=limit)]
 
 
 def recall(connection: Connection, job_id: str) -> None:
-    """Of a job that ends as unknown: what its callbacks said is to be looked into as soon as Kling can be asked."""
+    """Mark the callbacks of a job that ends as `unknown`: they are looked into as soon as Kling answers."""
     told = update(callbacks).where(callbacks.c.job_id == job_id, callbacks.c.verdict == "understood")
     connection.execute(told.values(unheard=True))

@@ -1,7 +1,7 @@
-"""Which jobs stand on which.
+"""Pipelines: which jobs use the results of which earlier ones.
 
-A row leads from a job to one that was there before it, is made in the transaction that makes the later one, and never
-changes: so there are no cycles, and `depth` grows along every row.
+A row leads from a job to one that was there before it. It is written in the transaction that makes the later job, and
+never changes; so there can be no cycles, and a job's `depth` is greater than that of any job it stands on.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ with given as (
 select job_id, sha256, repeats from stored
 """)  # noqa: S608 - parts of ours
 )
-#: The same where nobody may look at jobs just now, all of which a sweep has to make due.
+#: The same while the table of jobs is locked: all of them are left to a sweep to make due.
 _KEEP = Statement(
     text(f"""
 with given as (
@@ -169,11 +169,11 @@ class Inbox:
         self._apart_until = 0.0
 
     def put(self, arrivals: Sequence[Arrival]) -> list[bool | None]:
-        """Store each once, and make their jobs due in the same statement. A repetition is only counted.
+        """Store each callback once, and make their jobs due in the same statement. A repetition is only counted.
 
-        That a running task goes on running is no reason to ask for it: its job stays due when it was.
-        For each: True when it is new, False when it is known, None when there is no such job. While somebody has the
-        whole table of jobs to himself all that comes is stored, and a later sweep makes the jobs due.
+        A callback that only says that a task is still running does not make its job due. For each one returned: True
+        when it is new, False when it was known, None when there is no such job. While the table of jobs is locked as a
+        whole, all callbacks are stored unseen, and a later sweep makes the jobs due.
         """
         counts = Counter(one.key for one in arrivals)
         # Of equal bodies the one that was understood is kept: a signature is no part of them.
@@ -198,8 +198,9 @@ class Inbox:
         ]
 
     def _put(self, values: Mapping[str, Any]) -> Rows:
-        """Write them. A connection that breaks over it is no reason to turn them away: they are written once more on a
-        new one, which does no harm where they had arrived. Who has waited for long is not kept longer.
+        """Write them. If the connection breaks, they are written once more on a new one: writing twice does no harm.
+
+        Not after more than `_BROKEN_SECONDS`: the sender has waited long enough, and will call again.
         """
         began = elapsed()
         try:
@@ -224,7 +225,7 @@ class Inbox:
         return self._keep(values)[0]
 
     def _keep(self, values: Mapping[str, Any]) -> tuple[Rows, float]:
-        """And the seconds that storing it took."""
+        """Store them without a look at jobs; the rows, and the seconds that the write took."""
         with self._patient.begin() as connection:
             # The same callback may be on its way to the disk in another process: that is worth waiting for.
             connection.execute(text(f"set local lock_timeout = '{LOCK_SECONDS}s'"))
@@ -232,7 +233,7 @@ class Inbox:
             return _KEEP(connection, **values), elapsed() - began
 
     def remind(self, now: datetime) -> None:
-        """Make jobs due whose rows were held when a callback came for them. Those that still are wait on."""
+        """Make jobs due whose rows were locked when a callback came for them; those that still are, the next time."""
         _REMIND.alone(self._engine, now=now, limit=_REMINDED, going=list(GOES_ON))
 
     def health(self, since: datetime) -> Health:

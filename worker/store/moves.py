@@ -1,7 +1,7 @@
-"""A move of a job, as one statement: its row, the timeline, who is told, whether anybody waits for its slots.
+"""Moves a job from one state to another in one SQL statement: row, timeline, deliveries and freed slots.
 
-All of it, or nothing: where somebody else moved the row first, the statement finds no row of that version, and writes
-none of the rest.
+All of that is written or nothing is: where another process moved the job first, its row has another version, the
+statement finds none, and writes nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _FOUND_BY = f"""jsonb_build_object('found_by', case when exists (
         select 1 from callbacks where job_id = :job and {ENDED}
     ) then 'callback' else 'poll' end)"""  # noqa: S608 - a condition of ours
 _REQUEST = "(select request from payloads where job_id = moved.id)"
-#: So often in a row may somebody else write to the timeline in the very moment in which a job moves.
+#: How often in a row another process may write to the timeline in the very moment in which a job moves.
 _SAME_MOMENT = 5
 
 
@@ -100,14 +100,14 @@ class Taking:
 
     @property
     def ends(self) -> bool:
-        """Whether nothing leads on."""
+        """Whether the move leads to an end."""
         return self.led.state in ENDS
 
     def by(self, engine: Engine, gate: Callable[[Connection], None] | None) -> Moved | None:
-        """Take it there, in a transaction only where there is more than one statement; None: somebody was faster.
+        """Make the move; None when another process was faster. A transaction is needed for several statements only.
 
-        The number of an entry in the timeline is only sure once it is written: what writes there without moving the job
-        may have taken it. Then nothing was changed, and all is asked once more.
+        The entry in the timeline gets the next number of its job. Whoever writes there without moving the job may take
+        that number in the same moment: then nothing was changed, and the move is tried once more.
         """
         for left in reversed(range(_SAME_MOMENT)):
             try:
@@ -149,7 +149,7 @@ class Taking:
         return Moved(job_of(row), self.led.step, tuple(row.told), woken, row.request, row.told_at) if row else None
 
     def _woken(self, engine: Engine, row: Any) -> tuple[str, ...]:
-        """Who may have the slots that it gave back; asked once it is sure that it did."""
+        """Make the jobs due that may have the slots it gave back; their ids. Asked only after the move was written."""
         return wake(engine, slots.pack(self.job.account, self.job.family), self.now) if row and row.waited else ()
 
     @property
@@ -162,7 +162,7 @@ class Taking:
 
     @property
     def _is_told(self) -> bool:
-        """Whether receivers hear of it. That it is accepted again is told to nobody."""
+        """Whether receivers hear of the move. They don't when a job goes back to `accepted` to be submitted again."""
         return self.led.state in STATES and self.led.state is not State.ACCEPTED
 
     @property

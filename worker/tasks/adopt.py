@@ -18,18 +18,19 @@ from worker.tasks.begin import SET_ASIDE
 
 log = logger(__name__)
 
-#: So long after its callback Kling may say that it has no such task before that is believed.
+#: For so long after the callback Kling's answer "no such task" is not believed.
 _MISSING = timedelta(hours=1)
-#: So long it is asked while it does not answer: then it has deleted the results.
+#: For so long Kling is asked while it does not answer; after that it has deleted the results.
 _SILENT = timedelta(days=retry.DELETED_DAYS)
 #: Jobs that one look calls up.
 _AT_ONCE = 100
 
 
 def adopt(job_id: str, *, store: Repository, provider: Provider, queue: Queue, clock: Clock) -> None:
-    """Give the task of a job that ended without it a job of its own. Does nothing where no callback tells of one.
+    """Look for the task of a job that ended without it, if a callback speaks of one; where it is there, adopt it.
 
-    Nor for a job that was set aside: what ended so many processes would end one a minute here. A person may ask for it.
+    Not for a job that was set aside: what killed so many processes would kill one a minute here. `reelhook adopt` does
+    it when a person asks.
     """
     calls = store.adoptions.calls(job_id)
     job = store.get(job_id) if calls else None
@@ -55,6 +56,6 @@ def adopt(job_id: str, *, store: Repository, provider: Provider, queue: Queue, c
 
 
 def call_up(*, store: Repository, queue: Queue) -> None:
-    """Have those looked after whose callbacks nobody has looked into so far; once a minute, until Kling answers."""
+    """Send a message for each ended job with callbacks that nobody has looked into; called once a minute."""
     strays = store.adoptions.strays(_AT_ONCE)
     messages.send(queue, [messages.for_step(Step.FOLLOW_UP, job_id) for job_id in strays])

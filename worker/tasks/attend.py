@@ -25,7 +25,7 @@ _GRACE = timedelta(minutes=10)
 def attend(*, attention: Attention, queue: Queue, clock: Clock, accounts: Iterable[str]) -> None:
     """Tell of every job that wants a person and was not told of. `accounts`: the names of those that are configured.
 
-    What can't be looked for, or told, keeps nobody from hearing of the rest.
+    A failing query, or a message that can't be sent, does not keep the other reasons from being told.
     """
     now = clock()
     for reason, find in _looks(attention, now, accounts).items():
@@ -41,7 +41,7 @@ def attend(*, attention: Attention, queue: Queue, clock: Clock, accounts: Iterab
 def _looks(
     attention: Attention, now: datetime, accounts: Iterable[str]
 ) -> dict[str, Callable[[], Iterable[tuple[str, str]]]]:
-    """By reason, how jobs are found; each with a sentence."""
+    """By reason: the query that finds such jobs, each with a sentence for the person."""
     told_from = now - timedelta(seconds=retry.BUCKET_TOLD)
     return {
         "slow": partial(attention.slow, now, _GRACE),

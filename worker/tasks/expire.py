@@ -16,12 +16,12 @@ from worker.store.runs import Runs
 
 log = logger(__name__)
 
-#: So often is it done. It is asked for more often, and whenever a beat starts: one that is restarted each hour, as some
-#: platforms do, would never come to ask for it after an hour.
+#: How often it is done. Beat asks for it more often than that, and whenever it starts: a beat that its platform
+#: restarts each hour would otherwise never get to ask.
 EVERY = timedelta(hours=1)
 ASKED_SECONDS = 600
 _NAME = "expire"
-#: Days before that from which a result that is still not safe is an alarm.
+#: A result that is not safe so many days before the provider deletes it is an alarm.
 ALARM_DAYS = 3
 
 
@@ -35,10 +35,10 @@ def expire(
     clock: Clock,
     seconds: float = inf,
 ) -> bool:
-    """Remove what belongs to jobs that ended more than `days` ago; hasten and name results at risk. Once in `EVERY`,
-    however often it is asked; whether it did all of it now.
+    """Remove what belongs to jobs that ended more than `days` ago, and raise the alarm for results at risk.
 
-    What is not done after `seconds` is left to another task: this one has to end when the platform ends it.
+    Done once in `EVERY`, however often it is called. After `seconds` the rest is left to another task, as this one must
+    end within the platform's grace period. Returns whether all of it was done now.
     """
     now = clock()
     if not runs.begin(_NAME, now, EVERY):
@@ -54,7 +54,7 @@ def expire(
 
 
 def _call_out(retention: Retention, attention: Attention, now: datetime) -> None:
-    """First of all: nothing that is too slow among what is old may keep this from being said."""
+    """Raise the alarm for results at risk. It goes first, so that a slow removal of old rows can't hold it up."""
     risky = retention.at_risk(now - timedelta(days=DELETED_DAYS - ALARM_DAYS))
     if risky:
         log.error("retention.at_risk", jobs=[job_id for job_id, _ in risky], oldest=risky[0][1].isoformat())

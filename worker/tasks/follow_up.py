@@ -34,7 +34,7 @@ from worker.tasks.submit import taken
 
 log = logger(__name__)
 
-#: An archive wants the whole of its slice: who took longer for the follow-up leaves it to another.
+#: A follow-up that took longer sends a message for the archive, which wants the whole time of a task to itself.
 _QUICK_SECONDS = 2
 
 
@@ -49,10 +49,10 @@ def follow_up(
     clock: Clock,
     onward: Callable[[Fresh], None] | None = None,
 ) -> None:
-    """Re-read the task of a job that was, or may have been, submitted; of one that has ended, where a callback tells of
-    a task that nobody has.
+    """Ask the provider for the task of a job, and move the job to where the answer says.
 
-    `onward`: archives a job that this one brought so far, at once; without it a message is sent.
+    For jobs that were, or may have been, submitted, and for jobs that ended without a task of which a callback speaks.
+    `onward` archives the job in this process if its task has succeeded; without it a message is sent for that.
     """
     until = monotonic() + _QUICK_SECONDS
     job = begin(job_id, Step.FOLLOW_UP)
@@ -131,21 +131,21 @@ def _still_running(job: Job, *, store: Repository, now: datetime) -> Moved | Non
 
 
 def _is_missing(job: Job, fault: Exception) -> bool:
-    """Whether the answer to a look-up is that there is no such task.
+    """Whether the provider's answer to a look-up means "no such task".
 
-    Of a create that was refused any refusal to show its task will do: gateways have words of their own for that, which
-    alone would prove nothing.
+    After a create that was refused, any refusal does: gateways have words of their own for it. In all other cases only
+    the provider's definite code counts.
     """
     return isinstance(fault, RequestRefused if _was_refused(job) else ResourceMissing)
 
 
 def _was_refused(job: Job) -> bool:
-    """Whether the provider refused the create, and it is only not settled whether as a repetition."""
+    """Whether the provider refused the create, and it only remains to be found out whether as a repetition."""
     return job.state is State.SUBMITTING and job.error_code is not None
 
 
 def _missing(job: Job, asked: datetime, *, store: Repository, provider: Provider, now: datetime) -> Moved | None:
-    """The provider says definitely that it had no such task when it was `asked`; whoever heard that may be late."""
+    """The provider said that it has no such task. `asked`: when we asked; this process may have been held up since."""
     lookups = job.lookups + 1
     if job.state is State.RUNNING:
         if retry.is_lost(lookups, store.missing_since(job, asked), asked):
@@ -181,7 +181,7 @@ def _absent(job: Job, *, store: Repository, now: datetime) -> Moved | None:
 
 
 def _unanswered(job: Job, *, store: Repository, now: datetime, lookups: int | None = None) -> Moved | None:
-    """Nobody could say. Ask again, rarely: the provider will come back, and until then nothing is decided."""
+    """No usable answer: ask again, ever more rarely, and decide nothing until there is one or the time is up."""
     since = job.updated_at
     if job.state is State.SUBMITTING and now - since > timedelta(hours=retry.RUNNING_HOURS):
         changes = {"error_code": "unsettled", "error_message": "whether the provider made a task could not be settled"}

@@ -1,4 +1,4 @@
-"""Look whether a bucket that failed takes files again: then a job tries it at once, not when its turn comes."""
+"""Ask buckets that failed whether they take files again; if so, a job that waits for the bucket tries it at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def reach(*, buckets: Buckets, copier: Copier, clock: Clock) -> None:
 
 
 def _takes_files(copier: Copier, job: Job) -> bool:
-    """Whether an upload may be begun, which takes whatever storing a file does, and leaves nothing."""
+    """Whether a multipart upload may be begun: it needs the same permission as a file, and leaves nothing behind."""
     key = keys.manifest_key(copier.key_template, job)
     try:
         upload = copier.bucket.begin(key, **manifest_label(job, key, ""))

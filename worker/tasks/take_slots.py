@@ -19,8 +19,8 @@ from worker.store.turns import NotAdmitted
 
 log = logger(__name__)
 
-#: Seconds until a job that waits for slots asks by itself. It has no need to: it is woken, and every sweep looks, with
-#: one question for each pack, whom nobody woke. To ask costs each of those who wait a message and some milliseconds.
+#: Seconds until a job that waits for slots asks again by itself. So rarely, because it is woken by whoever frees slots,
+#: or by the next sweep, which asks one question for all; to ask by itself costs a message and some milliseconds.
 WAIT_SECONDS = 86400
 #: Seconds after the call's own limit until a create whose worker vanished is looked up.
 _VANISHED_SECONDS = 5
@@ -29,9 +29,9 @@ _VANISHED_SECONDS = 5
 def take_slots(
     job: Job, *, store: Repository, accounts: Accounts, provider: Provider, queue: Queue, now: datetime
 ) -> Moved | None:
-    """Say in the row that a create may leave, to the account whose slots the job has now.
+    """Give the job slots of the first of its accounts that has them free, and write down that its create may be sent.
 
-    None when no account has any for it, or somebody else was faster: then the job waits as a row.
+    None when no account has enough (the job then waits as a row), or another worker was faster.
     """
     # Once a create may have left to an account, only that account can say what became of it.
     names = [job.account, *filter(None, job.fallbacks.split(",") if not job.submissions else ())]
@@ -64,7 +64,7 @@ def take_slots(
 
 
 def _at(job: Job, name: str, names: list[str]) -> Mapping[str, str]:
-    """Where it goes; should that one refuse it, the others are asked again, and in the end the first."""
+    """The columns that name the account; the others stay as fallbacks, in turn, should this one refuse the job."""
     place = names.index(name)
     others = ",".join(names[place + 1 :] + names[:place])
     return {"account": name} if job.submissions else {"account": name, "fallbacks": others}
