@@ -22,7 +22,7 @@ from worker.jobs.model import OTHER, Job, ResultFile
 GONE = "is not there"
 _PICTURES = ("poster", "contact sheet")
 _GONE = (GONE, *(f"its {name} {GONE}" for name in _PICTURES))
-#: How a store says that there is no such object; without a body it may mean the bucket.
+#: How a store says that there is no such object.
 _NOT_THERE = frozenset({"404", "NoSuchKey", "NotFound"})
 #: Bytes of the largest poster or sheet that could be one: at 960 pixels a side they have some 100,000.
 _LARGEST_PICTURE = 16 * 2**20
@@ -94,8 +94,6 @@ class Judge:
     ) -> Verdict:
         try:
             fault = self._heard(bucket, ask)
-        except NotMedia as found:
-            fault = str(found)
         except StoreError as refusal:
             return Verdict(job_id, key, Outcome.UNASKED, _words(refusal))
         if fault is None:
@@ -114,18 +112,18 @@ class Judge:
         while True:
             try:
                 said = ask()
+            except NotMedia as found:
+                said = str(found)
             except StoreError as fault:
-                if fault.code in _NOT_THERE:  # it went between two questions
-                    return GONE
                 if not fault.passes:
                     raise
                 if monotonic() >= until:
                     self._in_vain[name] = vain + 1
                     raise
                 sleep(_PAUSE)
-            else:
-                self._in_vain[name] = 0
-                return said
+                continue
+            self._in_vain[name] = 0
+            return said
 
     def _fault(self, file: ResultFile, bucket: ObjectStore) -> str | None:
         stored = _stored(file.key, bucket)
@@ -174,16 +172,21 @@ def _rules_of(bucket: ObjectStore) -> Sequence[lifecycle.Rule] | StoreError:
 
 
 def _words(fault: StoreError) -> str:
-    if fault.code == "403" and fault.operation == "head":
-        return f"its key may not read it, or it {GONE}: with s3:ListBucket the store would say which ({fault})"
-    return words_for(fault, "s3:GetObject", datetime.now(UTC)) if fault.code else str(fault)
+    needs = f"s3:GetObject; or it {GONE}, which a store says only to who has s3:ListBucket"
+    return words_for(fault, needs, datetime.now(UTC)) if fault.code else str(fault)
 
 
 def _stored(key: str, bucket: ObjectStore) -> Stored | None:
-    """What is there. A HEAD has no body to say whether it is the object that is missing, or the whole bucket."""
-    stored = bucket.head(key)
+    """What is there. A HEAD has no body to say what is missing, the object or the whole bucket, nor what is refused."""
+    stored = bucket.seen(key)
     if stored is None:
-        bucket.read(key, 0, 1)
+        try:
+            bucket.read(key, 0, 1)
+        except StoreError as fault:
+            if fault.code not in _NOT_THERE:
+                raise
+        else:
+            return bucket.head(key)
     return stored
 
 
@@ -213,7 +216,7 @@ def _picture_fault(file: ResultFile, bucket: ObjectStore) -> str | None:
 
 def _fault_of_picture(key: str, bucket: ObjectStore) -> str | None:
     """A picture says its own hash in its metadata; one that says none is at least a picture."""
-    stored = bucket.head(key)
+    stored = _stored(key, bucket)
     if stored is None:
         return GONE
     if stored.size > _LARGEST_PICTURE:

@@ -94,19 +94,19 @@ def verify(job: str | None, since: datetime | None) -> None:
     store, shown = Repository(terminal.engine_of(settings)), _Shown()
     ids = [job] if job else store.archived(since.replace(tzinfo=UTC) if since else None)
     tally, judge = _Tally(len(ids)), Judge(ObjectStore(settings), shown.read)
-    said = "stopped: so far "
     try:
         with shown.progress:
             for verdict in _verdicts(ids, store, judge, shown, tally):
                 tally.counted[verdict.outcome] += 1
                 if job or verdict.outcome in {Outcome.FAULT, Outcome.UNASKED}:
                     shown.say(verdict)
-        said = ""
-    except KeyboardInterrupt:
-        sys.exit(_STOPPED)
-    finally:
-        if tally.counted or not job:
-            click.echo(f"{said}{tally}")
+    except BaseException as reason:
+        if tally.counted:
+            click.echo(f"stopped: so far {tally}")
+        if isinstance(reason, KeyboardInterrupt):
+            sys.exit(_STOPPED)
+        raise
     if job and not tally.counted:
         raise NothingToRead(f"job {job} has no files, or there is no such job")
+    click.echo(str(tally))
     sys.exit(tally.code)
