@@ -29,8 +29,8 @@ SMALL_PICTURE, LARGEST_PICTURE = 32 * 2**20, 288 * 2**20
 #: The same a pixel, by Pillow's name of its format, measured: a JPEG whose lines come in several passes, a WebP.
 BYTES_A_PIXEL = {"JPEG": 12, "PNG": 4, "GIF": 4, "WEBP": 16, "AVIF": 10}
 
-#: Of this process one thread at a time asks for the file, so that they also agree where there is none.
-_LARGE = threading.Lock()
+#: Seconds for which one file may have the room. Who decodes for longer hangs, and is waited for no more.
+_LONGEST_SECONDS = 900.0
 #: Seconds between two words of one who waits, and between two looks at the file, which nobody is told of.
 _WAIT_SECONDS = 5.0
 _LOOK_SECONDS = 0.1
@@ -59,28 +59,57 @@ def room(alive: Callable[[], object] = lambda: None) -> Iterator[Claim]:
 
 @contextmanager
 def _alone(alive: Callable[[], object]) -> Iterator[None]:
-    while not _LARGE.acquire(timeout=_WAIT_SECONDS):
-        alive()
-    try:
-        with _file() as file:
-            _lock(file, alive)
-            yield
-            give_back()
-    finally:
-        _LARGE.release()
+    with ExitStack() as held:
+        if _TURN.take(alive):
+            held.callback(_TURN.give)
+        _lock(held.enter_context(_file()), alive)
+        yield
+        give_back()
+
+
+class _Turn:
+    """A lock of threads that knows since when it is held."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._since = 0.0
+
+    def take(self, alive: Callable[[], object]) -> bool:
+        """Whether it was had, and is to be given back; False where whoever holds it hangs."""
+        began = time.monotonic()
+        while not self._lock.acquire(timeout=_WAIT_SECONDS):
+            alive()
+            if time.monotonic() - max(began, self._since) > _LONGEST_SECONDS:
+                log.warning("room.held_too_long", by="a thread of this process")
+                return False
+        self._since = time.monotonic()
+        return True
+
+    def give(self) -> None:
+        """Let the next one have it."""
+        self._lock.release()
+
+
+#: Of this process one thread at a time asks for the file, so that they also agree where there is none.
+_TURN = _Turn()
 
 
 def _lock(file: int | None, alive: Callable[[], object]) -> None:
-    told = time.monotonic()
+    began = told = time.monotonic()
     while file is not None:
         try:
             flock(file, LOCK_EX | LOCK_NB)
         except BlockingIOError:
+            if time.monotonic() - began > _LONGEST_SECONDS < time.time() - os.fstat(file).st_mtime:
+                log.warning("room.held_too_long", by="another process")
+                os.utime(file)
+                return
             time.sleep(_LOOK_SECONDS)
         except OSError as fault:  # a file system that has no locks
             log.warning("room.none", reason=fault.strerror)
             return
         else:
+            os.utime(file)  # since when it is held
             return
         if time.monotonic() - told > _WAIT_SECONDS:
             alive()

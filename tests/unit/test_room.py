@@ -74,6 +74,29 @@ def test_a_wait_ends_with_what_the_lease_says() -> None:
     assert True is _claimed(Event())
 
 
+def test_who_hangs_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that never comes back from a decoder keeps only itself from its work, and so does a thread."""
+    monkeypatch.setattr("infra.room._LONGEST_SECONDS", 0.2)
+    waits = Event()
+    with _other():
+        assert True is _claimed(waits)
+    assert True is waits.is_set()
+    hangs, waits = Event(), Event()
+
+    def hang() -> bool:
+        with room() as claim:
+            claim(large=True)
+            waits.set()
+            return hangs.wait(20)
+
+    with ThreadPoolExecutor(2) as threads:
+        other = threads.submit(hang)
+        assert waits.wait(20)
+        assert True is threads.submit(_claimed, Event()).result(20)
+        hangs.set()
+        assert True is other.result(20)
+
+
 def test_what_is_small_waits_for_nobody() -> None:
     """Nor does it ask."""
     with _other(), room(lambda: pytest.fail("waited")) as claim:
