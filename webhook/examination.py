@@ -96,6 +96,7 @@ class _Reader:
         self._usual = Http(authorities=settings.ca_bundle)
         self._own = Http(authorities=settings.s3_ca_bundle) if settings.s3_ca_bundle else None
         self.needs_own = False  #: whether nobody else vouches for the host
+        self.answered = False
 
     def first_byte(self, link: str) -> Answer:
         """The answer to a question for the first byte; of a body that is longer, its beginning."""
@@ -108,9 +109,10 @@ class _Reader:
         self.needs_own = True
         return answer
 
-    @staticmethod
-    def _ask(http: Http, link: str) -> Answer:
-        return http.send("GET", link, {"Range": "bytes=0-0"}, None, seconds=20, limit=2**16, cut=True)
+    def _ask(self, http: Http, link: str) -> Answer:
+        answer = http.send("GET", link, {"Range": "bytes=0-0"}, None, seconds=20, limit=2**16, cut=True)
+        self.answered = True
+        return answer
 
 
 class _Examination:
@@ -234,7 +236,8 @@ def examine(settings: Settings, bucket: str = "", prefixes: Sequence[str] = ()) 
     if on.reader.needs_own:
         words = "links open for those only who believe the authorities that AWS_CA_BUNDLE names"
         yield Finding("certificate", good=None, words=words)
-    yield _try("private", on.private)
+    if on.reader.answered:
+        yield _try("private", on.private)
     yield _try("end an upload", on.end_upload)
     yield _try("list", on.listing)
     yield _try("list uploads", on.list_uploads)

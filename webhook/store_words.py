@@ -19,6 +19,7 @@ _LENT = (
 )
 _STOPPED = "the store has stopped the account: look at its bills and messages"
 _NO_SSE = "the store does not have this encryption: look at S3_SSE"
+_NO_NAME = "that is no possible name of a bucket: look at S3_BUCKET"
 _FULL = "the store has no more room for us: look at the plan's limits"
 _CHECKSUMS = "the store refuses the newer checksums: set S3_CHECKSUMS=when_required"
 _UNTRUSTED = (
@@ -46,7 +47,7 @@ _BY_CODE = MappingProxyType(
         "301": _MOVED,
         "400": "the store gives no reason; most often S3_REGION is not the bucket's, or S3_SESSION_TOKEN has run out",
         "NoSuchBucket": "there is no such bucket: look at S3_BUCKET, or make it",
-        "InvalidBucketName": "that is no possible name of a bucket: look at S3_BUCKET",
+        "InvalidBucketName": _NO_NAME,
         "AccessDenied": _DENIED,
         "403": _DENIED,
         "MethodNotAllowed": "that is not asked of an S3 API: look whether S3_ENDPOINT_URL is a website's or a CDN's",
@@ -77,6 +78,7 @@ _BY_TEXT = (
     ("forbidden: no such key", _NO_KEY),  # Garage
     ("forbidden: invalid signature", _UNMATCHED),
     ("cap exceeded", _FULL),  # B2
+    ("paramvalidationerror", _NO_NAME),  # of the client library, before it asks anybody
     ("kms.", "the KMS key can't be used: look at S3_SSE_KMS_KEY_ID, its region and whether it is enabled"),
     ("kms:", f"{_DENIED} with the KMS key: it needs kms:GenerateDataKey and kms:Decrypt on it"),
     ("server-side-encryption", _NO_SSE),

@@ -54,6 +54,7 @@ def test_a_healthy_bucket_passes(settings: Settings, bucket: ObjectStore) -> Non
     [
         ({"s3_secret_access_key": SecretStr("wrong")}, "the secret does not belong to the access key"),
         ({"s3_bucket": "not-there"}, "there is no such bucket"),
+        ({"s3_bucket": "s3://a b/c"}, "that is no possible name of a bucket"),
         ({"s3_endpoint_url": "nobody"}, "the store can't be reached: look at S3_ENDPOINT_URL"),
         ({"s3_sse": "AES256"}, "the store does not have this encryption: look at S3_SSE"),
         ({"s3_storage_class": "COLDEST"}, "the store does not have this class: look at S3_STORAGE_CLASS"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -94,3 +95,12 @@ def test_a_link_s_host_that_fails_is_not_called_away(settings: Settings, gate: G
         found.good,
         found.words,
     )
+
+
+def test_nothing_is_said_of_strangers_where_nobody_answers(settings: Settings) -> None:
+    """That links don't open is said once; whether the bucket is open to all is not known then."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        nobody = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    found = examined(settings, s3_public_endpoint_url=nobody)
+
+    assert (False, False) == (found["presigned link"].good, "private" in found)
