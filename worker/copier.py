@@ -20,7 +20,7 @@ from functools import cached_property, partial
 from typing import Self
 
 from infra.boxes import NotMedia
-from infra.http import HttpError
+from infra.http import Blocked, HttpError, NoPlace
 from infra.log import logger
 from infra.store_errors import StoreError
 from worker.jobs import keys
@@ -147,7 +147,7 @@ class Copier:
                 self._relabel(order, arrived)
             proof = proving.result()
         except (HttpError, DiskFault) as fault:
-            raise NotHad(f"{order}: {fault}") from fault
+            raise NotHad(f"{order}: {fault}", passes=not isinstance(fault, Blocked | NoPlace)) from fault
         except (NotMedia, NotStored, SourceChanged) as fault:
             self._begin_anew(book.at, ledger)
             raise Unproven(f"{order}: {fault}") from fault

@@ -33,6 +33,8 @@ _PAGE = (b"<", b"{")
 #: What no text holds, in whatever letters.
 _NO_TEXT = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _BLANK = b"\xef\xbb\xbf \t\r\n"
+#: Statuses that say nothing of the file.
+_SERVER_FAULT, _TOO_MANY = 500, 429
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
@@ -49,7 +51,14 @@ class Unproven(Exception):
 
 
 class NotHad(Unproven):
-    """The server did not send the file, or not all of it. Worth trying again as long as the provider has the result."""
+    """The server did not send the file, or not all of it. Worth trying again as long as the provider has the result.
+
+    `passes`: nothing says that there is no such file, the next attempt may well have it.
+    """
+
+    def __init__(self, reason: str, *, wait: float = 0, passes: bool = False) -> None:
+        super().__init__(reason, wait=wait)
+        self.passes = passes
 
 
 class NotStored(Unproven):
@@ -182,7 +191,7 @@ class Source:
         if self.size > self._limit:
             raise Unproven("the file is longer than it said, or than MAX_RESULT_BYTES allows")
         if not piece and self.length is not None and self.size < self.length:
-            raise NotHad(f"{self.size} bytes came of {self.length}")
+            raise NotHad(f"{self.size} bytes came of {self.length}", passes=True)
         if self.length is None or self.length > HELD_BYTES:  # only what goes in parts may need it
             self.crc32 = zlib.crc32(piece, self.crc32)
         if self.digest:
@@ -293,7 +302,8 @@ def _bounds(stream: Stream, transfer: Transfer) -> tuple[int, int | None]:
     if stream.status not in {200, 206}:
         now = retry.moment(stream.headers.get("Date"))  # by the clock that a date in the other one is of
         wait = retry.retry_after(stream.headers.get("Retry-After"), now)
-        raise NotHad(f"the result link answers HTTP {stream.status}", wait=wait)
+        busy = stream.status >= _SERVER_FAULT or stream.status == _TOO_MANY
+        raise NotHad(f"the result link answers HTTP {stream.status}", wait=wait, passes=busy)
     if stream.status == 206:
         return transfer.come, _whole_length(stream.headers, transfer)
     text = "" if _encoded(stream.headers) else stream.headers.get("Content-Length", "")  # of what it was encoded to

@@ -86,6 +86,41 @@ def test_what_nobody_knows_and_nobody_has_costs_no_film(place: tuple[Yard, Origi
     assert "s3cr3t" not in said + json.dumps(lost)
 
 
+@pytest.mark.parametrize("changes", [{"status": 503}, {"claims": 5}], ids=["busy", "cut"])
+def test_what_nobody_knows_is_asked_for_once_more(place: tuple[Yard, Origin], changes: dict[str, int]) -> None:
+    """Where a server that has it was busy, or its answer broke off: but only once, as the films wait for it."""
+    made, served = place
+    served.files["cover"] = File.of(COVER.getvalue(), **changes)
+    made.provider.outputs.append(other(served.link("cover")))
+    assert State.COPYING is made.work()
+
+    served.files["cover"] = File.of(COVER.getvalue())
+    made.clock.advance(10)
+    assert State.ARCHIVED is made.work()
+    assert (["video", "other"], [], []) == ([file.kind for file in made.files], missing(made), told(made))
+
+
+def test_what_nobody_knows_is_waited_for_no_longer(place: tuple[Yard, Origin]) -> None:
+    """Its server is busy for good: the second task archives the films."""
+    made, served = place
+    served.files["cover"] = File.of(COVER.getvalue(), status=503)
+    made.provider.outputs.append(other(served.link("cover")))
+    made.work()
+    made.clock.advance(10)
+
+    assert State.ARCHIVED is made.work()
+    assert ["videos[77].cover_url"] == [one["variant"] for one in missing(made)]
+
+
+def test_what_nobody_knows_makes_no_film_wait_for_long(place: tuple[Yard, Origin]) -> None:
+    """Its server asks for an hour: the first task archives the films."""
+    made, served = place
+    served.files["cover"] = File.of(COVER.getvalue(), status=503, headers={"Retry-After": "3600"})
+    made.provider.outputs.append(other(served.link("cover")))
+
+    assert State.ARCHIVED is made.work()
+
+
 def test_a_page_is_no_file_that_nobody_knows(place: tuple[Yard, Origin]) -> None:
     """A link to look at is not kept as if it were a result."""
     made, served = place

@@ -39,6 +39,8 @@ log = logger(__name__)
 
 #: What a job's row says while the store refuses a file of it in a way that may pass.
 _REFUSED = "refused"
+#: Seconds that films may wait for what nobody knows.
+_SHORT_WAIT = 10
 _NO_ERROR: dict[str, Any] = {"error_code": None, "error_message": None}
 
 
@@ -135,9 +137,8 @@ def _copy_all(
             file = copier.copy(job, output, at, book, book.progress, until=until)
         except Unproven as fault:  # the others may hold, and were paid for
             book.faults[place] = str(fault)
-            if output.kind == OTHER and known:  # it need not be a file at all
-                continue
-            faults.append(fault)
+            if not known or output.kind != OTHER or _is_asked_for_again(job, fault):
+                faults.append(fault)
             continue
         book.add(file)
         log.info("file.proven", job=job.id, key=file.key, size=file.size, sha256=file.sha256)
@@ -147,6 +148,12 @@ def _copy_all(
     if faults:
         raise next((fault for fault in faults if isinstance(fault, NotHad)), faults[0])  # what is waited for longer
     return list(stored.values())
+
+
+def _is_asked_for_again(job: Job, fault: Unproven) -> bool:
+    """Whether films wait for what nobody knows: it need not be a file at all, so once, and if it may well come."""
+    soon = isinstance(fault, NotHad) and fault.passes and fault.wait <= _SHORT_WAIT
+    return soon and not job.archive_attempts
 
 
 def _still_ours(begun: Transfer | None, job: Job, output: Output, *, copier: Copier, book: Book) -> Transfer | None:
