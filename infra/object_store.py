@@ -298,21 +298,28 @@ class ObjectStore:
 
     def lifecycle(self) -> Sequence[Mapping[str, Any]]:
         """The bucket's lifecycle rules."""
-        try:
-            with named("lifecycle"):
-                answer = self._client.get_bucket_lifecycle_configuration(Bucket=self.bucket)
-        except StoreError as fault:
-            if fault.code == "NoSuchLifecycleConfiguration":
-                return []
-            raise
-        rules: Any = answer.get("Rules", [])
-        return list(rules)
+        return list(self._lifecycle().get("Rules", []))
 
     def set_lifecycle(self, rules: Sequence[Mapping[str, Any]]) -> None:
-        """Give the bucket these lifecycle rules, in place of all that it has."""
-        sent: Any = list(rules)
+        """Give the bucket these lifecycle rules, in place of all that it has. What AWS keeps beside them stays:
+        from which size on they move objects.
+        """
+        size = self._lifecycle().get("TransitionDefaultMinimumObjectSize")
+        beside: Any = {"TransitionDefaultMinimumObjectSize": size} if size else {}
+        sent: Any = {"Rules": list(rules)}
         with named("lifecycle"):
-            self._client.put_bucket_lifecycle_configuration(Bucket=self.bucket, LifecycleConfiguration={"Rules": sent})
+            self._client.put_bucket_lifecycle_configuration(Bucket=self.bucket, LifecycleConfiguration=sent, **beside)
+
+    def _lifecycle(self) -> Mapping[str, Any]:
+        """What the bucket says of its rules; empty where it has none."""
+        try:
+            with named("lifecycle"):
+                answer: Any = self._client.get_bucket_lifecycle_configuration(Bucket=self.bucket)
+                return dict(answer)
+        except StoreError as fault:
+            if fault.code == "NoSuchLifecycleConfiguration":
+                return {}
+            raise
 
     def keeps_versions(self) -> bool:
         """Whether the bucket keeps, unseen, what is deleted or written over."""

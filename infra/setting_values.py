@@ -134,7 +134,7 @@ def key_template(value: str) -> str:
 
 def with_kms(value: str, info: ValidationInfo) -> str:
     """A KMS key, where KMS is asked for."""
-    if info.data.get("s3_sse") != "aws:kms":
+    if not str(info.data.get("s3_sse")).startswith("aws:kms"):
         raise ValueError("names a key that only S3_SSE=aws:kms uses: set that too, or leave this out")
     return value
 

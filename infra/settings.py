@@ -88,8 +88,8 @@ class Settings(BaseModel):
     #: Whether requests carry the newer checksums: `auto` is AWS itself only, as B2 and others refuse them.
     s3_checksums: Literal["auto", "when_supported", "when_required"] = Field("auto", validation_alias="S3_CHECKSUMS")
     #: Encryption that is asked for with each object. Unset: what the bucket does by itself.
-    s3_sse: Literal["AES256", "aws:kms"] | None = Field(None, validation_alias="S3_SSE")
-    #: The KMS key, with `S3_SSE=aws:kms`.
+    s3_sse: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = Field(None, validation_alias="S3_SSE")
+    #: The KMS key, with `S3_SSE=aws:kms` or `aws:kms:dsse`.
     s3_sse_kms_key_id: Annotated[str, AfterValidator(setting_values.with_kms)] | None = Field(
         None, validation_alias="S3_SSE_KMS_KEY_ID"
     )

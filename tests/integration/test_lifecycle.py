@@ -63,6 +63,18 @@ def test_lifecycle_rules_are_set_beside_foreign_ones(moto: Settings, monkeypatch
     assert [*FOREIGN, abort] == store.lifecycle()
 
 
+def test_the_size_from_which_others_rules_move_objects_stays(moto: Settings) -> None:
+    """AWS keeps it beside the rules, and takes its newer default where rules are set without it."""
+    store, said = ObjectStore(moto), []
+    store._client.meta.events.register(
+        "before-send.s3.PutBucketLifecycleConfiguration", lambda request, **_: said.append(dict(request.headers))
+    )
+    for _ in range(2):
+        store.set_lifecycle(FOREIGN)
+
+    assert b"all_storage_classes_128K" == said[-1].get("x-amz-transition-default-minimum-object-size")
+
+
 @contextmanager
 def versions_kept(moto: Settings) -> Iterator[ObjectStore]:
     """A bucket that keeps what is deleted or written over."""

@@ -59,7 +59,7 @@ def test_nothing_set_names_everything_needed() -> None:
         ("KLING_PACE", "0", "must be more than 0.0"),
         ("RETENTION_DAYS", "0", "must be at least 1"),
         ("POSTERS", "maybe", "must be true or false"),
-        ("S3_SSE", "kms", "must be 'AES256' or 'aws:kms'"),
+        ("S3_SSE", "kms", "must be 'AES256', 'aws:kms' or 'aws:kms:dsse'"),
         ("GUARD_ALLOW_CIDRS", "10.0.0.1/8", "10.0.0.1/8 has host bits set"),
         ("DATABASE_URL", "postgres://user:secretpassword@db:port/x", PORT),
         ("DATABASE_URL", "postgres://user:secretpassword@db:99999/x", PORT),
@@ -183,7 +183,8 @@ def test_a_kms_key_that_nothing_uses_is_refused() -> None:
     with pytest.raises(BadSettings, match=r"S3_SSE_KMS_KEY_ID: .*S3_SSE=aws:kms"):
         load({**GOOD, "S3_SSE_KMS_KEY_ID": "alias/films", "S3_SSE": "AES256"})
 
-    assert "alias/films" == load({**GOOD, "S3_SSE_KMS_KEY_ID": "alias/films", "S3_SSE": "aws:kms"}).s3_sse_kms_key_id
+    for way in ("aws:kms", "aws:kms:dsse"):
+        assert "alias/films" == load({**GOOD, "S3_SSE_KMS_KEY_ID": "alias/films", "S3_SSE": way}).s3_sse_kms_key_id
 
 
 @pytest.mark.parametrize("seconds", [LONGEST_LINK + 1, 10**9, 0, "a week"])
