@@ -241,7 +241,9 @@ def show_all(here: _Here) -> None:
 @click.argument("name")
 @click.pass_obj
 def secret(here: _Here, name: str) -> None:
-    """Show what signs what the key called NAME is told at a callback_url. `default` is REELHOOK_API_KEY."""
+    """Show the secret that signs deliveries to a callback_url. It is of the key called NAME; `default` is
+    REELHOOK_API_KEY.
+    """
     if here.rows.get(name) is None:
         raise click.ClickException(f"there is no key called {name}")
     click.echo(signing_secret(here.secret, name))

@@ -13,8 +13,8 @@ _GROUPS = [[], *([name] for name, command in main.commands.items() if isinstance
 
 @pytest.mark.parametrize("words", _GROUPS, ids=" ".join)
 def test_no_command_s_line_is_cut(words: list[str]) -> None:
-    """On 80 columns each command of a group is told of in a whole sentence."""
-    answer = CliRunner().invoke(main, [*words, "--help"], terminal_width=80)
+    """As on a terminal of 80 columns each command of a group is told of in a whole sentence."""
+    answer = CliRunner().invoke(main, [*words, "--help"], terminal_width=78)
     told = answer.output.partition("Commands:\n")[2].splitlines()
 
     assert told
