@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from http import HTTPStatus
-from importlib.metadata import version
 from typing import Any
 
 from flask import Flask
@@ -15,6 +14,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
+from webhook import VERSION
 from webhook.documented import Operation, operation_of
 from webhook.openapi import kling
 from webhook.shapes import Failure, ProblemDetails
@@ -58,7 +58,7 @@ def document(app: Flask) -> Json:
         "openapi": "3.1.0",
         "info": {
             "title": "Reelhook",
-            "version": version("reelhook"),
+            "version": VERSION,
             "summary": "Kling video generation that loses nothing and pays for nothing twice",
             "description": _ABOUT,
             "license": {"name": "see the repository"},
