@@ -9,30 +9,37 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from types import SimpleNamespace
 from typing import Any, cast
 
 import av
+import botocore.endpoint
 import pytest
 from PIL import Image
 from sqlalchemy import Engine
 
+from infra import s3_wire
 from infra.object_store import ObjectStore
 from infra.settings import Settings
 from tests.fakes import MORNING, FakeClock, FakeQueue
-from tests.origin import File
+from tests.origin import File, Origin, origin
 from worker import parts, source
 from worker.copier import Copier
 from worker.jobs.machine import Event
 from worker.jobs.model import Job, ResultFile, State
+from worker.jobs.transfer import Transfer
 from worker.kling.wire import Output, Task, TaskStatus
 from worker.provider import Provider
 from worker.services import Services
+from worker.source import LeaseLost
 from worker.store.aside import Aside
 from worker.store.attention import Attention
 from worker.store.repository import NewJob, Repository
 from worker.store.runs import Runs
+from worker.tasks import book
 from worker.tasks.archive import archive
 from worker.tasks.begin import Begin
+from worker.tasks.book import LEASE
 from worker.tasks.complaints import Complaints
 
 #: Bytes of a part: the least that S3 allows.
@@ -218,3 +225,28 @@ def proven(made: Yard, file: File) -> None:
     said = made.bucket.head(stored.key)
     assert said is not None
     assert wanted == said.metadata["reelhook-sha256"]
+
+
+@contextmanager
+def placed(settings: Settings, engine: Engine, file: File, **changes: Any) -> Iterator[tuple[Yard, Origin]]:
+    """A yard with a job of one film, served as the test says."""
+    with origin(film=file) as served, yard(settings, engine, [video(served.link("film.mp4"))], **changes) as made:
+        yield made, served
+
+
+def behind(made: Yard, settings: Settings, url: str) -> Yard:
+    """The same job, worked on with another way to the bucket; the judge goes to the bucket directly."""
+    return made.restarted(bucket=ObjectStore(settings.model_copy(update={"s3_endpoint_url": url})))
+
+
+def without_pauses(patch: pytest.MonkeyPatch) -> None:
+    """Have a client of the bucket ask again at once, and a worker that stands still do so with all its threads."""
+    for client in (botocore.endpoint, s3_wire):
+        patch.setattr(client, "time", SimpleNamespace(sleep=lambda _: None))
+    patch.setattr(book, "_WAITING_SECONDS", 3600)
+
+
+def saved(made: Yard, transfer: Transfer) -> None:
+    """Write how far a file is, as who holds the lease."""
+    if not made.store.transfers.save(made.job_id, "late", transfer, made.clock(), LEASE):
+        raise LeaseLost

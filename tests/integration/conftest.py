@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,10 @@ from infra.emulator import Emulator
 from infra.settings import Settings
 from infra.stack.servers import Servers
 from tests.house import House, house
+from tests.integration.archive_kit import Yard, placed
 from tests.integration.emulator_kit import Client, Neighbour, client_of, fast_emulator, neighbour_of
 from tests.integration.stores_kit import other_store
+from tests.origin import Origin
 from tests.receiver import Receiver, receiver
 from tests.s3_gate import Gate
 
@@ -87,3 +91,9 @@ def moto(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """Settings on a store that knows lifecycle rules, which the embedded one does not."""
     with other_store("moto", settings, tmp_path_factory.mktemp("moto")) as other:
         yield other
+
+
+@pytest.fixture
+def place(settings: Settings, engine: Engine) -> Callable[..., AbstractContextManager[tuple[Yard, Origin]]]:
+    """Makes a yard with a job of one film, served as the test says."""
+    return partial(placed, settings, engine)
