@@ -72,8 +72,8 @@ def _seen(
     with _opened(file, sound_only=sound_only) as (container, stream, facts):
         claim(large=_is_large(facts))
         if facts.width is not None:
-            _has_all_clusters(container, alive)
-            return _as_shown(facts, _ends(container, stream, facts))
+            timed = _timed(container, stream, facts, alive)
+            return _as_shown(timed, _ends(container, stream, timed))
         seconds = sound.heard(container, stream, alive)
         if sound.says_its_length(file, container, told=told):
             _reaches(seconds, facts.duration)
@@ -98,11 +98,11 @@ def probe_film(
 def _shown(
     file: IO[bytes] | Any, moments: int, show: Callable[[Any], Any], claim: Claim, alive: Callable[[], object]
 ) -> Film:
-    with _opened(file) as (container, stream, facts):
-        claim(large=_is_large(facts))
-        if facts.width is None:
+    with _opened(file) as (container, stream, said):
+        claim(large=_is_large(said))
+        if said.width is None:
             raise NotMedia("holds no picture")
-        _has_all_clusters(container, alive)
+        facts = _timed(container, stream, said, alive)
         shown: list[Any] = []
         seconds = facts.duration or 0.0
         times = [seconds * (number + 0.5) / moments for number in range(moments)]
@@ -146,19 +146,27 @@ def _is_webm(container: Any) -> bool:
     return "webm" in container.format.name
 
 
-def _has_all_clusters(container: Any, alive: Callable[[], object]) -> None:
-    """The library takes a WebM that was cut for a shorter one: its streams don't say how long they are, only its head
-    says how long the longest is.
+def _timed(container: Any, stream: Any, facts: MediaFacts, alive: Callable[[], object]) -> MediaFacts:
+    """The facts, with the length of a film that does not say it, as one that was written while it was made.
+
+    Raises `NotMedia` of a WebM that was cut, which the library takes for a shorter one: its streams don't say how long
+    they are, only its head says how long the longest is.
     """
-    if not container.duration or not _is_webm(container):
-        return
-    ends = 0.0
+    said = container.duration / av.time_base if container.duration and _is_webm(container) else None
+    if said is None and facts.duration is not None:
+        return facts
+    ends = dict.fromkeys(container.streams, 0.0)
     for packet in container.demux():
         alive()
         if packet.pts is not None:
-            ends = max(ends, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-    _reaches(ends, container.duration / av.time_base)
+            until = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            ends[packet.stream] = max(ends[packet.stream], until)
     container.seek(0)
+    if said is not None:
+        _reaches(max(ends.values()), said)
+        return facts
+    start = float((stream.start_time or 0) * stream.time_base)
+    return replace(facts, duration=round(ends[stream] - start, 3) or None)
 
 
 @contextmanager

@@ -1,18 +1,21 @@
-"""A film of which some frames don't decode: it was paid for, so it is kept, and everybody is told."""
+"""Films that are not quite whole: a bad frame is told, as the film was paid for; an end that lacks is a fault."""
 
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from io import BytesIO
 
 import av
 import pytest
+from PIL import Image
 from sqlalchemy import Engine
 
 from infra.settings import Settings
 from tests.fakes import MORNING
 from tests.integration.archive_kit import film, proven, video, yard
 from tests.origin import File, origin
+from worker.jobs.model import State
 from worker.jobs.outbound import Occurred, callback
 
 FILM = film()
@@ -43,3 +46,33 @@ def test_a_film_with_a_bad_frame_is_kept_and_told(settings: Settings, engine: En
             manifest["files"][0]["damaged_frames"],
             told["reelhook"]["files"][0]["damaged_frames"],
         ]
+
+
+@lru_cache
+def as_it_is_made() -> bytes:
+    """A WebM of two seconds that was written before anybody knew how long it would be."""
+    out = BytesIO()
+    with av.open(out, "w", format="webm", options={"live": "1"}) as made:
+        options = {"deadline": "realtime", "cpu-used": "8", "g": "12"}
+        stream = made.add_stream("libvpx-vp9", rate=24, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for number in range(48):
+            image = Image.effect_noise((64, 64), 20 + number).convert("RGB")
+            made.mux(stream.encode(av.VideoFrame.from_image(image)))  # type: ignore[no-untyped-call]  # PyAV's own
+        made.mux(stream.encode())
+        made.close()
+        return out.getvalue()
+
+
+@pytest.mark.parametrize(("part", "state"), [(2, State.FAILED), (1, State.ARCHIVED)])
+def test_a_film_that_says_no_length_is_held_to_what_kling_says(
+    settings: Settings, engine: Engine, part: int, state: State
+) -> None:
+    """How long it lasts is then found in its packets, and half of it is not archived as the whole."""
+    body = as_it_is_made()
+    with (
+        origin(film=File.of(body[: len(body) // part], says_length=False)) as served,
+        yard(settings, engine, [video(served.link("film.mp4"), duration="2")]) as made,
+    ):
+        assert state is made.until_end()
+        assert [2.0] * (part == 1) == [round(file.duration or 0, 1) for file in made.files]
