@@ -14,12 +14,11 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from infra.elapsed import elapsed
 from infra.names import look_up
+from infra.urls import host_of, port_of
 
 #: So long may a body be silent whose speed matters, so long may it keep us waiting, and over so long that is measured.
 _SILENCE_SECONDS = 30.0
 _CONNECT_SECONDS = 5.0
-#: By scheme.
-PORTS = {"http": 80, "https": 443}
 #: Seconds that may still be waited. Raises `TimeoutError` when there are none.
 Left = Callable[[], float]
 #: Of an address and a port: raises where they must not be talked to.
@@ -72,8 +71,8 @@ def dial(url: Url, left: Left, judge: Judge | None, authorities: str | None = No
 
     `authorities`: a file of those whose certificates are believed, in place of the usual ones.
     """
-    host = (url.host or "").strip("[]")
-    sock = _reach(host, url.port or PORTS[url.scheme or "http"], left=left, judge=judge)
+    host = host_of(url)
+    sock = _reach(host, port_of(url), left=left, judge=judge)
     if url.scheme != "https":
         return sock
     try:

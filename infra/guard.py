@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from urllib.parse import urlsplit
 
 from infra.names import look_up
 from infra.settings import Network
+from infra.urls import fault_of, host_of, parsed, port_of
 
 Address = IPv4Address | IPv6Address
 
@@ -56,12 +56,11 @@ class Guard:
         """Why `url` must not be used, as far as can be known before a connection is made; None when it may be."""
         if fault := fault_of(url):
             return fault
-        parts = urlsplit(url)
-        tls = parts.scheme == "https"
-        port = parts.port or (443 if tls else 80)
+        target = parsed(url)
+        tls, port = target.scheme == "https", port_of(target)
         try:
-            found = look_up(parts.hostname or "", port, _LOOK_UP_SECONDS)
-        except (OSError, UnicodeError):
+            found = look_up(host_of(target), port, _LOOK_UP_SECONDS)
+        except OSError:
             return "names a host that can't be resolved"
         peers = [address_of(str(where[4][0])) for where in found]
         return next((reason for peer in peers if (reason := self.refusal(peer, port, tls=tls))), None)
@@ -81,19 +80,3 @@ def _is_tunnelled(peer: IPv6Address) -> bool:
 def address_of(text: str) -> Address:
     """The address that a socket calls so; which of our links leads there does not matter."""
     return ip_address(text.partition("%")[0])
-
-
-def fault_of(url: str) -> str | None:
-    """What is wrong with `url` wherever it leads; None when nothing is."""
-    if not is_http_url(url):
-        return "must be an absolute http:// or https:// URL"
-    return "must not hold credentials" if "@" in urlsplit(url).netloc else None
-
-
-def is_http_url(url: str) -> bool:
-    """Whether `url` is an absolute http or https URL with a host and a possible port."""
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 0) >= 0
-    except ValueError:
-        return False

@@ -22,11 +22,12 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urljoin, urlsplit
 
-from urllib3.util import Url, parse_url
+from urllib3.util import Url
 
-from infra.dial import PORTS, Pace, dial
+from infra.dial import Pace, dial
 from infra.exchange import Broken, Reply, send, written
-from infra.guard import Guard, address_of, fault_of
+from infra.guard import Guard, address_of
+from infra.urls import PORTS, BadUrl, parsed
 
 #: What is said where the caller says nothing of it.
 _ASKING = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate", "User-Agent": "Reelhook"}
@@ -168,12 +169,10 @@ class Http:
 
 def _parsed(url: str) -> Url:
     """`url` as it is sent. Raises `NoPlace`."""
-    if wrong := fault_of(url):
-        raise NoPlace(f"the URL {wrong}")
     try:
-        return parse_url(url)
-    except ValueError as fault:
-        raise NoPlace(f"{_host(url)[:99]}: {type(fault).__name__}") from fault
+        return parsed(url)
+    except BadUrl as fault:
+        raise NoPlace(f"the URL {fault}") from fault
 
 
 def _asked(

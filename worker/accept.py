@@ -13,8 +13,8 @@ from typing import Any
 
 from ulid import ULID
 
-from infra.guard import fault_of
 from infra.log import logger
+from infra.urls import fault_of
 from worker import messages
 from worker.inputs import Inputs
 from worker.jobs.access import BadPlace, Caller, NotAllowed

@@ -189,6 +189,8 @@ def test_a_changed_url_gets_what_waits(home: House, app: Receiver) -> None:
         ({"url": "http://10.0.0.1/"}, "url"),
         ({"url": "https://169.254.169.254/latest"}, "url"),
         ({"url": "https://user:word@127.0.0.1/"}, "url"),
+        ({"url": "http://127.0.0.1/\0"}, "url"),
+        ({"url": "http://127.0.0.1/", "description": "a\0b"}, "description"),
         ({"url": "http://127.0.0.1/", "types": ["video.eaten"]}, "types"),
         ({"url": "http://127.0.0.1/", "types": []}, "types"),
         ({"url": "http://127.0.0.1/", "types": "video.*"}, "types"),

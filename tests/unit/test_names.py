@@ -54,7 +54,7 @@ def test_what_is_no_name_is_said_by_who_was_asked() -> None:
     """An error of the look-up is the caller's, whoever makes it."""
     with pytest.raises(UnicodeError):
         look_up("a" * 70 + ".example", 80, 5)
-    with pytest.raises(NoPlace, match="can't be a host's name"):
+    with pytest.raises(NoPlace, match="names a host that there can't be"):
         Http().send("GET", f"http://{'a' * 70}.example/", {}, None, seconds=5)
 
 
