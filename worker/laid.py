@@ -30,7 +30,7 @@ class Laid:
         self.marks: list[Mark] = []
         self._source = source
         self._part = part
-        self._known = known
+        self.known = known
         self._stopped = False
 
     def lay(self, enough: float, late: float) -> None:
@@ -58,7 +58,7 @@ class Laid:
                 clock.cancel()
 
     def _stop(self) -> None:
-        if self._source.size > self._known:
+        if self._source.size > self.known:
             self._stopped = True
             self._source.stop()
 
@@ -71,7 +71,7 @@ class Laid:
                 self.marks.append(marked(self._source))
             if self.marks and now > enough:
                 return
-            if not ended and now > late and self._source.size > self._known:
+            if not ended and now > late and self._source.size > self.known:
                 raise SliceOver
 
     def _more(self) -> None:

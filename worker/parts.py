@@ -116,7 +116,7 @@ class Parts:
         before = [bytes(piece) for piece in iter(laid.rest.read, b"")] if source.size > at.size else []
         # Where the first part is too long to be kept, a slice that was cut might have brought nothing.
         late = late_of(until) if length <= PART_BYTES else inf
-        with ThreadPoolExecutor(_AT_ONCE, "part") as pool, Pipe(source, length, following, before) as pipe:
+        with ThreadPoolExecutor(_AT_ONCE, "part") as pool, Pipe(source, length, following, before, laid.known) as pipe:
             under_way: _UnderWay | None = None
             while True:
                 number = len(at.etags) + (2 if under_way else 1)

@@ -50,20 +50,24 @@ def marked(source: Source, *, full: bool = True, following: int = 0) -> Mark:
 
 
 class Pipe:
-    """A source in parts, the first one of `first` bytes, of which `before` have come already. Leaving the context ends
-    the reading, wherever it is.
+    """A source in parts, the first one of `first` bytes, of which `before` have come already. Of the file `known` bytes
+    are nothing new. Leaving the context ends the reading, wherever it is.
     """
 
-    def __init__(self, source: Source, first: int, following: Next, before: Sequence[bytes] = ()) -> None:
+    def __init__(
+        self, source: Source, first: int, following: Next, before: Sequence[bytes] = (), known: int = 0
+    ) -> None:
         self._source = source
         self._first = first
         self._following = following
         self._before = before
+        self._known = known
         self._come = sum(map(len, before))
         self._at = source.size - self._come  #: where the next part begins for who sends; the source is ahead of that
         self._queue: Queue[bytes | Mark | Exception] = Queue(PIECES)
         self._stopped = threading.Event()
         self._cut = threading.Event()
+        self._ended = threading.Event()  #: by us
         self._thread = threading.Thread(target=self._run, name="source", daemon=True)
 
     def __enter__(self) -> Self:
@@ -91,11 +95,12 @@ class Pipe:
         return Part(self._queue, length, kept=kept)
 
     def cut(self) -> None:
-        """Read no more than what is under way: the part then ends early, by its mark, whether or not the source says
-        anything more.
+        """Read no more than what is under way: the part then ends early, by its mark. A source that has brought
+        something, and says nothing more, is stopped, unless its end would be taken for the file's.
         """
         self._cut.set()
-        if self._source.length is not None:  # or its end would be taken for the file's
+        if self._source.length is not None and self._source.size > self._known:
+            self._ended.set()
             self._source.stop()
 
     def _run(self) -> None:
@@ -125,7 +130,7 @@ class Pipe:
             try:
                 piece = self._source.next(left)
             except (HttpError, NotHad):
-                if self._cut.is_set():
+                if self._ended.is_set():
                     return False
                 raise
             if not piece:

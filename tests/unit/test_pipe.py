@@ -164,6 +164,19 @@ def test_a_cut_waits_for_no_source_that_says_how_long_its_file_is(*, says_length
             assert (False, [b"x"] * 3) == (part.mark and part.mark.full, part.pieces)
 
 
+def test_a_source_that_brings_nothing_is_no_slice_that_is_over() -> None:
+    """Nothing new comes until it is late: that is waited for on, and fails in the end, or nobody would ever give up."""
+    answer = Answer([b"x"] * 3, endless=True)
+    with Pipe(source(answer), 1000, lambda *_: 1000, known=3) as pipe:
+        part = pipe.part(1000, kept=True)
+        assert b"xxx" == b"".join(part.read() for _ in range(3))
+        pipe.cut()
+        assert False is answer.stopped.is_set()
+        answer.stop()
+        with pytest.raises(NoAnswer):
+            part.read()
+
+
 def test_leaving_early_ends_a_reader_that_waits() -> None:
     """A source that says nothing more is stopped, and whoever sends hears that no more will come."""
     answer = Answer([b"x"] * 3, endless=True)
