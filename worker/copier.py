@@ -1,12 +1,12 @@
-"""Carry one output of a task into the bucket, and prove it there.
+"""Copies one result file into the bucket, and proves it there.
 
-On the way: length, SHA-256 and CRC-32 of every byte, the boxes of an MP4 walked. Then the bucket says what it holds,
-and it must be that. Meanwhile, of a file that is all here, or else then: what `worker.proof` does. Memory holds a few
-pieces of a file.
+1. While the file is downloaded, its bytes are counted and hashed (SHA-256, CRC-32), and the boxes of an MP4 checked.
+2. The bucket is asked what it holds now: length and ETag must be those of what was sent.
+3. `worker.proof` decodes its first and last frame; of a file that is whole on this machine, while it is being sent.
 
-How far it is stands in a row before the first byte leaves and after each part. A file that was taken up by another
-worker has no running SHA-256, which can't be put in a row: it is then read back from the bucket once, and the CRC-32,
-which can, says that what lies there is what was sent.
+Progress is written to a row before the first byte is sent and after each part, so another worker can continue. A
+running SHA-256 can't be stored in a row: a file that was continued is read back from the bucket once and hashed. The
+CRC-32 can be stored, and shows that what is read back is what was sent.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ from worker.watched import Watched
 
 log = logger(__name__)
 
-#: One fetch that takes longer than this is given up; what came of it stays.
+#: A fetch that takes longer than this is given up; what it brought is kept.
 _FETCH_LIMIT = timedelta(hours=1)
-#: Threads for proofs, more than there are ever copies: nobody may wait for one, as his lease would run out. One that
-#: has done its work takes the next.
+#: Threads for proofs at most, more than there are ever copies at once: a copy that waited for one would lose its lease.
+#: They are made when needed, and used again.
 _PROOFS = 1000
-#: Films of this type are not made of boxes.
+#: The one type of film that has no MP4 boxes to check.
 UNBOXED = "video/webm"
 
 
 @dataclass(frozen=True)
 class Arrived:
-    """A file that lies in the bucket, its bytes being those that came."""
+    """A file that the bucket holds just as it was downloaded; its content is not proven yet."""
 
     key: str
     size: int
@@ -79,7 +79,7 @@ class _Order:
 
 @dataclass(frozen=True)
 class Copier:
-    """What copying needs."""
+    """Copies result files into one bucket."""
 
     http: Http
     bucket: Bucket
@@ -93,14 +93,14 @@ class Copier:
     _aside: Executor = field(default_factory=lambda: ThreadPoolExecutor(_PROOFS, "proof"), init=False, repr=False)
 
     def into(self, bucket: str) -> Copier:
-        """The one for another bucket of the store; itself where no name is said."""
+        """The copier for another bucket of the same store; itself for an empty name."""
         if not bucket or bucket == self.bucket.bucket:
             return self
         return self._others.setdefault(bucket, replace(self, bucket=self.bucket.of(bucket)))
 
     @cached_property
     def relabeller(self) -> Relabeller:
-        """Names hashes that were known too late."""
+        """Writes SHA-256s into metadata after the upload, where they were known too late."""
         return Relabeller(self.bucket)
 
     @cached_property
@@ -126,7 +126,7 @@ class Copier:
         return Transfer(output.kind, output.variant, output.ordinal, self.bucket.bucket, key)
 
     def is_place(self, begun: Transfer, job: Job, output: Output) -> bool:
-        """Whether an output would be sent to where it was begun, of whatever type it is."""
+        """Whether `output` would still get the bucket and key under which it was `begun`, whatever its content type."""
         kinds = (*keys.EXTENSIONS, "application/octet-stream")
         places = (self.transfer(job, output, kind) for kind in kinds)
         return any((begun.bucket, begun.key) == (one.bucket, one.key) for one in places)
@@ -225,7 +225,7 @@ class Copier:
         return self._there(order, sent)
 
     def _adopt(self, order: _Order, begun: Transfer) -> Arrived | None:
-        """The file that a killed worker had stored and could no longer tell of."""
+        """A file that a worker had stored completely, and was killed before it could write that down; else None."""
         if begun.upload_id and not begun.whole:
             return None
         stored = self.bucket.seen(begun.key)
@@ -278,13 +278,13 @@ class Copier:
                 at,
                 order.ledger,
                 label=partial(label, job, output, at.key, kind),
-                # What another fetch can't go on with has to come in this one, however long that takes.
+                # A source that can't be resumed has to come in this one fetch, however long that takes.
                 until=order.until if source.resumable else math.inf,
                 held=partial(proving.begin, at.key),
             )
 
     def _anew(self, begun: Transfer | None, at: Transfer) -> Transfer:
-        """A file from its beginning, where that is new, or its source has changed or can't go on from a byte."""
+        """Start a file from byte 0: it is new, or its source has changed or can't be resumed. What was begun ends."""
         if begun is None:
             return at
         self.sender.rests.drop(begun.key)
@@ -295,14 +295,14 @@ class Copier:
 
     # --- out of the bucket --------------------------------------------------------------------------------------
     def _there(self, order: _Order, sent: Sent) -> Arrived:
-        """What lies in the bucket, which must be what was sent."""
+        """Ask the bucket what it holds, which must be what was sent. Raises `NotStored`, or `Unproven`."""
         at, stored = sent.at, self.bucket.head(sent.at.key)
         if stored and stored.metadata.get(JOB) != order.job.id:  # not ours, so not ours to throw away
             raise Unproven(f"{order}: the bucket holds another job's file there")
         if stored is None or stored.size != at.length:
             raise NotStored("the bucket does not hold what was sent")
         digest = at.sha256
-        # rclone calls what came in parts otherwise once it is there: then only the bytes can tell.
+        # rclone gives an object that came in parts another ETag afterwards: then only its bytes can prove it.
         if digest is None or (sent.etag and stored.etag != sent.etag):
             found = ReadBack(self.bucket, self.ending).digest(at, order.progress, until=order.until)
             if digest not in (None, found):
@@ -316,8 +316,8 @@ class Copier:
         return Arrived(at.key, stored.size, digest, sent.kept, stored.etag, kind, labelled=said == digest)
 
     def _relabel(self, order: _Order, arrived: Arrived) -> None:
-        """Have the object name its SHA-256, where that was known only after its bytes had left: it is copied onto
-        itself by the store, all at once. Without that it is archived all the same.
+        """Write the SHA-256 into the object's metadata, where it was known only after the upload: the store copies the
+        object onto itself. A file whose store refuses that is archived all the same.
         """
         if arrived.labelled or arrived.size > self.bucket.relabel_bytes or self.relabeller.refusal:
             return
@@ -342,12 +342,12 @@ class _Proving:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing of it goes on once a copy has failed: whoever has the job then may clear away its pictures."""
+        """Wait for the proof even if the copy failed: it must store no picture after the next worker has cleared up."""
         if self._future is not None:
             wait([self._future])
 
     def begin(self, key: str, kept: Kept, size: int) -> None:
-        """Begin, unless that was done."""
+        """Begin, unless it has begun already."""
         if self._future is None:
             alive = partial(self._progress, size, size)
             self._future = self._aside.submit(self._prove, key, size, kept, alive=alive)

@@ -116,7 +116,7 @@ def _task(job: Job, *, store: Repository, provider: Provider, clock: Clock) -> T
 def _copy_all(
     job: Job, task: Task, files: Sequence[ResultFile], book: Book, *, store: Repository, copier: Copier, until: float
 ) -> list[ResultFile]:
-    """`files`: those that are stored already."""
+    """All files of the task, after copying those that are not among `files`, which are proven already."""
     if not task.outputs:
         raise Unproven("the provider says that the task succeeded, and names no file")
     stored = {(file.kind, file.variant, file.ordinal): file for file in files}
@@ -157,7 +157,7 @@ def _is_asked_for_again(job: Job, fault: Unproven) -> bool:
 
 
 def _still_ours(begun: Transfer | None, job: Job, output: Output, *, copier: Copier, book: Book) -> Transfer | None:
-    """What was begun, unless it was for another place: settings may change between two slices."""
+    """What was begun of an output, unless settings have changed since and it belongs under another key now."""
     if begun is None or copier.is_place(begun, job, output):
         return begun
     try:
@@ -197,7 +197,7 @@ def _finish(
 
 
 def _go_on(job: Job, book: Book, *, store: Repository, queue: Queue, clock: Clock) -> None:
-    """The next slice may begin. What the bucket took ends the wait for it: the end of the film may be far."""
+    """Send the message for the next slice. If the bucket took something, jobs that wait for it are made due."""
     book.put_off(clock(), **(_NO_ERROR if book.brought else {}))
     if book.brought:
         _answers(job, store=store, clock=clock)
@@ -205,7 +205,7 @@ def _go_on(job: Job, book: Book, *, store: Repository, queue: Queue, clock: Cloc
 
 
 def _answers(job: Job, *, store: Repository, clock: Clock) -> None:
-    """Say that the bucket which a job waited for takes files. Where that fails, the others' turn comes all the same."""
+    """Write down that the bucket which this job waited for takes files. If that fails others try it in time."""
     if job.error_code != AWAY:
         return
     try:
@@ -215,7 +215,7 @@ def _answers(job: Job, *, store: Repository, clock: Clock) -> None:
 
 
 def _learned(kind: str, task: Task) -> Learned | None:
-    """How long the task took by the provider's own clock is what the next one of its kind is expected to take."""
+    """How long the task took, by the provider's own clock: so long the next one of its kind is expected to take."""
     began, ended = task.created_at_ms, task.updated_at_ms
     if not began or not ended or ended <= began:
         return None
@@ -229,13 +229,13 @@ def _afterwards(job_id: str, *, store: Repository, copier: Copier, clock: Clock)
 
 def _failed(job: Job, book: Book, fault: Exception, *, store: Repository, copier: Copier, clock: Clock) -> Moved | None:
     lookups = job.lookups + 1 if isinstance(fault, ResourceMissing) else 0
-    # What came and does not hold is not likely to hold tomorrow. What did not come may come as long as it is there.
+    # A file that came and was bad is not likely to be good tomorrow; one that did not come may still come.
     had = isinstance(fault, Unproven) and not isinstance(fault, NotHad)
     attempts = _attempts(job, had=had)
     gone = _is_gone(job, lookups, store=store, now=clock())
     if not gone and attempts <= len(retry.ARCHIVE_AGAIN):
         wait = fault.wait if isinstance(fault, Unproven) else 0
-        # A source that breaks off again and again, or gives little at a time, and some of it each time, gets there.
+        # An attempt that brought more of the file is no failure: a source that breaks off again and again gets there.
         counts = not (book.grew and isinstance(fault, NotHad))
         after = attempts if counts else None
         _again(job, book, str(fault), clock=clock, attempts=after, wait=wait, lookups=lookups)
@@ -254,7 +254,7 @@ def _failed(job: Job, book: Book, fault: Exception, *, store: Repository, copier
 
 
 def _rests(job: Job, owner: str, *, store: Repository, clock: Clock) -> bool:
-    """Whether the job waits on for its bucket, which failed it and which another one tries, or will."""
+    """Whether the job goes on waiting for a bucket that failed: another job tries it, or it is not time to."""
     if job.error_code != AWAY or _is_late(job, clock()):
         return False
     until = store.buckets.rests(job.bucket, clock())
@@ -264,8 +264,9 @@ def _rests(job: Job, owner: str, *, store: Repository, clock: Clock) -> bool:
 
 
 def _not_stored(job: Job, book: Book, fault: StoreError, *, store: Repository, clock: Clock) -> Moved | None:
-    """Our own bucket: waiting for it is free, and giving up would lose what was paid for. Why stands in the row, so
-    that a person hears of it; it ends the job once there is nothing left to copy.
+    """Our own bucket failed: try again until the provider has deleted the result, since it was paid for.
+
+    The reason goes into the row, by which a person is told.
     """
     now = clock()
     said = {"error_code": _word_for(job, fault, now), "error_message": str(fault)}
@@ -284,7 +285,7 @@ def _not_stored(job: Job, book: Book, fault: StoreError, *, store: Repository, c
 
 
 def _word_for(job: Job, fault: StoreError, now: datetime) -> str:
-    """What a row is to say. One refusal after a long copy is no reason to call anybody, more without progress are."""
+    """The error code of the row. One refusal of a file calls nobody; refusals for longer than `REFUSED_TOLD` do."""
     if fault.is_of_bucket and not fault.is_aside:
         return AWAY
     again = job.error_code in {_REFUSED, UNSTORABLE}
@@ -297,13 +298,13 @@ def _is_late(job: Job, now: datetime) -> bool:
 
 
 def _attempts(job: Job, *, had: bool) -> int:
-    """How many attempts have failed now. The last ones are kept for files that were `had`."""
+    """How many attempts have failed now. The last `ARCHIVE_LAST` count only files that came and proved bad (`had`)."""
     most = len(retry.ARCHIVE_AGAIN) - retry.ARCHIVE_LAST
     return job.archive_attempts + 1 if had else max(job.archive_attempts, min(job.archive_attempts + 1, most))
 
 
 def _is_gone(job: Job, lookups: int, *, store: Repository, now: datetime) -> bool:
-    """Whether the provider has what it made no longer: it has said so for hours, or it is too old."""
+    """Whether the provider no longer has the result: it has said so for hours, or deletes what is so old."""
     if lookups and retry.is_lost(lookups, store.missing_since(job, now), now):
         return True
     return _is_late(job, now)
@@ -331,7 +332,7 @@ def _again(
     wait: float = 0,
     lookups: int = 0,
 ) -> None:
-    """`attempts` that have failed; None where this one does not count, and is soon repeated."""
+    """Put the job off after a failed attempt. `attempts`: so many failed; None where this one does not count."""
     log.warning("archive.again", job=job.id, reason=reason)
     schedule = retry.BUCKET_AGAIN if attempts is None else retry.ARCHIVE_AGAIN
     due = retry.after(schedule, attempts or 1, clock(), endless=True) or clock()

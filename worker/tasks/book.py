@@ -1,4 +1,4 @@
-"""Where it is written how far a job's copy is, and who holds it meanwhile."""
+"""Writes down how far the copy of a job is, and keeps the lease by which one worker has it to itself."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ log = logger(__name__)
 
 #: How long a worker may stand still before another one takes its copy up.
 LEASE = timedelta(seconds=20)
-#: The same while something is thrown away: a call that is on its way for longer must not remove what the next worker
-#: has stored by then. The store's client gives a call up after a minute. Longer, and so long would wait who takes over
-#: from one that was killed meanwhile.
+#: The same while something is deleted: a delete that arrives late must not remove what the next worker has stored. The
+#: store's client gives a call up after a minute; a longer lease would make the successor of a killed worker wait.
 CLEARING = timedelta(seconds=90)
-#: Between two signs of life.
+#: Between two writes of progress.
 _SIGN = timedelta(seconds=1)
-#: Seconds between two of a copy that waits: for a source that says nothing, or a store that thinks about a call.
+#: Seconds between two renewals while a copy waits for a silent source, or for a slow call to the store.
 _WAITING_SECONDS = 5.0
-#: Seconds that it may so wait. A store is asked four times, a minute each, and may take minutes to join parts; who
-#: waits for longer hangs.
+#: Seconds for which a copy may so wait. A call to the store is tried four times, a minute each, and joining parts may
+#: take minutes; a worker that waits for longer hangs.
 _LONGEST_WAIT = 900.0
 
 
 class Book:
-    """Where it is written how far a job's copy is. Writing renews the lease: it is the sign of life, too. As a context
-    it renews it also while what is waited for is silent for longer, since that is no death.
+    """Writes down the progress of one job's copy. Each write renews the lease; all raise `LeaseLost` once it is gone.
+
+    Used as a context manager it also renews the lease, from a thread, while a source or the bucket is silent: the
+    worker that waits for them is alive.
     """
 
     def __init__(self, job_id: str, owner: str, begun: Sequence[Transfer], *, store: Repository, clock: Clock) -> None:
@@ -66,7 +67,7 @@ class Book:
         self._over.set()
 
     def progress(self, copied: int, length: int | None) -> None:
-        """Bytes are flowing; now and then that is written."""
+        """Called for each piece of a file; writes it down once a second."""
         if self._lost:
             raise LeaseLost
         if monotonic() - self._last >= _SIGN.total_seconds():
@@ -83,16 +84,16 @@ class Book:
             raise LeaseLost
 
     def alive(self) -> None:
-        """Have it to oneself for longer, to throw something away, unless another one has it."""
+        """Renew the lease for `CLEARING`, before something is deleted."""
         self.sign(0, None, CLEARING)
 
     def done(self) -> None:
-        """Be sure to have it still, once all files are there, before what is said of them is on its way."""
+        """Make sure of the lease once all files are stored, before the manifest is written."""
         if self.stored_at is None or self._clock() - self.stored_at >= _SIGN:
             self.sign(0, 0)
 
     def sign(self, copied: int, length: int | None, lease: timedelta = LEASE) -> None:
-        """Write how many bytes of the current file have come."""
+        """Write down how many bytes of the current file have come, and its length in bytes where that is known."""
         self._last = monotonic()
         total = None if length is None else self.before + length
         now, lease = self._clock(), max(lease, self._lease())
@@ -100,7 +101,7 @@ class Book:
             raise LeaseLost
 
     def save(self, transfer: Transfer) -> None:
-        """Write how far a file is."""
+        """Write down how much of a file is stored."""
         self._last = monotonic()
         if not self._store.transfers.save(self._job_id, self.owner, transfer, self._clock(), self._lease()):
             raise LeaseLost
@@ -111,7 +112,7 @@ class Book:
         self.grew = self.grew or (before is not None and 0 < before.come < transfer.come)
 
     def restarted(self, transfer: Transfer) -> None:
-        """All of a file is sent again."""
+        """A file that was begun before has to be sent from its beginning again."""
         self.restarts += 1
         self.begun.pop(transfer.place, None)
 
@@ -121,12 +122,12 @@ class Book:
             raise LeaseLost
 
     def unsure(self, fault: StoreError) -> None:
-        """Something may be thrown away as long as a call takes: until then nobody stores anything in its place."""
+        """A delete failed without an answer and may still happen: nobody gets the job before `CLEARING` is over."""
         if fault.passes:
             self._settled = self._clock() + CLEARING
 
     def put_off(self, due: datetime, **changes: Any) -> None:
-        """Give the job back; it goes on when it is `due`, and not before what was thrown away is gone."""
+        """Give the lease back. The job goes on when it is `due`, but not while a delete may still be on its way."""
         self._store.put_off(self._job_id, self.owner, due, until=self._settled, **changes)
 
     def _wait(self) -> None:
