@@ -31,7 +31,7 @@ _IN_MEMORY = 2**20
 
 @dataclass(frozen=True)
 class Inputs:
-    """What looking at inputs needs. `http` is None where URLs are not to be fetched, `bucket` where there is none."""
+    """Looks at inputs. `http` is None where URLs are not to be fetched, `bucket` where there is no bucket."""
 
     bucket: ObjectStore | None
     http: Http | None
@@ -43,9 +43,9 @@ class Inputs:
         return [fault for place in places for fault in self._of(place, judge, until)]
 
     def faults_of_file(self, place: Place, file: ResultFile, verdict: Verdict | None) -> list[Fault]:
-        """The same of a proven result, or of its poster: what it is was read then. Raises `StoreError`.
+        """The same of a proven result, or of its poster, by the facts in its row. Raises `StoreError`.
 
-        `verdict` on the request says by which limits; where there is none, it only has to be there.
+        `verdict` on the request names the limits to check; without one the object only has to be there.
         """
         assert self.bucket is not None, "results lie in one"
         stored = self.bucket.of(file.bucket).head(place.value)
@@ -72,7 +72,7 @@ class Inputs:
             yield from self._fetched(place, self.http, judge, until - monotonic())
 
     def _stored(self, place: Place, judge: _Judge) -> Iterator[Fault]:
-        """Whoever asks may name it: see `worker.jobs.access`."""
+        """An object in the bucket; that the caller may name it was checked before (`worker.jobs.access`)."""
         assert self.bucket is not None
         name, _, key = place.value.removeprefix("s3://").partition("/")
         bucket = self.bucket.of(name)

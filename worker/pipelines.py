@@ -1,4 +1,4 @@
-"""Requests that stand on earlier jobs: whether what they name will do, and what the provider is sent in its place."""
+"""Requests that use results of earlier jobs: is each reference right, and what is the provider sent in its place?"""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from worker.store.repository import Repository
 
 log = logger(__name__)
 
-#: How often a waiting job looks by itself whether it may begin: whoever ends what it waits for makes it due at once.
+#: How often a waiting job looks by itself whether it may begin. Mostly the end of an earlier job makes it due at once.
 _LOOK = timedelta(minutes=10)
 _LONGEST_REASON = 1000
 
 
 def after(jobs: Mapping[str, Job], *, judged: bool) -> After:
-    """What is stored of the jobs that a request names. `judged`: whether by the provider's rules."""
+    """The dependencies to store with a job. `judged`: whether the results must keep the provider's rules for inputs."""
     return After({name: job.id for name, job in jobs.items()}, 1 + max(job.depth for job in jobs.values()), judged)
 
 
 @dataclass(frozen=True)
 class Pipelines:
-    """What standing on earlier jobs needs."""
+    """Checks references to earlier jobs, takes waiting jobs on, and puts the results in."""
 
     store: Repository
     inputs: Inputs
@@ -68,9 +68,10 @@ class Pipelines:
         return there
 
     def accounts_for(self, what: Named, jobs: Mapping[str, Job], asked: list[str], *, chosen: bool) -> list[str]:
-        """The accounts that a request may go to: an id of a result is only known to the account that made it.
+        """The accounts that a request may go to, as only the account that made a result knows its id.
 
-        `asked`, which the caller has `chosen` or not, where no id is named. Raises `BadReference`.
+        A request that names no id may go to all that were `asked` for. `chosen`: whether the caller named them.
+        Raises `BadReference` where no account is left.
         """
         makers = [jobs[part.name] for part in what.parts.values() if part.is_id]
         if not makers:
@@ -86,7 +87,7 @@ class Pipelines:
         return allowed
 
     def faults(self, what: Named, jobs: Mapping[str, Job], verdict: Verdict, now: datetime) -> list[str]:
-        """What can be known now to be wrong with what a request names; files are judged once they are there."""
+        """What is wrong with the references, as far as is known now; files are checked once they are there."""
         found = []
         for field, part in what.parts.items():
             job, wanted = jobs[part.name], kind_at(verdict.family, field) or ""
@@ -104,9 +105,9 @@ class Pipelines:
 
     # --- waiting ------------------------------------------------------------------------------------------------
     def settle(self, job: Job, now: datetime) -> Moved | None:
-        """Take a waiting job on, once what it waits for has ended: to be submitted, or to its own end.
+        """Move a waiting job on once all it waits for has ended: to `accepted`, or to an end if one of them failed.
 
-        None when it waits on, or somebody else was faster.
+        None when it still has to wait, or another worker was faster.
         """
         earlier = self.store.chains.earlier(job.id)
         lost = next((one.job for one in earlier if one.job.state in BAD_ENDS), None)
@@ -153,7 +154,7 @@ class Pipelines:
     def _results(
         self, what: Named, jobs: Mapping[str, Job], verdict: Verdict | None, now: datetime
     ) -> tuple[dict[str, str], list[str]]:
-        """By field what stands for the parts of archived `jobs`, and what is wrong with them. Raises `StoreError`."""
+        """By field: the result of an archived job that a reference stands for; and all faults. Raises `StoreError`."""
         files = self.store.files([job.id for job in jobs.values()])
         values: dict[str, str] = {}
         faults = []
@@ -177,7 +178,7 @@ class Pipelines:
 
     # --- submitting ---------------------------------------------------------------------------------------------
     def bound(self, job: Job, body: Mapping[str, Any]) -> dict[str, Any]:
-        """What is sent in place of a job's request: no word of ours in it, and the results that it names."""
+        """The request as the provider gets it: without our own field, and with results in place of references."""
         plain = references.without(body)
         if not job.depth:
             return dict(plain)
@@ -198,7 +199,7 @@ class Pipelines:
 
 
 def forgotten(job: Job, now: datetime) -> str | None:
-    """Why nobody knows the ids of what a job made any more; None while they are known."""
+    """Why the provider no longer knows the ids of a job's results; None while it does."""
     if now - (job.submitted_at or job.created_at) < timedelta(days=retry.DELETED_DAYS):
         return None
     return f"is older than {retry.DELETED_DAYS} days, and its provider forgets ids then"

@@ -1,4 +1,4 @@
-"""The provider at the other end of a wire: `worker.kling` says what, `Http` carries it."""
+"""Calls to the provider: `worker.kling` builds requests and reads answers, `Http` carries them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Provider:
     link: Callable[[str], str]  #: makes an s3:// reference into a link that Kling can fetch
 
     def create(self, job: Job, body: Mapping[str, Any], now: datetime, may: Callable[[], bool]) -> wire.Task:
-        """Ask for the task of a job, if it `may` still leave when everything stands ready for it.
+        """Create the task of a job. Our job's id goes along as `external_task_id`, so that it can be looked up by it.
 
-        Our id goes as its external id, so that it can be looked up by it.
+        `may` is asked once the connection stands, before the first byte; when it says no, `NotSent` is raised.
         """
         callback_url = f"{self.callback_base}/callbacks/kling/{job.id}/{callback_token(self.secret, job.id)}"
         call = wire.create(
@@ -48,7 +48,7 @@ class Provider:
         return wire.read_task(answer.status, answer.headers, answer.body)
 
     def query(self, job: Job, now: datetime) -> tuple[wire.Task, bytes]:
-        """What is true of the task of a job, and the bytes that say so."""
+        """The task of a job as the provider has it now, and the bytes of that answer."""
         call = wire.query(self._account(job), job.family, job.provider_task_id or job.id, now=now.timestamp())
         answer = self._send(call)
         said = answer.status, answer.headers, answer.body
@@ -60,8 +60,10 @@ class Provider:
 
     @property
     def absent_after(self) -> timedelta:
-        """So long after its row says that it may leave, a create that left no trace did not happen: it leaves late, its
-        call lasts as long as it may, and the provider takes its time to show the task.
+        """How long after the row said that a create may be sent its absence counts as proven.
+
+        It may have been sent late (`FRESH_SECONDS`), the call may have lasted `seconds`, and the provider may take
+        `ABSENT_SECONDS` to show the task.
         """
         return timedelta(seconds=retry.FRESH_SECONDS + self.seconds + retry.ABSENT_SECONDS * self.pace)
 
@@ -70,7 +72,7 @@ class Provider:
         return self.accounts[account].concurrency if account in self.accounts else None
 
     def kind(self, job: Job, body: Mapping[str, Any]) -> str:
-        """What tasks take about as long as this one: the same gateway, family, model, mode and duration."""
+        """The kind of task by which durations are learned: gateway, family, model, mode and duration."""
         gateway = self.accounts[job.account].gateway if job.account in self.accounts else "?"
         asked = [str(body.get(name) or "-")[:40] for name in ("model_name", "mode", "duration")]
         return "/".join([gateway, job.family, *asked])
@@ -86,12 +88,12 @@ class Provider:
 
 
 def with_links(body: Mapping[str, Any], link: Callable[[str], str]) -> dict[str, Any]:
-    """`body` with every `s3://` reference made a link; references live as long as the job, links only a while."""
+    """`body` with a presigned link for every `s3://` reference. Made when it is sent, as links expire."""
     return mapped(body, lambda value: link(value) if value.startswith("s3://") else value)
 
 
 class BadRow(ValueError):
-    """A row holds a request that nobody can read: bytes that were damaged, or written by something else."""
+    """The stored request of a job can't be read: it was damaged, or written by something else."""
 
 
 def decode(request: bytes) -> dict[str, Any]:
@@ -106,7 +108,7 @@ def decode(request: bytes) -> dict[str, Any]:
 
 
 def known(request: bytes | None) -> dict[str, Any]:
-    """The same where it is only told or counted by: empty where it has expired or can't be read."""
+    """As `decode`, but empty where the request has expired or can't be read: for showing it, not for sending it."""
     try:
         return decode(request or b"{}")
     except BadRow:

@@ -233,7 +233,7 @@ def _known(rows: Rows) -> tuple[str, Circuit] | None:
 
 
 def _met(connection: Connection, name: str) -> tuple[str, Circuit]:
-    """The same, also of one of which nothing is known yet."""
+    """As `_known`; a receiver that was never met gets its row."""
     known = _known(_RECEIVER(connection, name=name))
     if known is None:
         connection.execute(upsert(receivers).values(name=name).on_conflict_do_nothing())
@@ -243,14 +243,14 @@ def _met(connection: Connection, name: str) -> tuple[str, Circuit]:
 
 
 def _learn(connection: Connection, name: str, before: Circuit, after: Circuit) -> None:
-    """Write down what changed; for a receiver that goes on taking everything, nothing."""
+    """Write down what changed: nothing for a receiver that goes on taking everything."""
     if after != before:
         values = {"failures": after.failures, "proven": after.proven, "open_until": after.open_until}
         connection.execute(update(receivers).where(receivers.c.name == name).values(**values))
 
 
 def _too_old(connection: Connection, name: str, now: datetime) -> None:
-    """A receiver that rests is tried so rarely that what waits for it would outlive every schedule."""
+    """Give up what has waited for a resting receiver for too long: it is tried so rarely that schedules never end."""
     oldest = now - timedelta(hours=retry.DELIVER_HOURS)
     connection.execute(
         update(deliveries)
@@ -275,7 +275,7 @@ def _log(connection: Connection, delivery: Delivery, attempt: Attempt) -> None:
 
 
 def _set(connection: Connection, delivery: Delivery, **values: object) -> None:
-    # A lease that ran out may have given the delivery to another, which has the last word then.
+    # If our lease ran out, another process may have the delivery: then its word counts.
     still_ours = deliveries.c.attempts == delivery.attempts
     connection.execute(
         update(deliveries)
