@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
+_ACCESS_POINT = r"arn:[a-z-]+:s3(?:-outposts)?:[a-z0-9-]+:\d+:(?:accesspoint|outpost)[/:][!-~]+"
 #: Source: the S3 API reference, "Bucket naming rules", as wide as the oldest buckets; or the ARN of an access point.
-_BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}|arn:[!-~]+")
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}|" + _ACCESS_POINT)
+#: What the client library takes for a host: letters, digits and hyphens between dots.
+_HOST = re.compile(r"(?:(?!-)[a-z0-9-]{1,63}(?<!-)\.)*(?!-)[a-z0-9-]{1,63}(?<!-)\.?|[0-9a-f:.]+(?:%.+)?")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,63}")
 _HEADER = re.compile(r"[ -~]*")
 #: Buckets that are none of the usual kind, by their names.
@@ -27,13 +30,13 @@ _COLD = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 def bucket(value: str) -> str:
     """The bare name of a bucket."""
+    if other := next((words for pattern, words in _OTHER_KINDS if re.fullmatch(pattern, value)), None):
+        raise ValueError(other)
     if not _BUCKET.fullmatch(value):
         raise ValueError(
             "must be the bare name of a bucket, 3 or more letters, digits, dots and hyphens, without s3:// and folders "
-            "(S3_KEY_TEMPLATE names those)"
+            "(S3_KEY_TEMPLATE names those), or the ARN of an access point"
         )
-    if other := next((words for pattern, words in _OTHER_KINDS if re.fullmatch(pattern, value)), None):
-        raise ValueError(other)
     return value
 
 
@@ -53,6 +56,10 @@ def endpoint(value: str) -> str:
         raise ValueError("must be scheme, host and port only: no user:password@ (S3_ACCESS_KEY_ID is for that), ? or #")
     if re.search(r"\s", value):
         raise ValueError("must hold no spaces")
+    if not _HOST.fullmatch(parts.hostname):
+        raise ValueError(
+            f"must name a host by letters, digits and hyphens between dots, without underscores; found {parts.hostname}"
+        )
     try:
         _ = parts.port
     except ValueError:

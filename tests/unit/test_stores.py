@@ -227,6 +227,9 @@ def test_what_is_missing_is_named_in_every_platform_s_words() -> None:
     ("name", "value", "said"),
     [
         ("S3_BUCKET", "s3://films/here", "the bare name of a bucket"),
+        ("S3_BUCKET", "arn:aws:s3:::films", "the bare name of a bucket"),
+        ("S3_ENDPOINT_URL", "http://my_store:9000", "without underscores; found my_store"),
+        ("S3_PUBLIC_ENDPOINT_URL", "https://films..example", "letters, digits and hyphens between dots"),
         ("S3_BUCKET", "films--euw1-az1--x-s3", "can't be a directory bucket"),
         ("S3_BUCKET", "arn:aws:s3::123456789012:accesspoint/mfzwi.mrap", "can't be a multi-region access point"),
         ("S3_BUCKET", "arn:aws:s3-object-lambda:eu-west-1:123456789012:accesspoint/x", "can't be an Object Lambda"),
@@ -288,6 +291,16 @@ def test_any_endpoint_has_a_dialect(endpoint: str) -> None:
     known = dialect(endpoint)
 
     assert "when_required" == known.checksums or not endpoint or ".amazonaws.com" in endpoint.lower()
+
+
+@pytest.mark.parametrize("url", ["http://[::1]:9000", "http://10.0.0.7", "https://STORE.example./", "http://store"])
+def test_an_endpoint_of_any_shape_is_taken(url: str) -> None:
+    """Addresses, a final dot, and names without one, as containers have them, lead to a store that links can be made
+    for.
+    """
+    link = ObjectStore(settings_of({**OURS, "S3_ENDPOINT_URL": url})).presign("a.mp4", seconds=60)
+
+    assert f"{url.rstrip('/').lower()}/films/a.mp4" == link.partition("?")[0].lower()
 
 
 @pytest.mark.parametrize("name", ["S3_ENDPOINT_URL", "S3_PUBLIC_ENDPOINT_URL"])
