@@ -297,8 +297,10 @@ def resume_headers(transfer: Transfer) -> dict[str, str]:
 
 def _bounds(stream: Stream, transfer: Transfer) -> tuple[int, int | None]:
     """The byte that the stream begins with, and the length of the whole file."""
-    if stream.status == 416:
+    if stream.status == 416 and transfer.come:
         raise SourceChanged("the result is shorter than what was copied of it")
+    if stream.status == 206 and not transfer.come:
+        return 0, _all_of(stream.headers)
     if stream.status not in {200, 206}:
         now = retry.moment(stream.headers.get("Date"))  # by the clock that a date in the other one is of
         wait = retry.retry_after(stream.headers.get("Retry-After"), now)
@@ -308,6 +310,14 @@ def _bounds(stream: Stream, transfer: Transfer) -> tuple[int, int | None]:
         return transfer.come, _whole_length(stream.headers, transfer)
     text = "" if _encoded(stream.headers) else stream.headers.get("Content-Length", "")  # of what it was encoded to
     return 0, int(text) if text.isascii() and text.isdigit() else None
+
+
+def _all_of(headers: Mapping[str, str]) -> int:
+    """Bytes of a file that was asked for whole: some servers call all of it a part. Raises `NotHad`."""
+    match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
+    if not match or int(match[1]):
+        raise NotHad("the result link answers with a part that nobody asked for")
+    return int(match[2])
 
 
 def _whole_length(headers: Mapping[str, str], transfer: Transfer) -> int:
