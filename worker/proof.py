@@ -15,8 +15,10 @@ from hashlib import sha256
 from typing import Any
 
 from infra.boxes import NotMedia
+from infra.log import logger
 from infra.media import Film, MediaFacts, agree, probe, probe_film
 from infra.stills import probe_image
+from infra.store_errors import StoreError
 from worker.jobs import keys
 from worker.jobs.model import OTHER, Job
 from worker.kling.wire import Output
@@ -24,6 +26,8 @@ from worker.label import picture_label
 from worker.ports import Bucket
 from worker.previews import Previews
 from worker.sent import Kept
+
+log = logger(__name__)
 
 _DURATION = re.compile(r"\s*(\d{1,6}(?:\.\d{0,9})?)\s*s?\s*", re.ASCII | re.IGNORECASE)
 _LARGEST_IMAGE = 64 * 2**20
@@ -62,7 +66,7 @@ class Prover:
             seen = self._seen(output, file, size, alive)
         _agree(output, seen.facts)
         pictures = self.previews.of(seen) if output.kind == "video" else ()
-        beside = {name: self._beside(job, output, key, name, made) for name, made in pictures}
+        beside = {name: at for name, made in pictures if (at := self._beside(job, output, key, name, made))}
         return Proof(seen.facts, seen.damaged_frames, beside)
 
     def _seen(self, output: Output, file: Any, size: int, alive: Callable[[], object]) -> Film:
@@ -75,9 +79,18 @@ class Prover:
             raise NotMedia("is too large for a picture")
         return Film(probe_image(file.read(), alive))
 
-    def _beside(self, job: Job, output: Output, key: str, name: str, picture: bytes) -> str:
+    def _beside(self, job: Job, output: Output, key: str, name: str, picture: bytes) -> str | None:
+        """Where a picture lies. One that the store will never take (its key is longer than the film's) is left out:
+        for its sake no film is kept from being archived.
+        """
         at = keys.beside(key, name)
-        self.bucket.put(at, picture, **picture_label(job, output, at, sha256(picture).hexdigest()))
+        try:
+            self.bucket.put(at, picture, **picture_label(job, output, at, sha256(picture).hexdigest()))
+        except StoreError as fault:
+            if fault.is_of_bucket or not fault.lasts:
+                raise
+            log.warning("preview.left_out", preview=name, reason=str(fault))
+            return None
         return at
 
 

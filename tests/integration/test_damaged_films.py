@@ -11,10 +11,12 @@ import pytest
 from PIL import Image
 from sqlalchemy import Engine
 
+from infra.object_store import ObjectStore
 from infra.settings import Settings
 from tests.fakes import MORNING
 from tests.integration.archive_kit import film, proven, video, yard
 from tests.origin import File, origin
+from tests.s3_gate import Gate
 from worker.jobs.model import State
 from worker.jobs.outbound import Occurred, callback
 
@@ -46,6 +48,23 @@ def test_a_film_with_a_bad_frame_is_kept_and_told(settings: Settings, engine: En
             manifest["files"][0]["damaged_frames"],
             told["reelhook"]["files"][0]["damaged_frames"],
         ]
+
+
+@pytest.mark.parametrize(("code", "state"), [("KeyTooLongError", State.ARCHIVED), ("SlowDown", State.COPYING)])
+def test_no_film_waits_for_a_picture_that_is_never_taken(
+    settings: Settings, engine: Engine, code: str, state: State
+) -> None:
+    """The key of a poster is longer than that of its film. A store that takes none for now is waited for."""
+    with (
+        origin(film=File.of(FILM)) as served,
+        yard(settings, engine, [video(served.link("film.mp4"))]) as made,
+        Gate(settings.s3_endpoint_url or "") as gate,
+    ):
+        gate.refuse("put", 400, code, when=lambda headers: "image/jpeg" == headers.get("Content-Type"))
+        worker = made.restarted(bucket=ObjectStore(settings.model_copy(update={"s3_endpoint_url": gate.url})))
+
+        assert state is worker.work()
+        assert [(None, None)] * (state is State.ARCHIVED) == [(file.poster_key, file.sheet_key) for file in made.files]
 
 
 @lru_cache
