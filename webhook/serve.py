@@ -14,11 +14,14 @@ from types import FrameType
 
 import uvicorn
 
+from infra import log
 from infra.settings import BadSettings, Settings, load
 from webhook.app import create_app
 from webhook.entrance import Entrance
 from webhook.patience import PatientProtocol
 from webhook.supervisor import Supervisor
+
+logger = log.logger(__name__)
 
 #: Routers keep idle connections for 90 s; a shorter patience here makes them race a closing socket.
 _KEEP_ALIVE_SECONDS = 100
@@ -58,6 +61,7 @@ def server(settings: Settings, entrance: Entrance) -> GracefulServer:
 def main(arguments: list[str]) -> None:
     """Serve until a signal comes. Arguments, for a process of several: the listening socket and the lifeline."""
     settings = _settings()
+    log.configure(settings.log_level)
     if not arguments and settings.web_concurrency > 1:
         words = [sys.executable, "-m", "webhook.serve"]
         sys.exit(Supervisor(words, _listening(settings), settings.web_concurrency).run())
@@ -80,10 +84,12 @@ def main(arguments: list[str]) -> None:
 def _listening(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+        listening = socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
     except OSError as fault:
         said = str(fault.strerror).partition(" (while")[0]
         sys.exit(f"the door can't listen at {settings.host}, port {settings.port}, look at HOST and PORT: {said}")
+    logger.info("door.open", host=settings.host, port=settings.port, processes=settings.web_concurrency)
+    return listening
 
 
 def _outlive_nobody(lifeline: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -90,7 +91,9 @@ def test_what_is_under_way_ends_well(
 
 
 def test_processes_die_one_by_one(servers: Servers, engine: Engine, tmp_path: Path, root: Path) -> None:
-    """A killed process is replaced; when the one that does this is killed, none of the others stays."""
+    """A killed process is replaced, and a line of JSON tells of it; when the one that does this is killed, none of the
+    others stays.
+    """
     path = made(engine)
     with web(servers, tmp_path, root, WEB_CONCURRENCY="2") as one:
         first = _below(one.child.pid)
@@ -100,6 +103,12 @@ def test_processes_die_one_by_one(servers: Servers, engine: Engine, tmp_path: Pa
         os.kill(one.child.pid, signal.SIGKILL)
         assert one.child.wait(5) == -signal.SIGKILL
         assert wait_until(lambda: not group_lives(one.child.pid), 20)
+
+    said = [json.loads(line) for line in (tmp_path / "web.log").read_text().splitlines()]
+    assert "door.open" == said[0]["event"]
+    assert [(first[0], -signal.SIGKILL)] == [
+        (line["process"], line["exit"]) for line in said if line["event"] == "web.died"
+    ]
 
 
 def _below(parent: int) -> list[int]:
