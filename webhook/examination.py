@@ -214,6 +214,12 @@ class _Examination:
         self.store.delete(self.key)
         return None if self.store.seen(self.key) is None else "what was deleted is still there"
 
+    def tidy(self) -> None:
+        """Leave nothing behind of an examination that was broken off, as far as that can be."""
+        for ends in (self.store.end_uploads, self.store.delete, self.store.delete_versions):
+            with suppress(StoreError):
+                ends(self.key)
+
 
 def examine(settings: Settings, bucket: str = "", prefixes: Sequence[str] = ()) -> Iterator[Finding]:
     """Try the bucket of `settings`, or another one of its store. Where writing fails, nothing else is tried.
@@ -222,6 +228,18 @@ def examine(settings: Settings, bucket: str = "", prefixes: Sequence[str] = ()) 
     """
     places = prefixes or [lifecycle.prefix_of(settings)]
     on = _Examination(places[0], ObjectStore(settings).of(bucket), settings)
+    try:
+        yield from _tried(on, places)
+    except KeyboardInterrupt:
+        on.tidy()
+        raise
+    if settings.s3_session_token:
+        yield Finding(
+            "key", good=None, words="S3_SESSION_TOKEN: it is lent; all that it may, and its links, ends with it"
+        )
+
+
+def _tried(on: _Examination, places: Sequence[str]) -> Iterator[Finding]:
     first = _try("write", on.write)
     yield first
     if not first.good:
@@ -243,10 +261,6 @@ def examine(settings: Settings, bucket: str = "", prefixes: Sequence[str] = ()) 
     yield _try("list uploads", on.list_uploads)
     yield (deleted := _try("delete", on.delete))
     yield from _kept(on, places, deleted=bool(deleted.good))
-    if settings.s3_session_token:
-        yield Finding(
-            "key", good=None, words="S3_SESSION_TOKEN: it is lent; all that it may, and its links, ends with it"
-        )
 
 
 def _try(name: str, step: Callable[[], str | None]) -> Finding:

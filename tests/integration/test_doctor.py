@@ -295,6 +295,21 @@ def test_a_key_that_is_lent_is_told(settings: Settings) -> None:
     assert (None, True) == (finding.good, finding.words.startswith("S3_SESSION_TOKEN: it is lent"))
 
 
+def test_who_is_interrupted_leaves_nothing_behind(
+    settings: Settings, bucket: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P7: Ctrl-C while a store takes its time leaves neither an object nor an upload."""
+
+    def interrupted(*_: Any) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ObjectStore, "complete", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        examined(settings)
+
+    assert ([], []) == (bucket.keys("kling/reelhook-doctor-"), bucket.pending("kling/reelhook-doctor-"))
+
+
 def test_a_busy_store_is_waited_for(settings: Settings, gate: Gate) -> None:
     """Two times 503 SlowDown are no fault: the client asks again."""
     gate.refuse("put", 503, "SlowDown", times=2)
