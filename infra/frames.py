@@ -31,8 +31,8 @@ _LARGE = 640 * 480
 class Through:
     """What was seen of a film from its beginning to its end."""
 
-    first: Any  #: its first frame
-    damaged: int  #: frames that did not decode whole
+    first: Any  #: its first frame, if that and the last one decoded whole; what is wrong else, `ends` says
+    damaged: int | None  #: frames that did not decode whole; None where nobody can say
 
 
 def ends(container: Any, stream: Any) -> tuple[Any, float | None]:
@@ -67,16 +67,17 @@ def through(
     times: Sequence[float],
     show: Callable[[Any], None],
     alive: Callable[[], object],
-) -> Through | None:
+) -> Through:
     """Every frame, in one pass that shows what is seen at `times`, in seconds. One that is broken on the way is
     counted: a player goes on, too.
 
-    None where the first or the last one does not decode; what is wrong then, if anything is, `ends` says. `show` has
-    its pictures of a film that was too short by then. `alive` is called now and then: a film takes a while.
+    `alive` is called now and then: a film takes a while.
     """
     codec = stream.codec_context
     codec.thread_count = 2 if _LARGE < stream.width * stream.height <= SMALL_FILM else 1
-    first = last = None
+    first: Any = None
+    last: Any = None
+    damaged: int | None = None
     wanted, start, shown = deque(times), stream.start_time or 0, set[int]()
     seen = _Sent()
     try:
@@ -88,15 +89,17 @@ def through(
             while wanted and (frame.pts - start) * stream.time_base >= wanted[0]:
                 wanted.popleft()
                 show(frame)
+        begins = min([*seen.times[:1], *shown], default=0)
+        damaged = sum(time not in shown for time in seen.times if time >= begins)
     except (FFmpegError, TypeError):  # what has no time can't be shown at one
         first = None
-    if first is None or not {first.pts, seen.times[0]} <= shown or not _are_the_last(seen.last, stream, shown):
+    if first is None or not {first.pts, *seen.times[:1]} <= shown or not _are_the_last(seen.last, stream, shown):
         with suppress(FFmpegError):
             container.seek(start, stream=stream)
-        return None
+        return Through(None, damaged)
     for _ in wanted:  # a film of few frames, or one that says it lasts longer than it does
         show(last)
-    return Through(first, sum(time not in shown for time in seen.times if time >= first.pts))
+    return Through(first, damaged)
 
 
 def at_key_frames(
@@ -122,7 +125,7 @@ class _Sent:
         """What it makes of all packets of a stream."""
         for packet in container.demux(stream):
             self.last.append(packet)
-            if packet.size and not packet.is_discard:
+            if packet.size and packet.pts is not None and not packet.is_discard:
                 self.times.append(packet.pts)
             with suppress(FFmpegError):  # no frame comes of it then
                 yield from stream.codec_context.decode(packet)

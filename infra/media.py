@@ -109,7 +109,7 @@ def _shown(
         short = moments > 0 and seconds * (facts.fps or 25) <= _FEW_FRAMES
         keep: Callable[[Any], None] = lambda frame: shown.append(show(frame))  # noqa: E731 - a name for its type
         whole = frames.through(container, stream, times, keep, alive) if short else None
-        if whole is not None:
+        if whole and whole.first is not None:
             return Film(_as_shown(facts, whole.first), whole.first, tuple(shown), whole.damaged)
         first = _ends(container, stream, facts)
         seen = _as_shown(facts, first)
@@ -117,7 +117,8 @@ def _shown(
             with suppress(FFmpegError):
                 frames.at_key_frames(container, stream, times, keep, alive)
                 return Film(seen, first, tuple(shown))
-        return Film(seen, first)
+        all_shown = tuple(shown) if whole and len(shown) == moments else ()
+        return Film(seen, first, all_shown, whole.damaged if whole else None)
 
 
 def _ends(container: Any, stream: Any, facts: MediaFacts) -> Any:

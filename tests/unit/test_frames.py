@@ -170,6 +170,15 @@ def test_frames_that_are_broken_on_the_way_are_counted(number: int) -> None:
     assert 0 == probe_film(BytesIO(body), moments=9).damaged_frames
 
 
+def test_a_first_frame_that_is_broken_in_part_is_counted() -> None:
+    """A player shows it all the same, with a stain."""
+    body = film()
+    at, size = packets(body)[0]
+    seen = probe_film(BytesIO(body[: at + size // 2] + b"\x55" * 20 + body[at + size // 2 + 20 :]), moments=9)
+
+    assert (1, 9) == (seen.damaged_frames, len(seen.moments))
+
+
 def test_a_film_that_is_not_gone_through_is_not_called_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor broken: nobody knows of a long one, or of one of which no moments are asked for."""
     assert probe_film(BytesIO(film())).damaged_frames is None
