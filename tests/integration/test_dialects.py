@@ -19,8 +19,7 @@ from tests.origin import File, film_of, origin
 from tests.tls import make_certificate, tls_front
 from webhook.examination import examine
 from webhook.verdicts import Judge
-from worker import sender as sending
-from worker import source
+from worker import parts, source
 from worker.jobs.model import State
 
 FILM = film()
@@ -41,10 +40,10 @@ def test_a_film_is_archived_on_any_store(
     elsewhere: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     """P2, P7: in one piece and in parts over three tasks and workers: stored, proven, linked to, verified again."""
-    monkeypatch.setattr(sending, "PART_BYTES", 5 * 2**20)
-    monkeypatch.setattr(sending, "LONGEST_PART", 5 * 2**20)
+    monkeypatch.setattr(parts, "PART_BYTES", 5 * 2**20)
+    monkeypatch.setattr(parts, "LONGEST_PART", 5 * 2**20)
     monkeypatch.setattr(source, "SPOOLED_BYTES", 0)  # so that it goes in parts
-    monkeypatch.setattr(sending, "LINGER", 60)  # a machine that is busy is no slow source
+    monkeypatch.setattr(parts, "LINGER", 60)  # a machine that is busy is no slow source
     file = film_of(FILM, size) if size else File.of(FILM)
     with (
         origin(film=file) as served,
