@@ -57,6 +57,8 @@ class Book:
         self._last = monotonic()
         self._settled: datetime | None = None  #: when nothing is thrown away any more
         self._lost = False
+        #: Held from the look at the clock until it is written: of two threads' times the later one is to stand.
+        self._writing = threading.Lock()
         self._over = threading.Event()
 
     def __enter__(self) -> Self:
@@ -78,10 +80,11 @@ class Book:
         self._last = monotonic()
         self.brought = True
         self.before += file.size
-        now, lease = self._clock(), self._lease()
-        self.stored_at = now
-        if not self._store.add_file(self._job_id, self.owner, file, now, lease, copied=self.before):
-            raise LeaseLost
+        with self._writing:
+            now, lease = self._clock(), self._lease()
+            self.stored_at = now
+            if not self._store.add_file(self._job_id, self.owner, file, now, lease, copied=self.before):
+                raise LeaseLost
 
     def alive(self) -> None:
         """Renew the lease for `CLEARING`, before something is deleted."""
@@ -95,16 +98,18 @@ class Book:
     def sign(self, copied: int, length: int | None, lease: timedelta = LEASE) -> None:
         """Write down how many bytes of the current file have come, and its length in bytes where that is known."""
         self._last = monotonic()
-        total = None if length is None else self.before + length
-        now, lease = self._clock(), max(lease, self._lease())
-        if not self._store.progress(self._job_id, self.owner, now, lease, copied=self.before + copied, total=total):
-            raise LeaseLost
+        copied, total = self.before + copied, None if length is None else self.before + length
+        with self._writing:
+            now, lease = self._clock(), max(lease, self._lease())
+            if not self._store.progress(self._job_id, self.owner, now, lease, copied=copied, total=total):
+                raise LeaseLost
 
     def save(self, transfer: Transfer) -> None:
         """Write down how much of a file is stored."""
         self._last = monotonic()
-        if not self._store.transfers.save(self._job_id, self.owner, transfer, self._clock(), self._lease()):
-            raise LeaseLost
+        with self._writing:
+            if not self._store.transfers.save(self._job_id, self.owner, transfer, self._clock(), self._lease()):
+                raise LeaseLost
         if transfer.whole:  # all of it was sent again, and is there: what remains is no failure of its source
             self.restarts = 0
         before = self.begun.get(transfer.place)
