@@ -63,6 +63,23 @@ def test_numbered_images_of_one_entry_are_each_an_output() -> None:
     )
 
 
+def test_a_place_is_the_same_in_whatever_order_entries_come() -> None:
+    """P2: another answer need not keep their order; a place that went with it would store one twice, and one never."""
+    images = [{"index": n, "url": f"https://k/{n}.png", "mask_url": f"https://k/m{n}"} for n in range(3)]
+    turned = [images[2], images[0], images[1]]
+
+    assert ("other", "images[2].mask_url", "https://k/m2") in outputs(task_result={"images": images})
+    assert {*outputs(task_result={"images": images})} == {*outputs(task_result={"images": turned})}
+
+
+def test_an_index_that_tells_nothing_apart_is_not_asked() -> None:
+    """Some answers count every entry as the first."""
+    images = [{"index": 0, "url": f"https://k/{n}.png", "mask_url": f"https://k/m{n}"} for n in range(2)]
+    others = [one for one in outputs(task_result={"images": images}) if one[0] == "other"]
+
+    assert [("other", f"images[{n}].mask_url", f"https://k/m{n}") for n in range(2)] == others
+
+
 def test_a_list_of_bare_links_is_read() -> None:
     """As some gateways answer."""
     assert [("image", "original", "https://k/1.png"), ("image", "original", "https://k/2.png")] == outputs(

@@ -37,8 +37,8 @@ _FIELD, _DIGEST = 9, 8
 
 
 def file_name(kind: str, variant: str, ordinal: int) -> str:
-    """`video-0`, or `video-0-watermarked`: one name for each output of a task. `other-cover_url-1f2e3d` of a field that
-    nobody knows, by its place in the result: what else the result names may change, and numbers with it.
+    """`video-0`, or `video-0-watermarked`: one name for each output of a task. `other-cover_url-1f2e3d4c` of a field
+    that nobody knows, by its place in the result: what else the result names may change, and numbers with it.
     """
     if kind == OTHER:
         field, digest = safe(variant.rpartition(".")[2])[:_FIELD], sha256(variant.encode()).hexdigest()[:_DIGEST]

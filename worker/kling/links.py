@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -50,10 +50,16 @@ def _walk(place: str, value: Any) -> Iterator[tuple[str, str]]:
         for name, inner in value.items():
             yield from _walk(f"{place}.{_step(name)}" if place else _step(name), inner)
     elif isinstance(value, list):
-        for number, inner in enumerate(value):
+        for number, inner in zip(_numbers(value), value, strict=True):
             yield from _walk(f"{place}[{_told_apart(inner, number)}]", inner)
     elif isinstance(value, str) and _LINK.fullmatch(value):
         yield place, value
+
+
+def _numbers(entries: Sequence[Any]) -> Sequence[int]:
+    """The provider's `index` of each, where that tells them apart, as another answer need not keep their order."""
+    named = [entry["index"] for entry in entries if isinstance(entry, Mapping) and type(entry.get("index")) is int]
+    return named if sorted(named) == list(range(len(entries))) else range(len(entries))
 
 
 def _told_apart(entry: Any, number: int) -> str:
