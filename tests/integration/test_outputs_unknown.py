@@ -143,6 +143,18 @@ def test_a_result_of_what_nobody_knows_alone_is_waited_for(place: tuple[Yard, Or
     assert [PLACE] == [file.variant for file in made.files]
 
 
+def test_a_film_that_is_named_later_is_waited_for(place: tuple[Yard, Origin]) -> None:
+    """P2: a picture of it that is named before is not all that was paid for, and no job is archived with that alone."""
+    made, served = place
+    served.files["cover"] = File.of(COVER.getvalue())
+    films, made.provider.outputs = made.provider.outputs, [other(served.link("cover"))]
+    assert State.COPYING is made.work()
+
+    made.provider.outputs += films
+    assert State.ARCHIVED is made.until_end()
+    assert {"video", "other"} == {file.kind for file in made.files}
+
+
 def test_people_hear_of_a_field_once_a_month(place: tuple[Yard, Origin]) -> None:
     """A provider that says something new says it of every task."""
     made, _ = place

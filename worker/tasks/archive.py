@@ -39,6 +39,8 @@ log = logger(__name__)
 
 #: What a job's row says while the store refuses a file of it in a way that may pass.
 _REFUSED = "refused"
+#: So often a task that names nothing but what nobody knows is asked for again: its films may be named a little later.
+_LOOKED_FOR = 3
 #: Seconds that films may wait for what nobody knows.
 _SHORT_WAIT = 10
 _NO_ERROR: dict[str, Any] = {"error_code": None, "error_message": None}
@@ -117,8 +119,7 @@ def _copy_all(
     job: Job, task: Task, files: Sequence[ResultFile], book: Book, *, store: Repository, copier: Copier, until: float
 ) -> list[ResultFile]:
     """All files of the task, after copying those that are not among `files`, which are proven already."""
-    if not task.outputs:
-        raise Unproven("the provider says that the task succeeded, and names no file")
+    _look_for_files(job, task, files)
     stored = {(file.kind, file.variant, file.ordinal): file for file in files}
     already = len(stored)
     if stored:
@@ -148,6 +149,15 @@ def _copy_all(
     if faults:
         raise next((fault for fault in faults if isinstance(fault, NotHad)), faults[0])  # what is waited for longer
     return list(stored.values())
+
+
+def _look_for_files(job: Job, task: Task, files: Sequence[ResultFile]) -> None:
+    """Raises `Unproven` where a task names no file, or nothing but what nobody knows and its films may still come."""
+    if not task.outputs:
+        raise Unproven("the provider says that the task succeeded, and names no file")
+    kinds = {output.kind for output in task.outputs} | {file.kind for file in files}
+    if kinds == {OTHER} and job.archive_attempts < _LOOKED_FOR:
+        raise NotHad("the provider says that the task succeeded, and names no file of a kind that is known")
 
 
 def _is_asked_for_again(job: Job, fault: Unproven) -> bool:
