@@ -25,7 +25,7 @@ _NO_API = (
     (r".+\.r2\.dev", "is a public bucket's: R2's API is at https://ACCOUNT.r2.cloudflarestorage.com"),
 )
 #: Classes out of which nothing can be read before somebody has asked for it hours ago.
-_COLD = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+COLD = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
 def bucket(value: str) -> str:
@@ -71,7 +71,7 @@ def endpoint(value: str) -> str:
 
 def storage_class(value: str) -> str:
     """A class whose objects can be read at once: they are, to be proven, linked to and verified."""
-    if value.upper() in _COLD:
+    if value.upper() in COLD:
         raise ValueError(
             f"can't be {value}: what is stored so can't be read back for its proof, nor opened by a link. GLACIER_IR "
             "can; or let a lifecycle rule of the bucket move old files there"

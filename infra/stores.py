@@ -14,6 +14,8 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from infra.store_values import COLD
+
 Variables = Mapping[str, Any]
 
 
@@ -70,13 +72,20 @@ def _cube(there: Variables) -> Mapping[str, str]:
 
 
 def _rclone(there: Variables) -> Mapping[str, str]:
-    """What it says of objects, and of addressing, which is a step of the path unless it says otherwise."""
+    """What it says of objects, and of addressing, which is a step of the path unless it says otherwise.
+
+    It may be said for backups: a class that is no use to us, or a key without its encryption, is left out.
+    """
     named = {
         "S3_STORAGE_CLASS": "RCLONE_S3_STORAGE_CLASS",
         "S3_SSE": "RCLONE_S3_SERVER_SIDE_ENCRYPTION",
         "S3_SSE_KMS_KEY_ID": "RCLONE_S3_SSE_KMS_KEY_ID",
     }
     said = {ours: str(there[name]) for ours, name in named.items() if name in there}
+    if said.get("S3_STORAGE_CLASS", "").upper() in COLD:
+        del said["S3_STORAGE_CLASS"]
+    if not str(there.get("S3_SSE", said.get("S3_SSE"))).startswith("aws:kms"):
+        said.pop("S3_SSE_KMS_KEY_ID", None)
     style = {"true": "path", "false": "virtual"}.get(str(there.get("RCLONE_S3_FORCE_PATH_STYLE", "")).lower())
     return {**said, **({"S3_ADDRESSING_STYLE": style} if style else {})}
 
@@ -160,7 +169,8 @@ PLATFORMS = (
         "AWS",
         key=("AWS_ACCESS_KEY_ID",),
         secret=("AWS_SECRET_ACCESS_KEY",),
-        bucket=("BUCKET_NAME", "AWS_S3_BUCKET", "AWS_S3_BUCKET_NAME", "AWS_BUCKET", "AWS_STORAGE_BUCKET_NAME"),
+        # A new name goes to the end: where two are set, a deployment goes on with the bucket that it has.
+        bucket=("BUCKET_NAME", "AWS_S3_BUCKET", "AWS_BUCKET", "AWS_STORAGE_BUCKET_NAME", "AWS_S3_BUCKET_NAME"),
         endpoint=("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
         region=("AWS_REGION", "AWS_DEFAULT_REGION"),
         token=("AWS_SESSION_TOKEN",),
@@ -185,7 +195,6 @@ _ROLE = (
     "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )  # fmt: skip
-_UNKNOWN = "S3-compatible"
 
 
 def resolve(there: Variables) -> dict[str, Any]:
@@ -237,9 +246,9 @@ def without_bucket(endpoint: str | None, bucket: str | None) -> str | None:
         return endpoint
     parts = urlsplit(str(endpoint))
     own = parts.netloc.removeprefix(f"{bucket}.")
-    if own != parts.netloc and dialect(f"{parts.scheme}://{own}").name != _UNKNOWN:
+    if own != parts.netloc and dialect(f"{parts.scheme}://{own}").drops_own_bucket:
         return urlunsplit(parts._replace(netloc=own))
-    if parts.path.strip("/") == bucket and dialect(endpoint).name != _UNKNOWN:
+    if parts.path.strip("/") == bucket and dialect(endpoint).drops_own_bucket:
         return urlunsplit(parts._replace(path=""))
     return endpoint
 
@@ -270,26 +279,30 @@ class Dialect:
     checksums: str = "when_required"  #: newer checksum trailers read as bad credentials on several stores
     keeps_versions: bool = False  #: whether every bucket keeps what was written over
     equal_parts: bool = False  #: whether all parts of an upload but the last must have one length
+    #: Whether the name of a bucket is taken out of an endpoint that is the bucket's own. With it in there twice keys
+    #: begin with it: they do where a store was not always known, and files that lie there have to be found.
+    drops_own_bucket: bool = True
 
 
 _AWS = Dialect("AWS", addressing="virtual", checksums="when_supported")
 #: By the name of its host: a store. A region that the pattern finds is the store's.
 _HOSTS = (
     (r"s3-(?:accelerate(?:\.dualstack)?|external-1)\.amazonaws\.com", _AWS),  # names of no region
-    (r"s3(?:-fips)?(?:\.dualstack)?(?:[.-](?P<region>[a-z0-9-]+))?\.amazonaws\.(?:com|com\.cn|eu)", _AWS),
+    (r"s3(?:-fips)?(?:\.dualstack)?(?:[.-](?P<region>[a-z0-9-]+))?\.amazonaws\.com(?:\.cn)?", _AWS),
+    (r"s3(?:-fips)?(?:\.dualstack)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.eu", replace(_AWS, drops_own_bucket=False)),
     (r".+\.vpce\.amazonaws\.com", Dialect("AWS", addressing="auto", checksums="when_supported")),
     (r".+\.r2\.cloudflarestorage\.com", Dialect("R2", region="auto", equal_parts=True)),
     (r"s3\.(?P<region>[a-z0-9-]+)\.backblazeb2\.com", Dialect("B2", keeps_versions=True)),
     # Its newer buckets are reached by a host of their own only.
-    (r"(?:fly\.storage\.tigris\.dev|t3\.storage\.dev|t3\.storageapi\.dev|storage\.railway\.app)",
-     Dialect("Tigris", "auto", "virtual")),
+    (r"(?:fly\.storage\.tigris\.dev|t3\.storage\.dev|t3\.storageapi\.dev)", Dialect("Tigris", "auto", "virtual")),
+    (r"storage\.railway\.app", Dialect("Tigris", "auto", "virtual", drops_own_bucket=False)),
     (r"(?P<region>[a-z0-9]+)\.digitaloceanspaces\.com", Dialect("Spaces", addressing="virtual")),
     (r"cellar-[a-z0-9-]+\.services\.clever-cloud\.com", Dialect("Cellar")),
     (r"s3\.(?P<region>[a-z0-9-]+)\.wasabisys\.com", Dialect("Wasabi")),
     (r"s3\.(?P<region>[a-z0-9-]+)\.scw\.cloud", Dialect("Scaleway")),
-    (r"s3\.(?P<region>[a-z0-9-]+)\.(?:io|perf)\.cloud\.ovh\.(?:net|us)", Dialect("OVH")),
-    (r"(?P<region>[a-z0-9-]+)\.your-objectstorage\.com", Dialect("Hetzner")),
-    (r"sos-(?P<region>[a-z0-9-]+)\.exo\.io", Dialect("Exoscale")),
+    (r"s3\.(?P<region>[a-z0-9-]+)\.(?:io|perf)\.cloud\.ovh\.(?:net|us)", Dialect("OVH", drops_own_bucket=False)),
+    (r"(?P<region>[a-z0-9-]+)\.your-objectstorage\.com", Dialect("Hetzner", drops_own_bucket=False)),
+    (r"sos-(?P<region>[a-z0-9-]+)\.exo\.io", Dialect("Exoscale", drops_own_bucket=False)),
 )  # fmt: skip
 
 
@@ -301,4 +314,4 @@ def dialect(endpoint: object) -> Dialect:
     for pattern, known in _HOSTS:
         if match := re.fullmatch(pattern, host):
             return replace(known, region=known.region or match.groupdict().get("region"))
-    return Dialect(_UNKNOWN)
+    return Dialect("S3-compatible", drops_own_bucket=False)

@@ -112,8 +112,11 @@ TABLE: dict[str, tuple[dict[str, str], Expected]] = {
         Expected("https://cloud-cube-eu2.s3.eu-west-1.amazonaws.com/a.mp4", "eu-west-1", newer_checksums=True)),
     "OVH": ({**OURS, "S3_ENDPOINT_URL": "https://s3.gra.io.cloud.ovh.net"},
         Expected("https://s3.gra.io.cloud.ovh.net/films/a.mp4", "gra")),
-    "Hetzner, the bucket's own endpoint": ({**OURS, "S3_ENDPOINT_URL": "https://films.fsn1.your-objectstorage.com"},
+    "Hetzner": ({**OURS, "S3_ENDPOINT_URL": "https://fsn1.your-objectstorage.com"},
         Expected("https://fsn1.your-objectstorage.com/films/a.mp4", "fsn1")),
+    "Railway, an older bucket": ({**AWS, "AWS_S3_BUCKET_NAME": "films", "S3_ADDRESSING_STYLE": "path",
+        "AWS_ENDPOINT_URL": "https://storage.railway.app"},
+        Expected("https://storage.railway.app/films/a.mp4", "auto")),
     "Exoscale": ({**OURS, "S3_ENDPOINT_URL": "https://sos-ch-gva-2.exo.io"},
         Expected("https://sos-ch-gva-2.exo.io/films/a.mp4", "ch-gva-2")),
     "one remote of rclone's": ({"RCLONE_CONFIG_FILMS_TYPE": "s3", "RCLONE_CONFIG_FILMS_PROVIDER": "Minio",
@@ -270,6 +273,39 @@ def test_what_rclone_says_of_objects_holds() -> None:
         settings_of({**two, "S3_BUCKET": "films"})
     backup = {"RCLONE_CONFIG_BACKUP_TYPE": "s3", "RCLONE_CONFIG_BACKUP_ACCESS_KEY_ID": "another's"}
     assert "k" == settings_of({**AWS, **backup, "S3_BUCKET": "films"}).s3_access_key_id.get_secret_value()
+
+
+def test_what_rclone_says_for_backups_keeps_nothing_from_starting() -> None:
+    """A class that can't be read at once, or a key without its encryption, is another use's of the same variables."""
+    cold = {**RCLONE, "S3_BUCKET": "films", "RCLONE_S3_STORAGE_CLASS": "GLACIER", "RCLONE_S3_SSE_KMS_KEY_ID": "key"}
+    for sse in ({}, {"RCLONE_S3_SERVER_SIDE_ENCRYPTION": "aws:kms", "S3_SSE": "AES256"}):
+        said = settings_of({**cold, **sse})
+        assert (None, sse.get("S3_SSE"), None) == (said.s3_storage_class, said.s3_sse, said.s3_sse_kms_key_id)
+
+
+@given(st.dictionaries(st.sampled_from(["BUCKET_NAME", "AWS_S3_BUCKET", "AWS_BUCKET", "AWS_STORAGE_BUCKET_NAME"]),
+                       st.sampled_from(["films", "clips", "shots"]), min_size=1))  # fmt: skip
+def test_a_name_that_is_understood_now_moves_no_bucket(others: dict[str, str]) -> None:
+    """Railway's may be there beside the one that a deployment has always used."""
+    assert (
+        settings_of({**AWS, **others}).s3_bucket == settings_of({**AWS, **others, "AWS_S3_BUCKET_NAME": "x"}).s3_bucket
+    )
+
+
+@pytest.mark.parametrize(
+    "store",
+    ["fsn1.your-objectstorage.com", "s3.gra.io.cloud.ovh.net", "sos-ch-gva-2.exo.io", "storage.railway.app",
+     "s3.eusc-de-east-1.amazonaws.eu", "store.example"],
+)  # fmt: skip
+@pytest.mark.parametrize("shape", ["https://films.{}", "https://{}/films"])
+def test_files_stay_where_a_bucket_s_own_endpoint_has_put_them(shape: str, store: str) -> None:
+    """Below its name: a store that was unknown when they were stored may be known now."""
+    endpoint = shape.format(store)
+    link = ObjectStore(settings_of({**OURS, "S3_ENDPOINT_URL": endpoint})).presign("a.mp4", seconds=60)
+
+    host, _, key = link.partition("?")[0].removeprefix("https://").partition("/")
+    in_host = host.startswith("films.")
+    assert "films/a.mp4" == (key if in_host else key.removeprefix("films/"))
 
 
 @pytest.mark.parametrize("url", [None, "https://cubes.example/abc123"])
