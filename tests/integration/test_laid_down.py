@@ -181,7 +181,7 @@ def test_uploads_are_ended_by_who_has_the_job_for_as_long_as_that_may_take(setti
             return getattr(made.bucket, name)
 
     with (
-        origin(film=File.of(b"no film" * 100)) as served,
+        origin(film=File.of(b"\0no film" * 100)) as served,
         yard(settings, engine, [video(served.link("film.mp4"))]) as made,
     ):
         made.restarted(bucket=Seen()).work()

@@ -58,7 +58,7 @@ def test_a_job_that_fails_leaves_word_of_its_good_files(settings: Settings, engi
     """One of two files can't be proven, be it the first: the other one is stored, and the manifest names both."""
     good = 1 - bad
     with (
-        origin(film=File.of(FILM), bad=File.of(b"no film" * 100)) as served,
+        origin(film=File.of(FILM), bad=File.of(b"\0no film" * 100)) as served,
         yard(settings, engine, []) as made,
     ):
         links = [served.link("film.mp4"), served.link("bad.mp4")][:: 1 if bad else -1]
@@ -72,7 +72,7 @@ def test_a_job_that_fails_leaves_word_of_its_good_files(settings: Settings, engi
 def test_what_is_missing_is_named_in_whatever_order_it_was_named_last(settings: Settings, engine: Engine) -> None:
     """The provider names the good file first, then last: it is not missing, and the bad one is."""
     with (
-        origin(film=File.of(FILM), bad=File.of(b"no film" * 100)) as served,
+        origin(film=File.of(FILM), bad=File.of(b"\0no film" * 100)) as served,
         yard(settings, engine, []) as made,
     ):
         good, bad = served.link("film.mp4"), served.link("bad.mp4")
@@ -93,7 +93,7 @@ def test_what_is_missing_is_named_in_whatever_order_it_was_named_last(settings: 
 def test_a_job_that_is_set_aside_leaves_word_of_its_good_files(settings: Settings, engine: Engine) -> None:
     """Its work ends its process: once it is given up the manifest names what it had."""
     with (
-        origin(film=File.of(FILM), bad=File.of(b"no film" * 100)) as served,
+        origin(film=File.of(FILM), bad=File.of(b"\0no film" * 100)) as served,
         yard(settings, engine, [video(served.link("film.mp4")), video(served.link("bad.mp4"), 1)]) as made,
     ):
         made.provider.answer = answer(served.link("film.mp4"), served.link("bad.mp4"))
@@ -111,7 +111,7 @@ def test_a_job_that_is_set_aside_leaves_word_of_its_good_files(settings: Setting
 def test_a_manifest_that_could_not_be_written_is_written_later(settings: Settings, engine: Engine) -> None:
     """The bucket takes nothing when Kling has deleted the result: the hourly run finds the job."""
     with (
-        origin(film=File.of(FILM), bad=File.of(b"no film" * 100)) as served,
+        origin(film=File.of(FILM), bad=File.of(b"\0no film" * 100)) as served,
         yard(settings, engine, [video(served.link("film.mp4")), video(served.link("bad.mp4"), 1)]) as made,
         Gate(settings.s3_endpoint_url or "") as gate,
     ):
@@ -133,7 +133,7 @@ def test_one_manifest_that_can_not_be_written_keeps_no_other_one(settings: Setti
     """A bucket that is away is asked once in a run, a row that can't be read is passed by, and time has an end."""
     names = ["01job", "01more"]
     with (
-        origin(film=File.of(FILM), bad=File.of(b"no film" * 100)) as served,
+        origin(film=File.of(FILM), bad=File.of(b"\0no film" * 100)) as served,
         yard(settings, engine, [video(served.link("film.mp4")), video(served.link("bad.mp4"), 1)]) as made,
         Gate(settings.s3_endpoint_url or "") as gate,
     ):
