@@ -16,11 +16,15 @@ def look_up(host: str, port: int, seconds: float) -> list[Found]:
     """Where `host` is now. Raises `OSError`, `TimeoutError` among them, and `ValueError` where that is no name.
 
     The thread that asks is left alone once its time is over: it ends with the resolver's patience, or the process.
+    Where no more threads may be had the caller asks, and waits for as long as the resolver does.
     """
     if _is_address(host):
         return _asked(host, port)
     found: Future[list[Found]] = Future()
-    threading.Thread(target=_ask, args=(host, port, found), name="resolver", daemon=True).start()
+    try:
+        threading.Thread(target=_ask, args=(host, port, found), name="resolver", daemon=True).start()
+    except RuntimeError:
+        _ask(host, port, found)
     return found.result(seconds)
 
 

@@ -58,6 +58,19 @@ def test_what_is_no_name_is_said_by_who_was_asked() -> None:
         Http().send("GET", f"http://{'a' * 70}.example/", {}, None, seconds=5)
 
 
+def test_without_another_thread_a_host_is_found_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A platform allows so many of them; what a call has to be told is not that there are no more."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+    assert "127.0.0.1" in {found[4][0] for found in look_up("localhost", 80, 5)}
+    with pytest.raises(UnicodeError):
+        look_up("a" * 70 + ".example", 80, 5)
+
+
 def test_an_address_is_asked_of_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is an address leads there, whatever becomes of the resolver."""
     monkeypatch.setattr(threading, "Thread", None)
