@@ -25,7 +25,7 @@ HOST = "names a host that there can't be"
         ("https://h/\0", "must not hold control characters"), ("https://h/\n", "must not hold control characters"),
         ("https://u:p@h/", "must not hold credentials"), ("https://1.1.1.1\\@h/", "must not hold credentials"),
         ("https://a..b/", HOST), (f"https://{'a' * 64}/", HOST), ("https://a b/", HOST), (" https://h/", HOST),
-        ("https://\u2460\u2461\u2466.0.0.1/", HOST),
+        ("https://\u2460\u2461\u2466.0.0.1/", HOST), ("https://\\a.example/", HOST), ("http://\\:80/", HOST),
     ],
 )  # fmt: skip
 def test_what_can_never_be_called_is_said_before(url: str, fault: str | None) -> None:
@@ -40,7 +40,8 @@ def test_what_can_never_be_called_is_said_before(url: str, fault: str | None) ->
             Http().send("GET", url, {}, None, seconds=5)
 
 
-@given(st.sampled_from(["http://", "https://"]), st.text(max_size=30), st.sampled_from(["", ":1/", "/", "@127.0.0.1/"]))
+@given(st.sampled_from(["http://", "https://"]), st.text(max_size=30) | st.text("a.\\/[]:1", max_size=6),
+       st.sampled_from(["", ":1/", "/", "@127.0.0.1/"]))  # fmt: skip
 def test_of_any_text_there_is_one_reading(scheme: str, text: str, end: str) -> None:
     """A host that can be looked up, a port and no credentials, or what is wrong with it."""
     with suppress(BadUrl):
@@ -48,6 +49,7 @@ def test_of_any_text_there_is_one_reading(scheme: str, text: str, end: str) -> N
 
         assert target.auth is None
         assert scheme == f"{target.scheme}://"
+        assert host_of(target)
         assert host_of(target).isascii()
         assert 0 < port_of(target) <= 65535
 
