@@ -88,7 +88,7 @@ def clock_of(headers: Mapping[str, str]) -> datetime | None:
     """The time by the clock of whoever gave an answer with these headers; None where it says none that has a zone."""
     try:
         at = parsedate_to_datetime(next((value for name, value in headers.items() if name.lower() == "date"), ""))
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return at if at.tzinfo else None
 

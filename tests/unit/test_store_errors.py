@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from infra.store_errors import StoreError
+from infra.store_errors import StoreError, clock_of
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,10 @@ def test_a_word_lasts_or_passes(code: str, *, lasts: bool, passes: bool) -> None
     fault.code = code
 
     assert (lasts, passes) == (fault.lasts, fault.passes)
+
+
+@pytest.mark.parametrize("date", [None, "", "soon", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+                                  "Mon, 01 Jan 2026 00:00:00 -0000"])  # fmt: skip
+def test_a_store_that_says_no_time_has_no_clock(date: str | None) -> None:
+    """Whatever stands there: a refusal is told as one, also with a date that there can't be."""
+    assert clock_of({} if date is None else {"Date": date}) is None
