@@ -160,3 +160,13 @@ def test_a_field_that_nobody_knows_is_shown_where_it_stood() -> None:
     assert {"index": 1, "url": "https://reelhook/i", "url_2": "https://reelhook/c"} == shown["images"][0]
     assert "https://reelhook/a" == shown["videos"][0]["cover_url"]
     assert "https://reelhook/kling/2026/11/21/01hz/video-0.mp4" == shown["videos"][0]["url"]
+
+
+@given(
+    st.permutations(["videos", "videos[7].x", "images[0].y", "images", "series_images", "audios", "audios[0].videos"])
+)
+def test_no_link_stands_where_a_list_is_expected(places: list[str]) -> None:
+    """One that the provider gave in place of a list breaks no client that reads a list there, and no answer of ours."""
+    files = [a_file(kind="other", variant=place, key=str(number)) for number, place in enumerate(places)]
+
+    assert {} == outbound.task_result(files, link)

@@ -24,8 +24,10 @@ _STATUS = {
 }
 
 _STATE_OF = {events.inner(state): state for state in State}
-#: Where a field stands that nobody knows, as far as it is shown there: in the result, or in an entry of a list.
-_PLACE = re.compile(r"(?:(?P<list>videos|images|series_images|audios)\[(?P<entry>[^]]+)\]\.)?(?P<field>[A-Za-z0-9_-]+)")
+#: Where a field stands that nobody knows, as far as it is shown there: in the result, or in an entry of a list. None
+#: has the name of a list.
+_LISTS = "videos|images|series_images|audios"
+_PLACE = re.compile(rf"(?:(?P<list>{_LISTS})\[(?P<entry>[^]]+)\]\.)?(?P<field>(?!(?:{_LISTS})\Z)[A-Za-z0-9_-]+)")
 #: What is told of a file beside its links.
 _FILE_FACTS = (
     "kind",
