@@ -6,17 +6,20 @@ import hashlib
 import json
 from collections.abc import Iterator
 from io import BytesIO
+from typing import NoReturn
 
 import pytest
 from PIL import Image
 from sqlalchemy import Engine
 
+from infra.http import NoAnswer
 from infra.settings import Settings
 from tests.fakes import FakeQueue
 from tests.integration.archive_kit import Yard, film, video, yard
 from tests.origin import File, Origin, origin
 from webhook.verdicts import Judge, Outcome
 from worker.jobs.model import State
+from worker.kling.errors import ResourceMissing
 from worker.kling.wire import Output
 from worker.tasks.complaints import Complaints
 
@@ -110,6 +113,30 @@ def test_what_nobody_knows_is_waited_for_no_longer(place: tuple[Yard, Origin]) -
 
     assert State.ARCHIVED is made.work()
     assert ["videos[77].cover_url"] == [one["variant"] for one in missing(made)]
+
+
+@pytest.mark.parametrize("fault", [ResourceMissing("no such task", code=1203), NoAnswer("no answer")])
+def test_what_nobody_knows_makes_no_film_wait_for_the_provider(
+    place: tuple[Yard, Origin], monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    """P1, P2: a fresh link to it can't be had, as the provider is away or has forgotten the task. The films are there:
+    the job is archived, and does not wait, or end without what it has.
+    """
+    made, served = place
+    served.files["cover"] = File.of(COVER.getvalue(), status=503)
+    made.provider.outputs.append(other(served.link("cover")))
+    item = {"id": "77", "url": served.link("film.mp4"), "cover_url": served.link("cover")}
+    task = {"task_id": "1", "task_status": "succeed", "task_result": {"videos": [item]}}
+    made.provider.answer = json.dumps({"code": 0, "data": task}).encode()
+    assert State.COPYING is made.work()
+
+    def query(*_: object) -> NoReturn:
+        raise fault
+
+    monkeypatch.setattr(made.provider, "query", query)
+    made.clock.advance(10)
+    assert State.ARCHIVED is made.work()
+    assert [PLACE] == [one["variant"] for one in missing(made)]
 
 
 def test_what_nobody_knows_makes_no_film_wait_for_long(place: tuple[Yard, Origin]) -> None:

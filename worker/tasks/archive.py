@@ -81,8 +81,8 @@ def archive(  # noqa: PLR0913 - a task names all that it is handed
             _afterwards(job.id, store=store, copier=copier, clock=clock)
             return
         try:
-            task = fresh.task if fresh else _task(job, store=store, provider=provider, clock=clock)
             stored = [] if fresh else store.files([job.id])[job.id]
+            task = fresh.task if fresh else _task(job, stored, store=store, provider=provider, clock=clock)
             task = in_their_places(task, stored)
             files = _copy_all(job, task, stored, book, store=store, copier=copier, until=until)
             complaints.lost(job, book.faults)
@@ -105,14 +105,30 @@ def archive(  # noqa: PLR0913 - a task names all that it is handed
             messages.send(queue, messages.after(job.id, moved.step, moved.deliveries, moved.woken))
 
 
-def _task(job: Job, *, store: Repository, provider: Provider, clock: Clock) -> Task:
-    """The finished task: as the provider last said it, or asked anew once its links have failed."""
-    if not job.archive_attempts and (kept := store.answer(job.id)):
-        return read_task(200, {}, kept)
-    task, answer = provider.query(job, clock())
+def _task(job: Job, stored: Sequence[ResultFile], *, store: Repository, provider: Provider, clock: Clock) -> Task:
+    """The finished task: as the provider last said it, or asked anew once its links have failed. Where no answer comes
+    what it last said will do if all that is waited for is `stored`.
+    """
+    kept = read_task(200, {}, answer) if (answer := store.answer(job.id)) else None
+    if kept and not job.archive_attempts:
+        return kept
+    try:
+        task, answer = provider.query(job, clock())
+    except (HttpError, KlingError) as fault:
+        if kept is None or not _is_all(kept, stored):
+            raise
+        log.warning("archive.not_asked", job=job.id, reason=str(fault))
+        return kept
     if task.status is TaskStatus.SUCCEEDED:
         store.set_answer(job.id, answer)
     return task
+
+
+def _is_all(task: Task, files: Sequence[ResultFile]) -> bool:
+    """Whether `files` are all that a task made, but for what nobody knows."""
+    known = [one for one in in_their_places(task, files).outputs if one.kind != OTHER]
+    there = {(file.kind, file.variant, file.ordinal) for file in files}
+    return bool(known) and all((one.kind, one.variant, one.ordinal) in there for one in known)
 
 
 def _copy_all(
