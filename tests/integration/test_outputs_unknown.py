@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from infra.http import NoAnswer
 from infra.settings import Settings
 from tests.fakes import FakeQueue
-from tests.integration.archive_kit import Yard, film, video, yard
+from tests.integration.archive_kit import ALL, Yard, film, video, yard
 from tests.origin import File, Origin, origin
 from webhook.verdicts import Judge, Outcome
 from worker.jobs.model import State
@@ -103,16 +103,18 @@ def test_what_nobody_knows_is_asked_for_once_more(place: tuple[Yard, Origin], ch
     assert (["video", "other"], [], []) == ([file.kind for file in made.files], missing(made), told(made))
 
 
-def test_what_nobody_knows_is_waited_for_no_longer(place: tuple[Yard, Origin]) -> None:
-    """Its server is busy for good: the second task archives the films."""
+@pytest.mark.parametrize("changes", [{"status": 503}, {"claims": 5}], ids=["busy", "cut"])
+def test_what_nobody_knows_is_waited_for_no_longer(place: tuple[Yard, Origin], changes: dict[str, int]) -> None:
+    """P7: its server is busy, or breaks off, for good: the second task archives the films, and leaves none of it."""
     made, served = place
-    served.files["cover"] = File.of(COVER.getvalue(), status=503)
+    served.files["cover"] = File.of(COVER.getvalue(), **changes)
     made.provider.outputs.append(other(served.link("cover")))
     made.work()
     made.clock.advance(10)
 
     assert State.ARCHIVED is made.work()
     assert ["videos[77].cover_url"] == [one["variant"] for one in missing(made)]
+    assert (ALL, 0, 0) == made.left()
 
 
 @pytest.mark.parametrize("fault", [ResourceMissing("no such task", code=1203), NoAnswer("no answer")])

@@ -85,7 +85,7 @@ def archive(  # noqa: PLR0913 - a task names all that it is handed
             task = fresh.task if fresh else _task(job, stored, store=store, provider=provider, clock=clock)
             task = in_their_places(task, stored)
             files = _copy_all(job, task, stored, book, store=store, copier=copier, until=until)
-            complaints.lost(job, book.faults)
+            _do_without(job, book, complaints, store=store, copier=copier)
             moved = _finish(job, book, task, files, store=store, provider=provider, copier=copier, clock=clock)
         except LeaseLost:
             log.warning("archive.lease_lost", job=job.id)
@@ -174,6 +174,13 @@ def _look_for_files(job: Job, task: Task, files: Sequence[ResultFile]) -> None:
     kinds = {output.kind for output in task.outputs} | {file.kind for file in files}
     if kinds == {OTHER} and job.archive_attempts < _LOOKED_FOR:
         raise NotHad("the provider says that the task succeeded, and names no file of a kind that is known")
+
+
+def _do_without(job: Job, book: Book, complaints: Complaints, *, store: Repository, copier: Copier) -> None:
+    """Tell of what nobody knows and could not be had, and leave nothing of what came of it."""
+    if book.faults:
+        complaints.lost(job, book.faults)
+        _clear(job, book, store=store, copier=copier)
 
 
 def _is_asked_for_again(job: Job, fault: Unproven) -> bool:
@@ -337,7 +344,7 @@ def _is_gone(job: Job, lookups: int, *, store: Repository, now: datetime) -> boo
 
 
 def _clear(job: Job, book: Book, *, store: Repository, copier: Copier) -> None:
-    """Leave nothing under way of a job that is given up."""
+    """Leave nothing under way of a job that is given up, or that can do without it."""
     try:
         for transfer in store.transfers.of(job.id):
             copier.into(transfer.bucket).clear(transfer, book.alive)

@@ -43,8 +43,6 @@ class Complaints:
 
     def lost(self, job: Job, faults: Mapping[Place, str]) -> None:
         """What fields link to that this version does not know could not be archived: by the place of each, why."""
-        if not faults:
-            return
         said = {field(variant): fault for (kind, variant, _), fault in faults.items() if kind == OTHER}
         log.warning("archive.field_unknown", job=job.id, fields=sorted(said))
         now = self.clock()
