@@ -17,6 +17,7 @@ from tests.fakes import MORNING
 from tests.integration.archive_kit import film, proven, video, yard
 from tests.origin import File, origin
 from tests.s3_gate import Gate
+from webhook.verdicts import Judge
 from worker.jobs.model import State
 from worker.jobs.outbound import Occurred, callback
 
@@ -81,6 +82,23 @@ def as_it_is_made() -> bytes:
         made.mux(stream.encode())
         made.close()
         return out.getvalue()
+
+
+def test_what_was_kept_with_a_bad_frame_holds(settings: Settings, engine: Engine) -> None:
+    """`reelhook verify` says nothing else of the same bytes than the archive did, whatever they are encoded as."""
+    whole = as_it_is_made()
+    with av.open(BytesIO(whole), "r") as container:
+        bad = [bytes(packet) for packet in container.demux(video=0) if packet.size][38]
+    body = whole.replace(bad, bytes(len(bad)))
+    with (
+        origin(film=File.of(body)) as served,
+        yard(settings, engine, [video(served.link("film.mp4"), duration="2")]) as made,
+    ):
+        made.work()
+
+        (file,) = made.files
+        assert 1 == file.damaged_frames
+        assert Judge(made.bucket).of_file(made.job_id, file, MORNING).why is None
 
 
 @pytest.mark.parametrize(("part", "state"), [(2, State.FAILED), (1, State.ARCHIVED)])
