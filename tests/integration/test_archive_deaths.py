@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from itertools import chain, count
 from typing import Any
 
@@ -153,6 +154,20 @@ def test_a_slow_bucket_keeps_nobody_from_holding_a_job(
 
         made.restarted(bucket=Slow()).work()
         proven(made, file)
+
+
+def test_who_has_lost_the_lease_sends_nothing_by_any_thread(settings: Settings, engine: Engine) -> None:
+    """P2: what one thread of a copy hears, the one that sends a part hears with its next piece: a store may take that
+    part into a film that another worker has archived.
+    """
+    with placed(settings, engine, File.of(FILM)) as (made, _):
+        late = book.Book(made.job_id, "late", [], store=made.store, clock=made.clock)
+        at = Transfer("video", "original", 0, made.bucket.bucket, "kling/film")
+        for write in (partial(late.sign, 1, 2), partial(late.save, at), partial(late.drop, at)):
+            with pytest.raises(LeaseLost):
+                write()
+            with pytest.raises(LeaseLost):
+                late.progress(1, 2)
 
 
 def test_who_has_lost_the_lease_puts_nothing_beside_a_file(settings: Settings, engine: Engine) -> None:

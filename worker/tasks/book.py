@@ -83,8 +83,7 @@ class Book:
         with self._writing:
             now, lease = self._clock(), self._lease()
             self.stored_at = now
-            if not self._store.add_file(self._job_id, self.owner, file, now, lease, copied=self.before):
-                raise LeaseLost
+            self._is_held(self._store.add_file(self._job_id, self.owner, file, now, lease, copied=self.before))
 
     def alive(self) -> None:
         """Renew the lease for `CLEARING`, before something is deleted."""
@@ -101,15 +100,14 @@ class Book:
         copied, total = self.before + copied, None if length is None else self.before + length
         with self._writing:
             now, lease = self._clock(), max(lease, self._lease())
-            if not self._store.progress(self._job_id, self.owner, now, lease, copied=copied, total=total):
-                raise LeaseLost
+            self._is_held(self._store.progress(self._job_id, self.owner, now, lease, copied=copied, total=total))
 
     def save(self, transfer: Transfer) -> None:
         """Write down how much of a file is stored."""
         self._last = monotonic()
         with self._writing:
-            if not self._store.transfers.save(self._job_id, self.owner, transfer, self._clock(), self._lease()):
-                raise LeaseLost
+            now, lease = self._clock(), self._lease()
+            self._is_held(self._store.transfers.save(self._job_id, self.owner, transfer, now, lease))
         if transfer.whole:  # all of it was sent again, and is there: what remains is no failure of its source
             self.restarts = 0
         before = self.begun.get(transfer.place)
@@ -123,8 +121,7 @@ class Book:
 
     def drop(self, transfer: Transfer) -> None:
         """Forget a file under way."""
-        if not self._store.transfers.drop(self._job_id, self.owner, transfer):
-            raise LeaseLost
+        self._is_held(self._store.transfers.drop(self._job_id, self.owner, transfer))
 
     def unsure(self, fault: StoreError) -> None:
         """A delete failed without an answer and may still happen: nobody gets the job before `CLEARING` is over."""
@@ -134,6 +131,12 @@ class Book:
     def put_off(self, due: datetime, **changes: Any) -> None:
         """Give the lease back. The job goes on when it is `due`, but not while a delete may still be on its way."""
         self._store.put_off(self._job_id, self.owner, due, until=self._settled, **changes)
+
+    def _is_held(self, written: bool) -> None:  # noqa: FBT001 - as the rows say
+        """The copy's other threads hear of it with their next piece, before they have sent all of a part."""
+        if not written:
+            self._lost = True
+            raise LeaseLost
 
     def _wait(self) -> None:
         while not self._over.wait(_WAITING_SECONDS) and not self._lost:
