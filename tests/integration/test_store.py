@@ -166,6 +166,18 @@ def test_one_worker_copies_a_job(engine: Engine) -> None:
     assert not store.progress(job.id, first, later, LEASE, copied=2, total=None)
 
 
+def test_progress_shortens_no_lease(engine: Engine) -> None:
+    """P2: one thread of a copy deletes something under a long lease while another reports: it stays so long."""
+    store = Repository(engine)
+    job = led(store, accepted(store), *COPYING)
+    assert store.lease(job.id, "one", MORNING, LEASE)
+    assert store.progress(job.id, "one", MORNING, 4 * LEASE, copied=1, total=None)
+    assert store.progress(job.id, "one", MORNING, LEASE, copied=2, total=None)
+
+    assert store.lease(job.id, "next", MORNING + 3 * LEASE, LEASE) is None
+    assert store.lease(job.id, "next", MORNING + 4 * LEASE, LEASE)
+
+
 def test_files_are_recorded_once(engine: Engine) -> None:
     """P2: recording a file again changes nothing; another job can't claim the same key."""
     store = Repository(engine)

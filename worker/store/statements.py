@@ -143,10 +143,15 @@ LEASE = Statement(
     .values(lease_owner=bindparam("owner"), lease_until=_UNTIL, due_at=_UNTIL, **begun(_NOW, _SOON))
     .returning(*JOB_COLUMNS, func.clock_timestamp().label("told_at"))
 )
+#: Another thread of the same copy may just have lengthened the lease, to delete something.
 PROGRESS = Statement(
     update(jobs)
     .where(_COPIED)
-    .values(lease_until=_UNTIL, due_at=later(_UNTIL), **_new(jobs, "bytes_copied", "bytes_total"))
+    .values(
+        lease_until=func.greatest(jobs.c.lease_until, _UNTIL),
+        due_at=later(_UNTIL),
+        **_new(jobs, "bytes_copied", "bytes_total"),
+    )
 )
 FILES = Statement(
     select(files.c.job_id, *(files.c[field.name] for field in fields(ResultFile)))
