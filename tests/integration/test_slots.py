@@ -177,8 +177,8 @@ def test_expectations_follow_what_is_seen(engine: Engine) -> None:
 # --- with a real provider -------------------------------------------------------------------------------------------
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
-    """A Kling with three slots."""
-    with Emulator(Config(speed=3000, log=False, concurrency=3)) as running:
+    """A Kling with three slots, so slow that the fourth of a burst finds them all taken."""
+    with Emulator(Config(speed=1000, log=False, concurrency=3)) as running:
         yield running
 
 
