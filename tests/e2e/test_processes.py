@@ -25,10 +25,6 @@ from infra.stack.deployment import Deployment
 from infra.stack.process import wait_until
 from tests.receiver import Receiver, receiver
 
-#: Seconds until a job ends, whatever is killed. Longest takes a create that never left: its process's death is waited
-#: out (twenty), its absence proven (fifty), and a second one sent, all of it on a machine that does much else.
-_PATIENCE_SECONDS = 180
-
 TEXT = {"model_name": "kling-video-o1", "prompt": "a cat", "mode": "std", "aspect_ratio": "16:9", "duration": "5"}
 
 
@@ -58,9 +54,9 @@ class Running:
         url = f"{self.access.url}/api/jobs/{job_id}/timeline"
         return requests.get(url, headers=self._headers, timeout=30).json()
 
-    def until(self, job_id: str, holds: Callable[[Mapping[str, Any]], bool]) -> dict[str, Any]:
+    def until(self, job_id: str, holds: Callable[[Mapping[str, Any]], bool], seconds: float = 90) -> dict[str, Any]:
         """The job, once `holds` is true of it."""
-        end = time.monotonic() + _PATIENCE_SECONDS
+        end = time.monotonic() + seconds
         while not holds(job := self.job(job_id)):
             self.deployment.check()
             assert time.monotonic() < end, json.dumps([job, self.timeline(job_id)], indent=1)
@@ -142,7 +138,7 @@ def test_the_processes_of_the_procfile_do_the_main_job(up: Running, app: Receive
 
     assert (1280, 720, "h264") == tuple(job["files"][0][name] for name in ("width", "height", "video_codec"))
     assert up.emulator("GET", "state")["creates"][job_id] == 1
-    up.until(job_id, lambda _: bool(app.bodies))
+    up.until(job_id, lambda _: bool(app.bodies), seconds=20)
     assert (job_id, "succeed") == (app.bodies[0]["task_id"], app.bodies[0]["task_status"])
 
 
@@ -185,7 +181,7 @@ def test_another_app_asks_by_a_message_and_is_called_back(up: Running, tmp_path:
     with subprocess.Popen(words, **quiet) as shop:  # noqa: S603 - our own words
         try:
             subprocess.run([sys.executable, "-c", ask], **quiet, check=True, timeout=60)  # noqa: S603 - as above
-            up.until("order-7", lambda _: bool(desk.read_text()))
+            up.until("order-7", lambda _: bool(desk.read_text()), seconds=60)
         finally:
             shop.terminate()
     (event,) = map(json.loads, desk.read_text().splitlines())
