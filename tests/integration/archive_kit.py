@@ -175,19 +175,29 @@ def video(url: str, ordinal: int = 0, **changes: Any) -> Output:
 def yard(
     settings: Settings, engine: Engine, outputs: Sequence[Output], *, job_id: str = "01job", **changes: Any
 ) -> Iterator[Yard]:
-    """A job in an empty database and an emptied bucket. `changes` are to the copier."""
+    """A job in an empty database and an emptied bucket, which is emptied again at the end: a test may stop in the
+    middle of a copy, and all tests of a process share the bucket. `changes` are to the copier.
+    """
     services = Services(settings, cast("Any", None))
     store = Repository(engine)
     bucket = services.bucket
-    for key in bucket.keys(""):
-        bucket.delete(key)
-    for pending in bucket.pending():
-        bucket.abort(pending.key, pending.upload_id)
+    empty(bucket)
     copier = replace(services.copier, **changes)
     rows = Aside(engine), Runs(engine), Attention(engine)
     made = Yard(store, bucket, copier, FakeProvider(list(outputs)), *rows, job_id=job_id)
     copying_job(made)
-    yield made
+    try:
+        yield made
+    finally:
+        empty(bucket)
+
+
+def empty(bucket: ObjectStore) -> None:
+    """Remove all objects and unfinished uploads."""
+    for key in bucket.keys(""):
+        bucket.delete(key)
+    for pending in bucket.pending():
+        bucket.abort(pending.key, pending.upload_id)
 
 
 def copying_job(made: Yard) -> None:
