@@ -159,15 +159,15 @@ def test_what_a_rule_has_deleted_is_no_fault(
         yard(moto, engine, [video(served.link("film.mp4"))]) as made,
     ):
         assert State.ARCHIVED is made.work()
-    told = CliRunner().invoke(main, ["doctor", "--set-lifecycle", "--expire-days", str(days)])
-    assert 0 == told.exit_code, told.output
-    assert {days} == {rule["Expiration"]["Days"] for rule in made.bucket.lifecycle() if "Expiration" in rule}
-    now = datetime.now(UTC)
-    with engine.begin() as connection:
-        connection.execute(update(files).values(stored_at=now - timedelta(days=31)))
-        connection.execute(update(jobs).values(updated_at=now - timedelta(days=29)))
-    made.bucket.delete(made.files[0].key)
-    told = ask()
+        told = CliRunner().invoke(main, ["doctor", "--set-lifecycle", "--expire-days", str(days)])
+        assert 0 == told.exit_code, told.output
+        assert {days} == {rule["Expiration"]["Days"] for rule in made.bucket.lifecycle() if "Expiration" in rule}
+        now = datetime.now(UTC)
+        with engine.begin() as connection:
+            connection.execute(update(files).values(stored_at=now - timedelta(days=31)))
+            connection.execute(update(jobs).values(updated_at=now - timedelta(days=29)))
+        made.bucket.delete(made.files[0].key)
+        told = ask()
 
     assert (code, said) == (told.exit_code, told.stdout.splitlines()[-1])
 
