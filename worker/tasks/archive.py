@@ -34,6 +34,7 @@ from worker.tasks.begin import Begin
 from worker.tasks.book import LEASE, Book
 from worker.tasks.complaints import Complaints
 from worker.tasks.record import Shortfall, afterwards, in_their_places, of_what_there_is, record
+from worker.tasks.unknown import Patience
 
 log = logger(__name__)
 
@@ -41,8 +42,6 @@ log = logger(__name__)
 _REFUSED = "refused"
 #: So often a task that names nothing but what nobody knows is asked for again: its films may be named a little later.
 _LOOKED_FOR = 3
-#: Seconds that films may wait for what nobody knows.
-_SHORT_WAIT = 10
 _NO_ERROR: dict[str, Any] = {"error_code": None, "error_message": None}
 
 
@@ -142,19 +141,23 @@ def _copy_all(
         book.stored_at = store.manifests.stored_at(job.id)
     book.before = sum(file.size for file in files)
     faults: list[Unproven] = []
-    known = any(output.kind != OTHER for output in task.outputs)
+    patience = Patience(job, task, book)
     for output in task.outputs:
         place = (output.kind, output.variant, output.ordinal)
         if place in stored:
+            continue
+        if refusal := patience.refusal(output):
+            book.faults[place] = refusal
             continue
         if len(stored) > already and monotonic() > until:
             raise SliceOver
         at = _still_ours(book.begun.get(place), job, output, copier=copier, book=book)
         try:
-            file = copier.copy(job, output, at, book, book.progress, until=until)
+            with patience.counted(output):
+                file = copier.copy(job, output, at, book, book.progress, until=until)
         except Unproven as fault:  # the others may hold, and were paid for
             book.faults[place] = str(fault)
-            if not known or output.kind != OTHER or _is_asked_for_again(job, fault):
+            if patience.waits(output, fault):
                 faults.append(fault)
             continue
         book.add(file)
@@ -181,12 +184,6 @@ def _do_without(job: Job, book: Book, complaints: Complaints, *, store: Reposito
     if book.faults:
         complaints.lost(job, book.faults)
         _clear(job, book, store=store, copier=copier)
-
-
-def _is_asked_for_again(job: Job, fault: Unproven) -> bool:
-    """Whether films wait for what nobody knows: it need not be a file at all, so once, and if it may well come."""
-    soon = isinstance(fault, NotHad) and fault.passes and fault.wait <= _SHORT_WAIT
-    return soon and not job.archive_attempts
 
 
 def _still_ours(begun: Transfer | None, job: Job, output: Output, *, copier: Copier, book: Book) -> Transfer | None:

@@ -1,0 +1,128 @@
+"""Links that nobody knows, at hosts that say nothing, too little, or another thing each time: no film pays for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from sqlalchemy import Engine
+
+from infra import dial
+from infra.settings import Settings
+from tests.integration.archive_kit import ALL, Yard, behind, film, video, yard
+from tests.integration.test_outputs_unknown import missing, other, told
+from tests.origin import File, Origin, film_of, origin
+from tests.proxy import FaultProxy
+from tests.s3_gate import Gate
+from worker import parts
+from worker.jobs.model import State
+from worker.tasks import unknown
+
+FILM = film()
+
+
+@pytest.fixture
+def place(settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Yard, Origin]]:
+    """A job of one film, and patience that ends soon."""
+    monkeypatch.setattr(dial, "_SILENCE_SECONDS", 0.3)
+    monkeypatch.setattr(unknown, "OF_A_HOST", 0.2)
+    with origin(film=File.of(FILM)) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as made:
+        yield made, served
+
+
+def test_a_silent_host_is_asked_for_one_thing_only(place: tuple[Yard, Origin]) -> None:
+    """P1: of twenty links to it the first is asked for, and once more; the others are told of unasked. What others
+    have is stored.
+    """
+    made, served = place
+    served.files["blob"] = File.of(b"\0\1\2" * 99)
+    with FaultProxy("127.0.0.1", served.port) as proxy:
+        proxy.stall()
+        made.provider.outputs += [other(served.link("blob", proxy.port), f"meshes[{n}].glb_url") for n in range(19)]
+        made.provider.outputs.append(other(served.link("blob"), "mesh.glb_url"))
+        assert State.ARCHIVED is made.until_end(4)
+
+        assert 2 == proxy.accepted
+    assert ["video", "other"] == [file.kind for file in made.files]
+    assert 19 == len(missing(made))
+    assert [True] + [False] * 18 == ["was not asked" not in str(one["reason"]) for one in missing(made)]
+    assert 1 == len(told(made))
+
+
+def test_a_host_that_speaks_again_is_asked_for_all(place: tuple[Yard, Origin]) -> None:
+    """P2: that it was silent for a while costs nothing of what it has."""
+    made, served = place
+    served.files["blob"] = File.of(b"\0\1\2" * 99)
+    with FaultProxy("127.0.0.1", served.port) as proxy:
+        proxy.stall()
+        made.provider.outputs += [other(served.link("blob", proxy.port), f"meshes[{n}].glb_url") for n in range(4)]
+        assert State.COPYING is made.work()
+        proxy.heal()
+        made.clock.advance(100)
+
+        assert State.ARCHIVED is made.work()
+    assert ([], 5) == (missing(made), len(made.files))
+
+
+def test_many_silent_hosts_are_not_waited_for_one_by_one(
+    place: tuple[Yard, Origin], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P1: once some of them have cost so much time together, no other one is asked."""
+    made, served = place
+    monkeypatch.setattr(unknown, "OF_ALL", 0.5)
+    with ExitStack() as stack:
+        proxies = [stack.enter_context(FaultProxy("127.0.0.1", served.port)) for _ in range(6)]
+        for number, proxy in enumerate(proxies):
+            proxy.stall()
+            made.provider.outputs.append(other(served.link("blob", proxy.port), f"meshes[{number}].glb_url"))
+        assert State.ARCHIVED is made.until_end(4)
+
+        assert [2, 2, 0, 0, 0, 0] == [proxy.accepted for proxy in proxies]
+    assert 6 == len(missing(made))
+
+
+def test_what_nobody_knows_and_is_another_thing_each_time_costs_no_film(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P1, P2, P7: too slow for a slice, and each slice has to begin it anew: the film is archived without it."""
+    monkeypatch.setattr(parts, "LINGER", 0.2)
+    blob = film_of(b"\0" * 64, 600_000)
+    with (
+        origin(film=File.of(FILM), blob=blob) as served,
+        yard(settings, engine, [video(served.link("film.mp4"))], slice_seconds=0.0) as made,
+        FaultProxy("127.0.0.1", served.port) as proxy,
+    ):
+        proxy.slow(250_000)
+        made.provider.outputs.append(other(served.link("blob", proxy.port)))
+        for number in range(20):
+            blob.etag = f'"{number}"'
+            if made.work() is not State.COPYING:
+                break
+            made.clock.advance(100_000)
+
+        assert State.ARCHIVED is made.state
+        assert ["videos[77].cover_url"] == [one["variant"] for one in missing(made)]
+        assert (ALL, 0, 0) == made.left()
+
+
+@pytest.mark.parametrize(("status", "code", "tasks"), [(400, "InvalidArgument", 1), (400, "RequestTimeout", 2)])
+def test_what_nobody_knows_and_the_store_refuses_costs_no_film(
+    place: tuple[Yard, Origin], settings: Settings, status: int, code: str, tasks: int
+) -> None:
+    """P1, P2, P7: what the store says of this one object, and not of the bucket, keeps nothing else from its end; it is
+    sent once more where it may be taken then.
+    """
+    made, served = place
+    served.files["blob"] = File.of(b"\0\1\2" * 99)
+    made.provider.outputs.append(other(served.link("blob")))
+    with Gate(str(settings.s3_endpoint_url)) as gate:
+        gate.refuse("put", status, code, when=lambda headers: headers["Content-Type"] == "application/octet-stream")
+        worker = behind(made, settings, gate.url)
+        for _ in range(tasks - 1):
+            assert State.COPYING is worker.work()
+            made.clock.advance(100)
+
+        assert State.ARCHIVED is worker.work()
+    assert [True] == [code in str(one["reason"]) for one in missing(made)]
+    assert (ALL, 0, 0) == made.left()
