@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from typing import NoReturn
 
@@ -20,7 +21,9 @@ from tests.origin import File, Origin, origin
 from webhook.verdicts import Judge, Outcome
 from worker.jobs.model import State
 from worker.kling.errors import ResourceMissing
-from worker.kling.wire import Output
+from worker.kling.wire import Output, read_task
+from worker.store import attention
+from worker.store.repository import NewJob
 from worker.tasks.complaints import Complaints
 
 FILM = film()
@@ -195,3 +198,57 @@ def test_people_hear_of_a_field_once_a_month(place: tuple[Yard, Origin]) -> None
         made.clock.advance(86_400)
 
     assert 2 == len(told(made))
+
+
+def test_each_caller_hears_of_a_field(place: tuple[Yard, Origin], engine: Engine) -> None:
+    """What one caller was told of says nothing to another one."""
+    made, _ = place
+    complaints = Complaints(made.runs, made.attention, FakeQueue(), made.clock)
+    for name in ("shop", "press"):
+        new = NewJob(name, name, "default", "videos/omni-video", None, None, b"f", b"{}")
+        job = made.store.accept(new, made.clock()).job
+        complaints.lost(job, {("other", PLACE, 0): "gone"})
+
+    for name in ("shop", "press"):
+        assert [PLACE.replace("77", "")] == [
+            event["data"]["message"].split(": ")[1].split(" ")[0]
+            for event in made.store.timeline(name)
+            if event["data"].get("reason") == "field_unknown"
+        ]
+
+
+def test_a_field_is_not_taken_for_told_before_it_is(
+    place: tuple[Yard, Origin], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P3: the database goes away, or the worker dies, as it is written down: the next job tells of it."""
+    made, _ = place
+    complaints = Complaints(made.runs, made.attention, FakeQueue(), made.clock)
+    job = made.store.get(made.job_id)
+    assert job is not None
+
+    def dies(*_: object) -> NoReturn:
+        raise ConnectionAbortedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(attention, "tell", dies)
+        with pytest.raises(ConnectionAbortedError):
+            complaints.lost(job, {("other", PLACE, 0): "gone"})
+    complaints.lost(job, {("other", PLACE, 0): "gone"})
+
+    assert 1 == len(told(made))
+
+
+def test_how_many_links_were_left_out_is_told(place: tuple[Yard, Origin], monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than twenty are no files of one task; that there were more a person hears, though all others are stored."""
+    made, served = place
+    item = {"id": "77", "url": served.link("film.mp4"), "pages": [f"https://k/{number}" for number in range(23)]}
+    task = read_task(
+        200,
+        {},
+        json.dumps({"data": {"task_id": "1", "task_status": "succeed", "task_result": {"videos": [item]}}}).encode(),
+    )
+    monkeypatch.setattr(made.provider, "query", lambda *_: (replace(task, outputs=tuple(made.provider.outputs)), b""))
+    assert State.ARCHIVED is made.work()
+
+    (message,) = told(made)
+    assert "beyond the first 20 links (3 more were left out)" in message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,7 +103,7 @@ def test_an_empty_result_hides_no_outputs() -> None:
 @given(RESULTS, st.sets(URLS))
 def test_each_link_has_a_place_of_its_own(result: Any, named: set[str]) -> None:
     """P2: no link comes twice and no two share a place, as both name a file; none that is known; not endlessly many."""
-    found = list(links({"videos": result}, named))
+    found, _ = links({"videos": result}, named)
 
     assert len(found) == len({place for place, _ in found}) == len({url for _, url in found})
     assert not named & {url for _, url in found}
@@ -113,3 +114,30 @@ def test_each_link_has_a_place_of_its_own(result: Any, named: set[str]) -> None:
 def test_a_field_is_the_same_in_any_task() -> None:
     """What tells entries apart is left out."""
     assert "videos[].cover_url" == field("videos[797191640795996237].cover_url")
+
+
+@pytest.mark.parametrize(
+    ("place", "seen"),
+    [
+        ("meshes.797191640795996237.glb_url", "meshes.*.glb_url"),
+        ("meshes.3f2b9c1e-8a1d-4c55-9e0f-aa3b5cde1122[7].glb_url", "meshes.*[].glb_url"),
+        ("meshes.01m7zx35qkpa1sgw8p8n7q8waj.glb_url", "meshes.*.glb_url"),
+        ("meshes.V1StGXR8_Z5jdHi6B-myT", "meshes.*"),
+        ("url_1080", "url_1080"),
+        ("first_frame_image_2_url", "first_frame_image_2_url"),
+        ("watermark_url_mp4", "watermark_url_mp4"),
+    ],
+)
+def test_an_id_in_place_of_a_name_makes_no_new_field(place: str, seen: str) -> None:
+    """Else a mapping by ids would be a thing never seen before in each task."""
+    assert seen == field(place)
+
+
+@pytest.mark.parametrize("count", [0, 1, MOST, MOST + 1, 5 * MOST])
+def test_how_many_links_are_left_out_is_said(count: int) -> None:
+    """Nothing is dropped without a word; the same link twice is one."""
+    urls = [f"https://k/{number}" for number in range(count)]
+    data = {"task_id": "1", "task_status": "succeed", "task_result": {"pages": urls + urls}}
+    task = read_task(200, {}, json.dumps({"code": 0, "data": data}).encode())
+
+    assert (min(count, MOST), max(0, count - MOST)) == (len(task.outputs), task.left_out)

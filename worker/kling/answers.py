@@ -73,6 +73,7 @@ class Task:
     updated_at_ms: int | None
     units: str | None  #: what was deducted, a decimal
     raw: Mapping[str, Any]  #: all of it, fields that nobody knows included
+    left_out: int = 0  #: links of fields that nobody knows, beyond as many as are files of one task
 
 
 class Claim(NamedTuple):
@@ -94,17 +95,19 @@ def task_of(payload: Mapping[str, Any]) -> Task | None:
     claim = _claim(payload)
     if claim is None:
         return None
+    outputs, left_out = _outputs(payload)
     return Task(
         task_id=claim.task_id,
         status=claim.status,
         status_word=claim.status_word,
         message=_message(payload),
         external_task_id=_own_id(payload),
-        outputs=tuple(_outputs(payload)),
+        outputs=outputs,
         created_at_ms=_time(payload.get("created_at", payload.get("create_time"))),
         updated_at_ms=_time(payload.get("updated_at", payload.get("update_time"))),
         units=_units(payload),
         raw=payload,
+        left_out=left_out,
     )
 
 
@@ -152,7 +155,8 @@ def _merged(outer: Mapping[str, Any], inner: Mapping[str, Any]) -> Mapping[str, 
     return {**around, **{name: value for name, value in inner.items() if name != "data"}}
 
 
-def _outputs(payload: Mapping[str, Any]) -> Iterator[Output]:
+def _outputs(payload: Mapping[str, Any]) -> tuple[tuple[Output, ...], int]:
+    """The files of a task, and how many links more it has of which nobody knows what they are."""
     result, outputs = payload.get("task_result"), payload.get("outputs")
     if isinstance(result, Mapping) and result:
         named = tuple(_of_lists(result))
@@ -160,12 +164,10 @@ def _outputs(payload: Mapping[str, Any]) -> Iterator[Output]:
         named = tuple(_of_typed(outputs))
     else:
         # Gateways with one video a task answer with its address alone.
-        yield from _files("video", 0, {"url": payload.get("url")}, {"url": "original"})
-        return
-    yield from named
+        return tuple(_files("video", 0, {"url": payload.get("url")}, {"url": "original"})), 0
     # What fields link to that no edition has was paid for, too.
-    for place, url in links(result or {"outputs": outputs}, {one.url for one in named}):
-        yield Output(OTHER, place, 0, None, url, None)
+    unknown, left_out = links(result or {"outputs": outputs}, {one.url for one in named})
+    return (*named, *(Output(OTHER, place, 0, None, url, None) for place, url in unknown)), left_out
 
 
 def _of_lists(result: Mapping[str, Any]) -> Iterator[Output]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 #: More than that are not files of one task.
@@ -14,28 +14,34 @@ _ODD = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_STEP, _LONGEST_PLACE = 40, 200
 #: What tells an entry of a list from the others, in whatever order they come.
 _ENTRY = re.compile(r"\[[^]]*\]")
+#: What tells that a name is no field's: a long number, or in a long name letters and digits that are no word.
+_ID = re.compile(r"\d{5}|^(?=.{16}).*?(?<![A-Za-z\d])(?=[A-Za-z\d]{5})(?:[A-Za-z]+\d|\d+[A-Za-z])")
 
 
-def links(result: Mapping[str, Any], named: Collection[str]) -> Iterator[tuple[str, str]]:
+def links(result: Mapping[str, Any], named: Collection[str]) -> tuple[list[tuple[str, str]], int]:
     """Each link in `result` that is not among `named`, with its place: `videos[77].cover_url`, 77 being the id of the
-    entry, or its number where it has none. No link and no place comes twice; `MOST` at most.
+    entry, or its number where it has none. No link and no place comes twice; `MOST` at most, and how many more there
+    are.
     """
-    places: set[str] = set()
-    seen = set(named)
+    first: dict[str, str] = {}
     for place, url in _walk("", result):
-        if url in seen:
-            continue
-        seen.add(url)
-        free = next(one for one in _names(place[:_LONGEST_PLACE]) if one not in places)
-        places.add(free)
-        yield free, url
-        if len(places) == MOST:
-            return
+        if url not in named:
+            first.setdefault(url, place)
+    found: dict[str, str] = {}
+    for url, place in islice(first.items(), MOST):
+        free = next(one for one in _names(place[:_LONGEST_PLACE]) if one not in found)
+        found[free] = url
+    return [*found.items()], len(first) - len(found)
 
 
 def field(place: str) -> str:
-    """What stands at a place, in any task's result: `videos[].cover_url`."""
-    return _ENTRY.sub("[]", place)
+    """What stands at a place, in any task's result: `videos[].cover_url`; `meshes.*.url`, where a name is an id."""
+    return ".".join(map(_folded, _ENTRY.sub("[]", place).split(".")))
+
+
+def _folded(step: str) -> str:
+    name = step.rstrip("[]")
+    return f"*{step[len(name) :]}" if _ID.search(name) else step
 
 
 def _names(place: str) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from worker.jobs.events import ATTENTION
 from worker.store.buckets import AWAY
 from worker.store.repository import Repository
+from worker.store.runs import begin
 from worker.store.tables import events, jobs
 from worker.store.telling import Note, tell
 
@@ -143,6 +144,23 @@ class Attention:
             connection.execute(select(jobs.c.id).where(jobs.c.id == job_id).with_for_update())
             if once and connection.execute(said.limit(1)).first():
                 return ()
+            return tell(connection, job, Note(ATTENTION.type, {"reason": reason, "message": message}), now)
+
+    def attend_each(
+        self, job_id: str, reason: str, opening: str, each: Mapping[str, str], now: datetime, every: timedelta
+    ) -> tuple[str, ...]:
+        """The same of those things, by name, of which the job's caller was not told since `every`: each with what is
+        said of it. What is written down as told is told, or neither is.
+        """
+        job = self._store.get(job_id)
+        if job is None:
+            return ()
+        with self._engine.begin() as connection:
+            connection.execute(select(jobs.c.id).where(jobs.c.id == job_id).with_for_update())
+            new = [name for name in sorted(each) if begin(connection, f"{reason}: {job.caller}: {name}", now, every)]
+            if not new:
+                return ()
+            message = f"{opening}: {'; '.join(f'{name} ({each[name]})' for name in new)}"
             return tell(connection, job, Note(ATTENTION.type, {"reason": reason, "message": message}), now)
 
     def slow(self, now: datetime, grace: timedelta) -> list[tuple[str, str]]:

@@ -84,7 +84,7 @@ def archive(  # noqa: PLR0913 - a task names all that it is handed
             task = fresh.task if fresh else _task(job, stored, store=store, provider=provider, clock=clock)
             task = in_their_places(task, stored)
             files = _copy_all(job, task, stored, book, store=store, copier=copier, until=until)
-            _do_without(job, book, complaints, store=store, copier=copier)
+            _do_without(job, task, book, complaints, store=store, copier=copier)
             moved = _finish(job, book, task, files, store=store, provider=provider, copier=copier, clock=clock)
         except LeaseLost:
             log.warning("archive.lease_lost", job=job.id)
@@ -179,10 +179,11 @@ def _look_for_files(job: Job, task: Task, files: Sequence[ResultFile]) -> None:
         raise NotHad("the provider says that the task succeeded, and names no file of a kind that is known")
 
 
-def _do_without(job: Job, book: Book, complaints: Complaints, *, store: Repository, copier: Copier) -> None:
+def _do_without(job: Job, task: Task, book: Book, complaints: Complaints, *, store: Repository, copier: Copier) -> None:
     """Tell of what nobody knows and could not be had, and leave nothing of what came of it."""
+    if book.faults or task.left_out:
+        complaints.lost(job, book.faults, task.left_out)
     if book.faults:
-        complaints.lost(job, book.faults)
         _clear(job, book, store=store, copier=copier)
 
 

@@ -10,7 +10,7 @@ from infra.log import logger
 from infra.store_errors import StoreError
 from worker import messages
 from worker.jobs.model import OTHER, Job
-from worker.kling.links import field
+from worker.kling.links import MOST, field
 from worker.ports import Clock, Queue
 from worker.store.attention import Attention
 from worker.store.runs import Runs
@@ -41,14 +41,15 @@ class Complaints:
             told = self.attention.attend(job_id, "not_cleared", f"bucket {bucket}: {fault}", self.clock())
             messages.send(self.queue, map(messages.for_delivery, told))
 
-    def lost(self, job: Job, faults: Mapping[Place, str]) -> None:
-        """What fields link to that this version does not know could not be archived: by the place of each, why."""
+    def lost(self, job: Job, faults: Mapping[Place, str], left_out: int = 0) -> None:
+        """What fields link to that this version does not know could not be archived: by the place of each, why.
+
+        `left_out`: so many links more are no files of one task.
+        """
         said = {field(variant): fault for (kind, variant, _), fault in faults.items() if kind == OTHER}
-        log.warning("archive.field_unknown", job=job.id, fields=sorted(said))
-        now = self.clock()
-        new = [name for name in sorted(said) if self.runs.begin(f"unknown field: {name}", now, AGAIN)]
-        if new:
-            reasons = "; ".join(f"{name} ({said[name]})" for name in new)
-            message = f"its result has what this version does not know, and it could not be archived: {reasons}"
-            told = self.attention.attend(job.id, "field_unknown", message, now)
-            messages.send(self.queue, map(messages.for_delivery, told))
+        if left_out:
+            said[f"beyond the first {MOST} links"] = f"{left_out} more were left out"
+        log.warning("archive.field_unknown", job=job.id, fields=sorted(said), left_out=left_out)
+        opening = "its result has what this version does not know, and it could not be archived"
+        told = self.attention.attend_each(job.id, "field_unknown", opening, said, self.clock(), AGAIN)
+        messages.send(self.queue, map(messages.for_delivery, told))
