@@ -13,8 +13,8 @@ from tests.chaos.world import World
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """One world for all."""
-    with World(tmp_path_factory.mktemp("chaos")) as one:
+    """One world for all. Its provider is near: a create that a worker took with it is given up sooner than far away."""
+    with World(tmp_path_factory.mktemp("chaos"), more={"KLING_TIMEOUT_SECONDS": "5"}) as one:
         yield one
 
 
