@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from socket import inet_aton
 
 from infra.names import look_up
 from infra.settings import Network
@@ -29,6 +32,10 @@ _NOBODYS = tuple(
     )
 )  # fmt: skip
 
+#: A public address: where a name leads at best.
+_SOMEWHERE = ip_address("1.1.1.1")
+#: What resolvers read as an IPv4 address though it is not written as one.
+_NUMBERS = re.compile(r"(?:0x)?[0-9a-f]+(?:\.(?:0x)?[0-9a-f]+){0,3}")
 #: Somebody waits for the answer, and a thread of the door with them.
 _LOOK_UP_SECONDS = 10
 
@@ -64,6 +71,30 @@ class Guard:
             return "names a host that can't be resolved"
         peers = [address_of(str(where[4][0])) for where in found]
         return next((reason for peer in peers if (reason := self.refusal(peer, port, tls=tls))), None)
+
+    def refusal_unasked(self, url: str) -> str | None:
+        """As `refusal_of`, before anybody is asked where a name leads: what will be refused wherever that is."""
+        if fault := fault_of(url):
+            return fault
+        target = parsed(url)
+        peers = _written(host_of(target))
+        if not peers and self._allow:
+            return None
+        tls, port = target.scheme == "https", port_of(target)
+        refusals = [self.refusal(peer, port, tls=tls) for peer in peers or (_SOMEWHERE,)]
+        return refusals[0] if all(refusals) else None
+
+
+def _written(host: str) -> tuple[Address, ...]:
+    """Where a host leads that needs no look-up; nothing where it does. `127.1` and `0x7f000001` are addresses, too."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761, 6.3
+        return ip_address("127.0.0.1"), ip_address("::1")
+    with suppress(ValueError):
+        return (address_of(name),)
+    with suppress(OSError):
+        return (ip_address(inet_aton(name)),) if _NUMBERS.fullmatch(name) else ()
+    return ()
 
 
 def _is_public(peer: Address) -> bool:

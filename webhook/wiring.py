@@ -119,7 +119,7 @@ class Door:
         guarded = Http(self.guard, self.settings.ca_bundle)
         inputs = Inputs(self.bucket, guarded if self.settings.probe_urls else None)
         edition, bucket = self.settings.kling_edition, self.settings.s3_bucket
-        return Acceptor(self.store, self.accounts, inputs, edition, self.clock, bucket)
+        return Acceptor(self.store, self.accounts, inputs, edition, self.clock, bucket, self.guard)
 
     @cached_property
     def trusted(self) -> Http:

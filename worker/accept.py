@@ -13,6 +13,7 @@ from typing import Any
 
 from ulid import ULID
 
+from infra.guard import Guard
 from infra.log import logger
 from infra.urls import fault_of
 from worker import messages
@@ -40,6 +41,8 @@ CHECKS = ("lenient", "strict", "off")
 #: Kling documents neither length nor alphabet of external ids; these hold every id in its samples.
 _LONGEST_ID = 255
 _STORED = "s3://"
+_PUBLIC = "must be an https:// URL of a public host"
+_MORE = "the settings GUARD_ALLOW_CIDRS and GUARD_PORTS allow others"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -94,6 +97,7 @@ class Acceptor:
     edition: str | None  #: None: the newest, or the gateway's own
     clock: Clock
     bucket: str  #: the deployment's own, of keys that have no other
+    guard: Guard  #: of receivers
 
     def accept(self, asked: Asked) -> tuple[Job, list[messages.Message | None]]:
         """The job for a request, and what it wants sent: nothing unless it is new. Raises `Refused` with every fault.
@@ -137,7 +141,7 @@ class Acceptor:
         external = _external_id(asked.body)
         if what is None:
             verdict = self._suits(asked, names)
-            return _new_job(asked, names, verdict, external), verdict
+            return self._new_job(asked, names, verdict, external), verdict
         pipelines = Pipelines(self.store, self.inputs, self.accounts, self.edition)
         jobs = pipelines.found(asked.caller, what)
         names = pipelines.accounts_for(what, jobs, names, chosen=asked.account != DEFAULT_ACCOUNT)
@@ -145,7 +149,7 @@ class Acceptor:
         judged = asked.check != "off"
         if judged and (faults := pipelines.faults(what, jobs, verdict, self.clock())):
             raise Refused("; ".join(faults))
-        return replace(_new_job(asked, names, verdict, external), after=after(jobs, judged=judged)), verdict
+        return replace(self._new_job(asked, names, verdict, external), after=after(jobs, judged=judged)), verdict
 
     def _suits(self, asked: Asked, names: list[str]) -> Verdict:
         """The first account's verdict. A request that may go to several accounts has to suit each of them."""
@@ -162,6 +166,37 @@ class Acceptor:
             message = "; ".join(fault.message for fault in faults)
             raise Refused(message, http_status=verdict.http_status, code=verdict.code)
         return verdict
+
+    def _new_job(self, asked: Asked, accounts: list[str], verdict: Verdict, external: str | None) -> NewJob:
+        cost = verdict.cost
+        return NewJob(
+            id=str(ULID()).lower(),
+            caller=asked.caller,
+            account=accounts[0],
+            fallbacks=",".join(accounts[1:]),
+            slots=catalog.slots(asked.family, asked.body),
+            idempotency_key=asked.idempotency_key,
+            family=asked.family,
+            model=catalog.model(asked.family, asked.body),
+            external_task_id=external,
+            callback_url=self._callback_url(asked.body),
+            on_done=asked.on_done,
+            fingerprint=asked.fingerprint,
+            request=asked.raw,
+            expected_units=None if cost.units is None else str(cost.units),
+            list_price=None if cost.usd is None else str(cost.usd),
+        )
+
+    def _callback_url(self, body: Mapping[str, Any]) -> str | None:
+        """The receiver that a request names. Raises `Refused` where it is known already that it will never be told."""
+        url = _text(body, "callback_url")
+        if url is None:
+            return None
+        if fault := fault_of(url):
+            raise Refused(f"callback_url {fault}, or be left out")
+        if refusal := self.guard.refusal_unasked(url):
+            raise Refused(f"callback_url {_PUBLIC} ({refusal}; {_MORE}), or be left out")
+        return url
 
 
 @contextmanager
@@ -194,34 +229,6 @@ def _same(asked: Asked, job: Job, fingerprint: bytes) -> Job:
     if external and job.external_task_id == external:
         raise Refused(f"external_task_id {external!r} was used before with another request; it must be unique")
     raise Refused("the Idempotency-Key was used before with another request", http_status=422)
-
-
-def _new_job(asked: Asked, accounts: list[str], verdict: Verdict, external: str | None) -> NewJob:
-    cost = verdict.cost
-    return NewJob(
-        id=str(ULID()).lower(),
-        caller=asked.caller,
-        account=accounts[0],
-        fallbacks=",".join(accounts[1:]),
-        slots=catalog.slots(asked.family, asked.body),
-        idempotency_key=asked.idempotency_key,
-        family=asked.family,
-        model=catalog.model(asked.family, asked.body),
-        external_task_id=external,
-        callback_url=_callback_url(asked.body),
-        on_done=asked.on_done,
-        fingerprint=asked.fingerprint,
-        request=asked.raw,
-        expected_units=None if cost.units is None else str(cost.units),
-        list_price=None if cost.usd is None else str(cost.usd),
-    )
-
-
-def _callback_url(body: Mapping[str, Any]) -> str | None:
-    url = _text(body, "callback_url")
-    if url is not None and (fault := fault_of(url)):
-        raise Refused(f"callback_url {fault}, or be left out")
-    return url
 
 
 def _external_id(body: Mapping[str, Any]) -> str | None:

@@ -168,8 +168,12 @@ class Services:
     @cached_property
     def guarded(self) -> Http:
         """For URLs that somebody else chose: results and receivers."""
-        guard = Guard(self.settings.guard_allow_cidrs, self.settings.guard_ports)
-        return Http(guard, self.settings.ca_bundle)
+        return Http(self.guard, self.settings.ca_bundle)
+
+    @cached_property
+    def guard(self) -> Guard:
+        """Where they may be."""
+        return Guard(self.settings.guard_allow_cidrs, self.settings.guard_ports)
 
     @cached_property
     def provider(self) -> Provider:
@@ -189,7 +193,7 @@ class Services:
         """What makes a request that came by a message a job, or refuses it."""
         inputs = Inputs(self.bucket, self.guarded if self.settings.probe_urls else None)
         edition, bucket = self.settings.kling_edition, self.settings.s3_bucket
-        return Acceptor(self.store, accounts(self.settings), inputs, edition, now, bucket)
+        return Acceptor(self.store, accounts(self.settings), inputs, edition, now, bucket, self.guard)
 
     @cached_property
     def pipelines(self) -> Pipelines:

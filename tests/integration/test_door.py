@@ -230,6 +230,34 @@ def test_a_callback_url_that_is_none_is_refused(home: House, url: object) -> Non
     assert "callback_url" in refused(home.post({**TEXT, "callback_url": url}), 400, 1201)
 
 
+def test_a_callback_url_that_the_guard_will_refuse_is_refused(
+    servers: Servers, engine: Engine, emulator: Emulator
+) -> None:
+    """Plain http and an address inside are heard of at once, with the rule and what helps; so is a wrong port."""
+    with house(servers.addresses, engine, emulator, GUARD_ALLOW_CIDRS="") as strict:
+        for url, rule in {
+            "http://app.example/hook": "plain http is not allowed",
+            "https://10.1.2.3/hook": "the address is not a public one",
+            "https://localhost/hook": "the address is not a public one",
+            "https://app.example:22/": "port 22 is not allowed",
+        }.items():
+            message = refused(strict.post({**TEXT, "callback_url": url}), 400, 1201)
+            assert "callback_url must be an https:// URL of a public host" in message
+            assert rule in message
+            assert "GUARD_ALLOW_CIDRS" in message
+        assert [0, 0, 0, 0] == rows(strict)
+        strict.message(family="videos/omni-video", request={**TEXT, "callback_url": "http://app.example/"})
+        assert [0, 0, 0, 0] == rows(strict)
+        assert 200 == strict.post({**TEXT, "callback_url": "https://app.example/hook"}).status_code
+
+
+def test_a_callback_url_that_the_settings_allow_is_taken(home: House) -> None:
+    """A network that is allowed may be named, and a name may lead there, by http too; another one may not."""
+    for url in ("http://127.0.0.1:9/", "http://app.example:9/"):
+        assert 200 == home.post({**TEXT, "callback_url": url}).status_code
+    refused(home.post({**TEXT, "callback_url": "http://10.0.0.1/"}), 400, 1201)
+
+
 @pytest.mark.parametrize("external", ["a\0b", "\ud800", "x" * 256, "a\nb"])
 def test_an_external_id_that_can_not_be_kept_is_refused(home: House, external: str) -> None:
     """Control characters, half characters and endless ids are refused by the field's name, with no 5xx."""

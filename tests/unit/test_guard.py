@@ -107,3 +107,27 @@ def test_only_what_was_allowed_passes_by_plain_http(peer: Address, base: IPv4Add
     meant = peer.ipv4_mapped or peer if isinstance(peer, IPv6Address) else peer
 
     assert (meant in network) == (Guard((network,)).refusal(peer, 80, tls=False) is None)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1", "2130706433", "0x7f.1", "[::1]", "[::ffff:10.0.0.1]", "10.1",
+                                  "localhost", "LOCALHOST.", "app.localhost", "169.254.169.254"])  # fmt: skip
+def test_a_host_that_needs_no_look_up_is_judged_before_one(host: str) -> None:
+    """However an address is written."""
+    assert "the address is not a public one" == Guard().refusal_unasked(f"https://{host}/")
+
+
+@pytest.mark.parametrize("url", ["https://1.1.1.1/", "https://cafe/", "https://a.example/", "https://[2606:4700::1]/"])
+def test_what_may_be_good_is_not_refused_before_a_look_up(url: str) -> None:
+    """A name may lead to the public, and also to where settings allow it."""
+    assert Guard().refusal_unasked(url) is None
+    assert Guard(LOOPBACK).refusal_unasked(url) is None
+    assert Guard(LOOPBACK).refusal_unasked("http://a.example:1/") is None
+    assert Guard(LOOPBACK).refusal_unasked("http://localhost:1/") is None
+
+
+@given(st.integers(0, 2**32 - 1).map(IPv4Address), st.sampled_from(["http", "https"]), st.sampled_from([1, 443]))
+def test_an_address_is_judged_before_as_it_will_be(peer: IPv4Address, scheme: str, port: int) -> None:
+    """The door says of it what the guard will say at delivery."""
+    for guard in (Guard(), Guard((ip_network("10.0.0.0/8"), *LOOPBACK))):
+        said = guard.refusal_unasked(f"{scheme}://{peer}:{port}/")
+        assert guard.refusal(peer, port, tls=scheme == "https") == said
