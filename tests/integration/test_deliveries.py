@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import pytest
 import requests
 from click.testing import CliRunner
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, text
 
 from infra.emulator import Emulator
 from infra.hands import Hands
@@ -90,6 +90,39 @@ class Broken:
         raise RuntimeError("s3cr3t")
 
     stream = send
+
+
+@pytest.mark.parametrize("subscribed", [False, True])
+def test_what_never_left_is_no_attempt(home: House, app: Receiver, *, subscribed: bool) -> None:
+    """P3: for three days the database is a step behind what this version reads. It costs neither an attempt nor a wait
+    of the schedule, nor does it look like a process that died.
+    """
+    if subscribed:
+        home.services.subscriptions.create("default", app.url, ["video.failed"], Signing.V1, home.clock())
+    delivery = ended(home, "a", "" if subscribed else app.url)
+    app.answers = [500, 200]
+    with renamed(home.services.engine, "files", "later"):
+        for _ in range(14):
+            work(home, 5 * 3600)
+        row = ask(home, "GET", f"/deliveries/{delivery}").json()
+        assert ("pending", 0, []) == (row["state"], row["attempts"], row["tried"])
+    work(home, 20)
+    work(home, 7)
+
+    assert ("delivered", [500, 200]) == _where(home, delivery)
+    assert [] == home.services.aside.newest(10)
+
+
+@contextmanager
+def renamed(engine: Engine, table: str, name: str) -> Iterator[None]:
+    """A table that this version does not find."""
+    with engine.begin() as connection:
+        connection.execute(text(f"alter table {table} rename to {name}"))
+    try:
+        yield
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text(f"alter table {name} rename to {table}"))
 
 
 def test_an_attempt_that_fails_here_is_kept_and_backed_off(home: House, app: Receiver) -> None:

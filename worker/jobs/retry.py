@@ -58,6 +58,8 @@ BROKER_AGAIN = (2, 5, 15, *(60,) * 60, 300)
 #: the most that it gets to. Events older than `DELIVER_HOURS` are not sent again.
 REPEAT_PAUSE = 15
 REPEAT_LONGEST_PAUSE = 86400
+#: Seconds until a delivery is begun again of which nothing left, as the database did not say what to tell.
+DATABASE_AGAIN = 15
 #: Hours after which a delivery is given up even if attempts are left, because its receiver was resting.
 DELIVER_HOURS = 96
 #: How often in a row a step may be begun and never reported on, because its process died each time.

@@ -52,7 +52,7 @@ _DUE = Statement(
 _CLAIM = Statement(
     text(
         """
-    update deliveries set claimed_until = :until, attempts = deliveries.attempts + 1, tries = deliveries.tries + 1,
+    update deliveries set claimed_until = :until, attempts = deliveries.attempts + 1,
         begun = deliveries.begun + 1, due_at = greatest(cast(:until as timestamptz), :now + interval '1 second' * case
             when deliveries.begun > 0 then least(:pause * power(2, deliveries.begun), :longest) else 0 end)
     from events left join jobs on jobs.id = events.job_id
@@ -65,8 +65,8 @@ _CLAIM = Statement(
         order by d.due_at, d.sequence limit 1
     ) and :most > (select count(*) from deliveries c where c.receiver = :receiver and c.claimed_until > :now)
     returning {job}, deliveries.id as delivery, deliveries.url, deliveries.receiver, deliveries.attempts,
-        deliveries.tries, deliveries.begun as times, deliveries.begun_at, events.type, events.sequence, events.at,
-        events.data
+        deliveries.tries + 1 as tries, deliveries.begun as times, deliveries.begun_at, events.type, events.sequence,
+        events.at, events.data
     """.format(job=", ".join(f"jobs.{column.name}" for column in JOB_COLUMNS))  # noqa: S608 - names of columns
     ).bindparams(bindparam("now", type_=_MOMENT), bindparam("until", type_=_MOMENT))
 )
@@ -106,7 +106,7 @@ class Delivery:
     url: str
     receiver: str
     attempts: int  #: in all, with this one
-    tries: int  #: since it was last begun anew
+    tries: int  #: since it was last begun anew of which something was heard, with this one
     begun: int  #: with this one, of which nothing was heard yet
     begun_at: datetime
     proven: bool  #: whether its receiver was, when it was claimed
@@ -195,8 +195,13 @@ class Outbox:
                 _too_old(connection, delivery.receiver, attempt.at)
             _log(connection, delivery, attempt)
             _set(connection, delivery, state="pending" if again else "given_up", due_at=again,
-                 last_status=attempt.status, last_error=attempt.error)  # fmt: skip
+                 tries=deliveries.c.tries + 1, last_status=attempt.status, last_error=attempt.error)  # fmt: skip
         return after
+
+    def put_back(self, delivery: Delivery, due: datetime) -> None:
+        """Nothing of it has left: it was no attempt, and is claimed again when it is `due`."""
+        with self._engine.begin() as connection:
+            _set(connection, delivery, due_at=due, attempts=deliveries.c.attempts - 1)
 
     def drop(self, delivery: Delivery, reason: str) -> None:
         """There is nobody to tell any more."""

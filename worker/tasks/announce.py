@@ -10,10 +10,13 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from time import monotonic
 from typing import Any
 
+from sqlalchemy.exc import OperationalError
+
+from infra.db import is_away
 from infra.http import HttpError, NoPlace
 from infra.log import logger, without_secrets
 from worker import messages
@@ -94,11 +97,17 @@ class Announcer:
             at_hand = self.outbox.next(at_hand, self.clock(), self._lease)
 
     def _try(self, delivery: Delivery) -> bool:
-        """Whether the receiver took it, and more may be due there. Whatever goes wrong here is an attempt, too."""
-        now, began = self.clock(), monotonic()
+        """Whether the receiver took it, and more may be due there. Whatever goes wrong here is an attempt, too, unless
+        the database is what kept it from leaving.
+        """
+        now, began, left = self.clock(), monotonic(), False
         try:
-            return self._attempt(delivery)
+            leave = self._ready(delivery)
+            left = True
+            return leave()
         except Exception as fault:
+            if not left and (isinstance(fault, OperationalError) or is_away(fault)):
+                return self._put_back(delivery, fault)
             log.exception("delivery.failed", job=_job_id(delivery), delivery=delivery.id)
             trial = delivery.occurred.type == events.TEST.type
             again = None if trial else retry.deliver_again(delivery.tries, delivery.begun_at, self.clock(), 0)
@@ -106,25 +115,42 @@ class Announcer:
             self.outbox.missed(delivery, attempt, again, counts=False)
             return False
 
-    def _attempt(self, delivery: Delivery) -> bool:
-        """Whether the receiver took it, and more may be due there."""
+    def _put_back(self, delivery: Delivery, fault: Exception) -> bool:
+        """What is to be told could not be read: it is as if nobody had claimed it, but for a while."""
+        log.warning("delivery.no_database", delivery=delivery.id, reason=type(fault).__name__)
+        self.outbox.put_back(delivery, self.clock() + timedelta(seconds=retry.vary(retry.DATABASE_AGAIN)))
+        return False
+
+    def _ready(self, delivery: Delivery) -> Callable[[], bool]:
+        """What makes the attempt, once all that it needs was read; whether the receiver took it, and more may be due
+        there.
+        """
         if delivery.url.startswith(_CELERY):
-            return self._send(delivery)
+            return partial(self._send, delivery, self._event(delivery))
         if not delivery.url.startswith(SUBSCRIPTION):
             job, body = self._body(delivery, outbound.callback)
-            return self._post(delivery, delivery.url, body, [signing_secret(self.ways.secret, job.caller)])
+            return partial(self._post, delivery, delivery.url, body, [signing_secret(self.ways.secret, job.caller)])
         subscription = self.subscriptions.get(delivery.url.removeprefix(SUBSCRIPTION))
         if subscription is None:
-            self.outbox.drop(delivery, "the subscription was deleted")
-            return True
+            return partial(self._drop, delivery, "the subscription was deleted")
         trial = delivery.occurred.type == events.TEST.type
         if subscription.disabled_at and not trial and self.subscriptions.hold(subscription.id, delivery.id):
-            return True
+            return lambda: True
         body = (
             outbound.trial(subscription.id, delivery.occurred.at) if trial else self._body(delivery, outbound.event)[1]
         )
         keys = self.subscriptions.keys(subscription.id, self.clock())
-        return self._post(delivery, subscription.url, body, keys, subscription)
+        return partial(self._post, delivery, subscription.url, body, keys, subscription)
+
+    def _drop(self, delivery: Delivery, reason: str) -> bool:
+        self.outbox.drop(delivery, reason)
+        return True
+
+    def _event(self, delivery: Delivery) -> dict[str, Any]:
+        """What the task of another app is called with."""
+        said = delivery.occurred.data.get(BODY)  # of a request that never became a job
+        event: dict[str, Any] = json.loads(said) if said else self._body(delivery, outbound.event)[1]
+        return event
 
     def _body(self, delivery: Delivery, form: Callable[..., dict[str, Any]]) -> tuple[Job, dict[str, Any]]:
         job = delivery.job
@@ -164,10 +190,8 @@ class Announcer:
         self._missed(delivery, attempt, subscription, wait=wait, final=answer.status == _GONE)
         return False
 
-    def _send(self, delivery: Delivery) -> bool:
+    def _send(self, delivery: Delivery, event: dict[str, Any]) -> bool:
         """Hand the event to the task that the asking app named."""
-        said = delivery.occurred.data.get(BODY)  # of a request that never became a job
-        event = json.loads(said) if said else self._body(delivery, outbound.event)[1]
         queue_name, _, task = delivery.url.removeprefix(_CELERY).partition("/")
         now, began = self.clock(), monotonic()
         taken = self.ways.queue.send(task, queue_name, (event,), delivery.id)
