@@ -9,7 +9,11 @@ _BLOCK_BYTES = 2**20
 
 
 class ObjectReader(RawIOBase):
-    """An object as a seekable read-only file: what a demuxer needs, in blocks of 1 MiB, the last few kept."""
+    """An object as a seekable read-only file: what a demuxer needs, in blocks of 1 MiB, the last few kept.
+
+    It ends where a block could not be fetched. A demuxer that is told so reads on, and would wait for the store again,
+    block after block; of what it meets then, PyAV prints a traceback and raises none but the last.
+    """
 
     _KEPT = 4
 
@@ -18,6 +22,7 @@ class ObjectReader(RawIOBase):
         self._at_hand = kept
         self._size = size
         self._at = 0
+        self._is_broken = False
         self._blocks: dict[int, bytes] = {}
 
     def readable(self) -> bool:
@@ -38,7 +43,7 @@ class ObjectReader(RawIOBase):
         return self._at
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """The next bytes; fewer than `size` at a block's end, none at the object's."""
+        """The next bytes; fewer than `size` at a block's end, none at the object's, or after a fault."""
         wanted = self._size - self._at if size is None or size < 0 else min(size, self._size - self._at)
         taken = bytearray()
         while len(taken) < wanted:
@@ -54,8 +59,12 @@ class ObjectReader(RawIOBase):
         return self._block(number)[offset : offset + count]
 
     def _block(self, number: int) -> bytes:
+        if self._is_broken:
+            return b""
         if number not in self._blocks:
             while len(self._blocks) >= self._KEPT:
                 del self._blocks[next(iter(self._blocks))]
+            self._is_broken = True  # until it was fetched
             self._blocks[number] = self._fetch(number * _BLOCK_BYTES, _BLOCK_BYTES)
+            self._is_broken = False
         return self._blocks[number]

@@ -110,7 +110,7 @@ class named:  # noqa: N801 - reads as a word in `with named("put"):`
             refusal.code, refusal.operation = str(error.get("Code", "")), self._operation
             refusal.at = clock_of(fault.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}))
             raise refusal from fault
-        if isinstance(fault, BotoCoreError | TransportError):
+        if isinstance(fault, BotoCoreError | TransportError | OSError):  # the last from a socket, past the libraries
             reason = _NO_TLS.search(str(fault))
             unheard = StoreError(f"S3 {self._operation}: {type(fault).__name__}{f' {reason[0]}' if reason else ''}")
             unheard.operation = self._operation
