@@ -40,6 +40,7 @@ class Refusal:
     times: int = 10**9
     done_first: bool = False  #: the store does it all the same, and nobody hears of that
     when: Callable[[Any], bool] = lambda _: True  #: asked of the request's headers
+    ends: str = ""  #: of keys that end so
 
 
 @dataclass
@@ -71,10 +72,10 @@ class Gate:
         """Its address, as an endpoint."""
         return f"http://127.0.0.1:{self._server.server_port}"
 
-    def refusal(self, operation: str, headers: Any) -> Refusal | None:
+    def refusal(self, operation: str, path: str, headers: Any) -> Refusal | None:
         """What a request of this kind meets."""
         for one in self.refusals:
-            if one.operation == operation and one.times > 0 and one.when(headers):
+            if one.operation == operation and one.times > 0 and path.endswith(one.ends) and one.when(headers):
                 one.times -= 1
                 return one
         return None
@@ -103,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
         if operation == "put" and "x-amz-copy-source" in self.headers:
             operation = "copy"
         self.server.gate.heard.append(operation)
-        refusal = self.server.gate.refusal(operation, self.headers)
+        refusal = self.server.gate.refusal(operation, parts.path, self.headers)
         if refusal is None or refusal.done_first:
             status, headers, body = self._passed_on()
         else:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from hashlib import sha256
 from time import monotonic, sleep
 
@@ -50,7 +52,9 @@ class Verdict:
 
     job_id: str
     key: str
-    outcome: Outcome
+    size: int | None  #: bytes, by its row; None of a manifest, whose row says none
+    sha256: str | None  #: by its row
+    outcome: Outcome = Outcome.HOLDS
     why: str | None = None
 
     def __str__(self) -> str:
@@ -58,49 +62,53 @@ class Verdict:
         return f"{self.job_id} {self.key}: {told.get(self.outcome, self.why)}"
 
 
+#: What is asked of one object.
+Question = Callable[[], Verdict]
+
+
 @dataclass
 class Judge:
-    """Reads objects back, a piece at a time. `seen` hears of each piece."""
+    """Reads objects back, a piece at a time. `seen` hears of each piece. Safe to share between threads."""
 
     buckets: ObjectStore
     seen: Seen = lambda _: None
     _in_vain: dict[str, int] = field(default_factory=dict)
+    _counting: threading.Lock = field(default_factory=threading.Lock)
     _rules: dict[str, Sequence[lifecycle.Rule] | StoreError] = field(default_factory=dict)
 
-    def verdicts(self, job: Job, files: Sequence[ResultFile], stored_at: Mapping[str, datetime]) -> Iterator[Verdict]:
-        """Of the files of a job, and then of its manifest. `stored_at`: when each file was proven, by key."""
+    def questions(self, job: Job, files: Sequence[ResultFile], stored_at: Mapping[str, datetime]) -> Iterator[Question]:
+        """For each file of a job, and then for its manifest. `stored_at`: when each file was proven, by key."""
         for file in files:
-            yield self.of_file(job.id, file, stored_at.get(file.key, job.updated_at))
+            yield partial(self.of_file, job.id, file, stored_at.get(file.key, job.updated_at))
         last = max(files, key=lambda file: stored_at.get(file.key, job.updated_at), default=None)
-        bucket = last.bucket if last else job.bucket
-        yield from self.of_manifest(job, bucket)
+        if job.manifest_key is not None:  # else no row says what it was
+            yield partial(self.of_manifest, job, last.bucket if last else job.bucket)
 
     def of_file(self, job_id: str, file: ResultFile, stored_at: datetime) -> Verdict:
         """Of a file and the pictures beside it."""
         bucket = self.buckets.of(file.bucket)
         ask = lambda: self._fault(file, bucket) or _picture_fault(file, bucket)  # noqa: E731 - said once, asked often
-        return self._judged(job_id, file.key, bucket, stored_at, ask)
+        return self._judged(Verdict(job_id, file.key, file.size, file.sha256), bucket, stored_at, ask)
 
-    def of_manifest(self, job: Job, bucket: str = "") -> Iterator[Verdict]:
-        """Of the manifest of a job; nothing where no row says what it was."""
-        if job.manifest_key is None:
-            return
+    def of_manifest(self, job: Job, bucket: str = "") -> Verdict:
+        """Of the manifest of a job that has one."""
         key, there = job.manifest_key, self.buckets.of(bucket)
+        assert key is not None
         ask = lambda: _manifest_fault(key, job.manifest_sha256, there)  # noqa: E731 - as above
-        yield self._judged(job.id, key, there, job.updated_at, ask)
+        return self._judged(Verdict(job.id, key, None, job.manifest_sha256), there, job.updated_at, ask)
 
     def _judged(
-        self, job_id: str, key: str, bucket: ObjectStore, stored_at: datetime, ask: Callable[[], str | None]
+        self, held: Verdict, bucket: ObjectStore, stored_at: datetime, ask: Callable[[], str | None]
     ) -> Verdict:
+        """`held`: what to say where `ask` finds no fault."""
         try:
             fault = self._heard(bucket, ask)
         except StoreError as refusal:
-            return Verdict(job_id, key, Outcome.UNASKED, _words(refusal))
+            return replace(held, outcome=Outcome.UNASKED, why=_words(refusal))
         if fault is None:
-            return Verdict(job_id, key, Outcome.HOLDS)
-        if fault not in _GONE:
-            return Verdict(job_id, key, Outcome.FAULT, fault)
-        return self._of_what_is_gone(Verdict(job_id, key, Outcome.FAULT, fault), bucket, stored_at)
+            return held
+        faulty = replace(held, outcome=Outcome.FAULT, why=fault)
+        return self._of_what_is_gone(faulty, bucket, stored_at) if fault in _GONE else faulty
 
     def _heard(self, bucket: ObjectStore, ask: Callable[[], str | None]) -> str | None:
         """What `ask` says once the bucket answers: hours of reading are not given up for a minute without it."""
@@ -118,11 +126,13 @@ class Judge:
                 if not fault.passes:
                     raise
                 if monotonic() >= until:
-                    self._in_vain[name] = vain + 1
+                    with self._counting:
+                        self._in_vain[name] = self._in_vain.get(name, 0) + 1
                     raise
                 sleep(_PAUSE)
                 continue
-            self._in_vain[name] = 0
+            with self._counting:
+                self._in_vain[name] = 0
             return said
 
     def _fault(self, file: ResultFile, bucket: ObjectStore) -> str | None:
@@ -155,12 +165,11 @@ class Judge:
         if rules is None:
             rules = self._rules[bucket.bucket] = _rules_of(bucket)
         if isinstance(rules, StoreError):
-            why = f"{verdict.why}; whether by a rule of its bucket can't be told ({rules})"
-            return Verdict(verdict.job_id, verdict.key, Outcome.FAULT, why)
+            return replace(verdict, why=f"{verdict.why}; whether by a rule of its bucket can't be told ({rules})")
         days = lifecycle.days_until_expiry(rules, verdict.key)
         if days is None or datetime.now(UTC) - stored_at < timedelta(days=days):
             return verdict
-        return Verdict(verdict.job_id, verdict.key, Outcome.EXPIRED, verdict.why)
+        return replace(verdict, outcome=Outcome.EXPIRED)
 
 
 def _rules_of(bucket: ObjectStore) -> Sequence[lifecycle.Rule] | StoreError:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import json
 import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -14,9 +17,10 @@ from sqlalchemy import Engine, update
 
 from infra.object_store import ObjectStore
 from infra.settings import Settings
+from infra.stack.servers import Servers
+from tests.conftest import environment_for
 from tests.fakes import MORNING
 from tests.integration.archive_kit import Yard, film, video, yard
-from tests.integration.stores_kit import other_store
 from tests.origin import File, origin
 from tests.s3_gate import Gate
 from webhook import terminal
@@ -34,13 +38,6 @@ def made(settings: Settings, engine: Engine) -> Iterator[Yard]:
     with origin(film=File.of(FILM)) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as yarded:
         yarded.work()
         yield yarded
-
-
-@pytest.fixture(scope="module")
-def moto(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Settings on a store that knows lifecycle rules, which the embedded one does not."""
-    with other_store("moto", settings, tmp_path_factory.mktemp("moto")) as other:
-        yield other
 
 
 @pytest.fixture
@@ -250,25 +247,66 @@ def test_what_is_missing_goes_before_what_is_not_known(made: Yard, gate: Gate) -
     """A file is gone, and of its manifest the bucket says nothing: that is exit code 1, and both are counted."""
     (file,) = made.files
     made.bucket.delete(file.key)
-    gate.refuse("head", 503, "", when=lambda _: gate.heard.count("head") > 1)
+    gate.refuse("head", 503, "", ends="manifest.json")
     told = ask()
 
     assert (1, "0 hold, 1 do not, 1 could not be asked") == (told.exit_code, told.stdout.splitlines()[-1])
 
 
-def test_whoever_stops_it_hears_how_far_it_came(made: Yard, gate: Gate) -> None:
-    """Ctrl-C as the manifest is asked for: what was read is counted, and the exit code is no verdict."""
+def test_whoever_stops_it_hears_how_far_it_came(made: Yard, servers: Servers, gate: Gate, root: Path) -> None:
+    """Ctrl-C while the bucket is silent about the manifest: what was read is counted, nobody waits for the bucket, and
+    the exit code is no verdict.
+    """
+    silent = threading.Event()
+    gate.refuse("get", 503, "", ends="manifest.json", when=lambda _: silent.wait(60))
+    given = environment_for(servers.addresses, kling_url="http://ak:sk@127.0.0.1:9", public_url="http://127.0.0.1:9")
+    command = [sys.executable, "-m", "webhook.cli", "verify", made.job_id]
+    asked = {"env": {**given, "S3_ENDPOINT_URL": gate.url}, "cwd": root, "text": True}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **asked) as running:  # type: ignore[call-overload]  # noqa: S603 - ** of mixed values; a fixed command
+        told = running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        rest, faults = running.communicate(timeout=30)
+    silent.set()
 
-    def stop(_: Any) -> bool:
-        if 4 == gate.heard.count("head"):  # film, poster and sheet were looked at
-            os.kill(os.getpid(), signal.SIGINT)
+    assert f"{made.job_id} {made.files[0].key}: holds\n" == told
+    assert (130, "stopped: so far 1 hold, 0 do not\n", "") == (running.returncode, rest, faults)
+
+
+def test_objects_are_read_beside_each_other_and_told_in_their_order(made: Yard, gate: Gate) -> None:
+    """The manifest's answer comes first, and its line last."""
+    manifest, film = threading.Event(), made.files[0].key
+
+    def told(_: object) -> bool:
+        manifest.set()
         return False
 
-    gate.refuse("head", 500, "", when=stop)
-    told = ask()
+    gate.refuse("get", 500, "", ends="manifest.json", when=told)
+    gate.refuse("get", 403, "AccessDenied", ends=film, when=lambda _: not manifest.wait(30))
 
-    assert (130, "stopped: so far 1 hold, 0 do not\n") == (told.exit_code, told.stdout)
-    assert made.files
+    assert [f"{made.job_id} {film}: holds", "2 hold, 0 do not"] == [
+        line for line in ask(made.job_id).stdout.splitlines() if "manifest" not in line
+    ]
+
+
+def test_programs_get_a_line_for_each_object(made: Yard, gate: Gate) -> None:
+    """With what its row says of it, whatever came out. The sum, which is none of them, goes to standard error."""
+    (file,) = made.files
+    job = made.store.get(made.job_id)
+    assert job is not None
+    film = {"job": made.job_id, "key": file.key, "bytes": len(FILM), "sha256": file.sha256}
+    manifest = {"job": made.job_id, "key": job.manifest_key, "bytes": None, "sha256": job.manifest_sha256}
+    well = ask("--json")
+    made.bucket.delete(file.key)
+    gate.refuse("head", 403, "AccessDenied", ends="manifest.json")
+    gate.refuse("get", 403, "AccessDenied", ends="manifest.json")
+    ill = ask(made.job_id, "--json")
+
+    holds = {"outcome": "holds", "reason": None}
+    assert [film | holds, manifest | holds] == [json.loads(line) for line in well.stdout.splitlines()]
+    gone, unasked = (json.loads(line) for line in ill.stdout.splitlines())
+    assert film | {"outcome": "fault", "reason": "is not there"} == gone
+    assert ("unasked", True) == (unasked["outcome"], "s3:GetObject" in unasked["reason"])
+    assert ["2 hold, 0 do not\n", "0 hold, 1 do not, 1 could not be asked\n"] == [well.stderr, ill.stderr]
 
 
 def test_verify_finds_the_jobs_of_a_time(made: Yard) -> None:
