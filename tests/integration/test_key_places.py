@@ -91,13 +91,18 @@ def test_no_request_leaves_its_key_s_places(home: House, prefix: str, status: in
     answer = ask(home, made(home, prefixes=("teams/a",)), Reelhook_Prefix=prefix)
 
     assert (status, code) == (answer.status_code, answer.json()["code"])
-    assert status == 400 or "reelhook keys change app --prefix" in answer.json()["message"]
+    place = prefix.strip("/") or "/"
+    way = f"reelhook keys change app --prefix teams/a --prefix {place}"
+    assert (status == 403) == answer.json()["message"].endswith(f"grants it by: {way}")
     assert [] == home.services.store.archived() + home.services.store.places()
 
 
 def test_a_key_without_prefixes_names_no_other_place(home: House) -> None:
-    """Its files go to the root, and it may say nowhere else; a key of the root may say anywhere."""
-    assert 403 == ask(home, made(home), Reelhook_Prefix="x").status_code
+    """Its files go to the root, and it may say nowhere else; a key of the root may say anywhere. The way from one to
+    the other moves no file of the key: where they go unless a request says otherwise stays the root.
+    """
+    answer = ask(home, made(home), Reelhook_Prefix="x")
+    assert (403, True) == (answer.status_code, answer.json()["message"].endswith("reelhook keys change app --prefix /"))
     assert 200 == ask(home, made(home, "root", prefixes=("",)), Reelhook_Prefix="x").status_code
 
 

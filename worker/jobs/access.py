@@ -74,7 +74,7 @@ class Caller:
         if not any(_below(place, own) for own in self.prefixes):
             raise NotAllowed(
                 f"API key {self.name!r} may not write below {place or '/'!r} of the bucket; "
-                f"whoever runs this Reelhook grants it by: reelhook keys change {self.name} --prefix {place or '/'}"
+                f"whoever runs this Reelhook grants it by: {self._placing(place)}"
             )
         return place
 
@@ -96,6 +96,11 @@ class Caller:
         """The command that gives it one bucket more."""
         names = dict.fromkeys([*(self.buckets or (own,)), bucket])
         return f"reelhook keys change {self.name} {' '.join(f'--bucket {one}' for one in names)}"
+
+    def _placing(self, place: str) -> str:
+        """The command that lets it choose `place`, too; where its files go unless a request says otherwise stays."""
+        places = [*self.prefixes, place] if self.prefixes else [""]
+        return " ".join([f"reelhook keys change {self.name}", *(f"--prefix {one or '/'}" for one in places)])
 
 
 def bucket(text: str) -> str:
