@@ -54,10 +54,10 @@ class Pipelines:
         itself, however many stand between.
         """
         jobs = {name: self.store.find(caller, name) for name in what.jobs}
-        faults = [f"{references.FIELD}: names no job of yours: {name!r}" for name, job in jobs.items() if job is None]
+        faults = [f"{what.fields(name)}: names no job of yours: {name!r}" for name, job in jobs.items() if job is None]
         there = {name: job for name, job in jobs.items() if job}
         faults += [
-            f"{references.FIELD}: job {name!r} ended as {job.state}, nothing can stand on it"
+            f"{what.fields(name)}: job {name!r} ended as {job.state}, nothing can stand on it"
             for name, job in there.items()
             if job.state in BAD_ENDS
         ]

@@ -133,7 +133,7 @@ def test_a_foreign_job_is_no_job(home: House) -> None:
         answer = requests.post(home.url + I2V, json=body, headers=theirs, timeout=10)
         said.append((answer.status_code, answer.json()["code"], answer.json()["message"].replace(name, "NAME")))
 
-    assert said[0] == said[1] == (400, 1201, "after: names no job of yours: 'NAME'")
+    assert said[0] == said[1] == (400, 1201, "image: names no job of yours: 'NAME'")
     assert [] == requests.get(home.url + I2V, headers=theirs, timeout=10).json()["data"]
 
 
@@ -146,7 +146,9 @@ REFUSED: tuple[tuple[str, dict[str, Any], str], ...] = (
     (I2V, {"image": "reelhook://picture/files/7"}, "image: job 'picture' names output 7, and the job makes 2"),
     (I2V, {"image": "reelhook://picture/poster"}, "image: job 'picture' has no poster"),
     (I2V, {"image": "reelhook://picture/first"}, "must be reelhook://JOB/ and then files/N"),
-    (I2V, {"image": "reelhook://me/files/0", "external_task_id": "me"}, "names no job of yours: 'me'"),
+    (I2V, {"image": "reelhook://me/files/0", "external_task_id": "me"}, "image: names no job of yours: 'me'"),
+    (I2V, {"image": "AAAA", "after": ["none"]}, "after: names no job of yours: 'none'"),
+    (I2V, {"image": "reelhook://none/files/0", "after": "none"}, "image and after: names no job of yours: 'none'"),
     (I2V, {"image": "reelhook://picture/files/0", "duration": "7"}, "duration"),
     (I2V, {"image": "AAAA", "after": 7}, "after: must be a job's id, or a list of such"),
     (I2V, {"image": "AAAA", "model_name": "reelhook://film/files/0"}, "model_name: takes nothing that a job made"),
@@ -154,7 +156,7 @@ REFUSED: tuple[tuple[str, dict[str, Any], str], ...] = (
     (EXTEND, {"video_id": "reelhook://newer/video_id"}, "is made with kling-v2-6; extended are results of"),
     (EXTEND, {"video_id": "reelhook://omni/video_id"}, "is of videos/omni-video; extended are"),
     (EXTEND, {"video_id": "reelhook://picture/video_id"}, "job 'picture' has no video_id"),
-    (EXTEND, {"video_id": "reelhook://gone/video_id"}, "job 'gone' ended as cancelled, nothing can stand on it"),
+    (EXTEND, {"video_id": "reelhook://gone/video_id"}, "video_id: job 'gone' ended as cancelled, nothing can stand"),
 )
 
 
@@ -300,4 +302,4 @@ def test_a_message_may_stand_on_earlier_jobs_too(home: House) -> None:
     (second,) = [one["task_id"] for one in home.get(I2V).json()["data"]]
 
     assert [State.ARCHIVED] * 2 == home.until_end(first, second)
-    assert ["after: names no job of yours: 'dog'"] == [one.reason for one in home.services.aside.newest(5)]
+    assert ["image: names no job of yours: 'dog'"] == [one.reason for one in home.services.aside.newest(5)]

@@ -19,6 +19,12 @@ class Named:
     family: str  #: of the request
     jobs: tuple[str, ...]  #: by our ids or the caller's
     parts: Mapping[str, Reference]  #: by the field that they stand in
+    after: tuple[str, ...] = ()  #: those of `jobs` that it waits for by name
+
+    def fields(self, job: str) -> str:
+        """Where in the request one of `jobs` is named, for a person."""
+        by_name = [references.FIELD] if job in self.after else []
+        return " and ".join([*(field for field, part in self.parts.items() if part.name == job), *by_name])
 
 
 def named(family: str, body: Mapping[str, Any]) -> Named | None:
@@ -39,4 +45,4 @@ def named(family: str, body: Mapping[str, Any]) -> Named | None:
         faults.append(f"{references.FIELD}: at most {references.MOST_EARLIER} jobs may be named, found {len(jobs)}")
     if faults:
         raise BadReference("; ".join(faults))
-    return Named(family, jobs, parts) if jobs else None
+    return Named(family, jobs, parts, after) if jobs else None
