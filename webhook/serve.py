@@ -20,6 +20,7 @@ from webhook.app import create_app
 from webhook.entrance import Entrance
 from webhook.patience import PatientProtocol
 from webhook.supervisor import Supervisor
+from worker.services import accounts
 
 logger = log.logger(__name__)
 
@@ -100,9 +101,11 @@ def _outlive_nobody(lifeline: int) -> None:
 
 def _settings() -> Settings:
     try:
-        return load()
+        settings = load()
+        accounts(settings)  # here, too: a supervisor would begin processes for ever that end by this
     except BadSettings as fault:
         sys.exit(str(fault))
+    return settings
 
 
 if __name__ == "__main__":

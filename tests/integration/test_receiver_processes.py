@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,6 +59,19 @@ def web(servers: Servers, folder: Path, root: Path, **changes: str) -> Iterator[
         yield one
     finally:
         child.sweep_up()
+
+
+def test_several_processes_don_t_begin_over_and_over_without_an_account(servers: Servers, root: Path) -> None:
+    """What is wrong in an account's URL is said once, before the door is open, and is the end of it."""
+    given = environment_for(servers.addresses, kling_url="foo://a:s@127.0.0.1:9", public_url="http://127.0.0.1:9")
+    env = {**clean(os.environ), **given, "HOST": "127.0.0.1", "PORT": str(free_port()), "WEB_CONCURRENCY": "2"}
+    command = [sys.executable, "-m", "webhook.serve"]
+    said = subprocess.run(  # noqa: S603 - our own command
+        command, cwd=root, env=env, capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert (1, "") == (said.returncode, said.stdout)
+    assert 1 == said.stderr.count("KLING_URL: account 'default': the scheme is one of")
 
 
 @pytest.mark.parametrize(
