@@ -42,6 +42,13 @@ class Span(click.ParamType[timedelta | None]):
         return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
+def _some(_: click.Context, option: click.Parameter, span: timedelta | None) -> timedelta | None:
+    """A key that is over as it is made opens nothing."""
+    if span == timedelta(0):
+        raise click.BadParameter("a key must open for some time; `reelhook keys revoke` ends one", param=option)
+    return span
+
+
 class Scopes(click.ParamType[tuple[Scope, ...]]):
     """Scopes, separated by commas."""
 
@@ -136,7 +143,7 @@ def _terms(command: Callable[..., None]) -> Callable[..., None]:
             help="Slots of an account that its jobs may hold at once, or a part such as 30%, rounded up; or none.",
         ),
         click.option("--per-minute", type=Limit(), help="Requests that it may make a minute; or none."),
-        click.option("--expires", type=Span(), default=None, help="From now, such as 90d."),
+        click.option("--expires", type=Span(), default=None, callback=_some, help="From now, such as 90d; or never."),
     )
     for option in reversed(options):
         command = option(command)

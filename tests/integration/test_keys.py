@@ -319,7 +319,8 @@ def test_the_secret_of_a_key_that_settings_make_can_be_asked_for(home: House, ap
         ("create", "a b"), ("create", "x", "--scopes", "write"), ("create", "x", "--prefix", "../x"),
         ("create", "x", "--prefix", ""), ("create", "x", "--slots", "0"), ("create", "x", "--slots", "101%"),
         ("create", "x", "--slots", "%"), ("create", "x", "--slots", "3%%"), ("create", "x", "--expires", "soon"),
-        ("create", "default"), ("change", "nobody"), ("rotate", "nobody"), ("revoke", "nobody"), ("secret", "nobody"),
+        ("create", "x", "--expires", "0d"), ("change", "default", "--expires", "0s"), ("create", "default"),
+        ("change", "nobody"), ("rotate", "nobody"), ("revoke", "nobody"), ("secret", "nobody"),
     ],
 )  # fmt: skip
 def test_what_is_typed_wrong_is_said_and_changes_nothing(home: House, words: tuple[str, ...]) -> None:
