@@ -116,16 +116,18 @@ def test_an_event_tells_what_was_true_then(then: State, now: State) -> None:
 
 
 def test_a_callback_is_kling_s_own_with_ours_under_one_name() -> None:
-    """Beside Kling's fields there is one more, with state, hashes, sizes and posters."""
+    """Beside Kling's fields there is one more, with state, hashes, sizes and pictures."""
     job = a_job(state=State.ARCHIVED)
     shown = outbound.callback(job, [a_file()], link, at(State.ARCHIVED))
 
     assert {**outbound.task(job, [a_file()], link), "reelhook": shown["reelhook"]} == shown
     (file,) = shown["reelhook"]["files"]
-    assert ("0" * 64, 1000, "https://reelhook/kling/2026/11/21/01hz/video-0.poster.jpg") == (
+    place = "https://reelhook/kling/2026/11/21/01hz/video-0"
+    assert ("0" * 64, 1000, f"{place}.poster.jpg", f"{place}.sheet.jpg") == (
         file["sha256"],
         file["size"],
         file["poster_url"],
+        file["sheet_url"],
     )
 
 

@@ -145,9 +145,11 @@ def _ours(job: Job, files: Sequence[ResultFile], link: Link, occurred: Occurred)
 
 
 def _file(file: ResultFile, link: Link) -> dict[str, Any]:
-    poster = file.poster_key
-    beside = {"poster_url": link(file.bucket, poster), "poster_key": poster} if poster else {}
-    return {**{name: getattr(file, name) for name in _FILE_FACTS}, "url": link(file.bucket, file.key), **beside}
+    shown = {**{name: getattr(file, name) for name in _FILE_FACTS}, "url": link(file.bucket, file.key)}
+    for name, key in (("poster", file.poster_key), ("sheet", file.sheet_key)):
+        if key:
+            shown |= {f"{name}_url": link(file.bucket, key), f"{name}_key": key}
+    return shown
 
 
 def status_message(job: Job) -> str:
