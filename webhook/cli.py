@@ -157,7 +157,12 @@ def _stop(pack: Pack) -> tuple[str, str]:
 @click.argument("name")
 def accounts_resume(name: str) -> None:
     """Let the account called NAME go on. It has all the slots that its URL says; what waits for it is due at once."""
-    known, moment = Accounts(Context().engine), now()
+    here, moment = Context(), now()
+    known = Accounts(here.engine)
+    packs = {pack.name for pack in known.all()}
+    names = {*here.accounts, *(pack.partition(":")[0] for pack in packs)}
+    if name not in names | packs:
+        raise click.ClickException(f"there is no account {name}; there are {', '.join(sorted(names))}")
     resumed, forgotten = known.resume(name, moment), known.forget_limits(name, moment)
     if not resumed and not forgotten:
         raise click.ClickException(f"nothing of {name} is stopped, and none of its slots were unlearned")

@@ -18,6 +18,7 @@ from worker.jobs.signing import Signing
 from worker.services import now
 from worker.store.deliveries import Deliveries, Which
 from worker.store.keys import ApiKeys
+from worker.store.repository import Repository
 from worker.store.subscriptions import Subscription, Subscriptions
 
 
@@ -45,6 +46,14 @@ class _Rows:
         if found is None:
             raise click.ClickException(f"there is no subscription {name}; `reelhook subscriptions list` shows them")
         return found
+
+    def job(self, caller: str, name: str | None) -> str | None:
+        """Our id of a caller's job, which is named by that or by the caller's own; None where none is named."""
+        if name is None:
+            return None
+        if (found := Repository(self.engine).find(caller, name)) is None:
+            raise click.ClickException(f"key {caller} has no job {name}")
+        return found.id
 
 
 @click.group()
@@ -144,12 +153,13 @@ def deliveries() -> None:
 
 @deliveries.command("list")
 @click.option("--key", "caller", default="default", show_default=True, help="Name of the API key.")
-@click.option("--job", help="Our id of a job.")
+@click.option("--job", help="Of a job, by our id or its external_task_id.")
 @click.option("--state", type=click.Choice(["pending", "held", "delivered", "given_up"]))
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 200))
 def deliveries_list(caller: str, job: str | None, state: str | None, limit: int) -> None:
     """Show the newest deliveries."""
-    found = Deliveries(_Rows().engine).page(Which(caller, job=job, state=state), limit=limit)
+    rows = _Rows()
+    found = Deliveries(rows.engine).page(Which(caller, job=rows.job(caller, job), state=state), limit=limit)
     terminal.show(("id", "event", "job", "to", "state", "attempts", "last"), map(_line, found))
 
 
@@ -179,7 +189,7 @@ def _attempt(one: Mapping[str, Any]) -> tuple[str, ...]:
 @deliveries.command("replay")
 @click.option("--key", "caller", default="default", show_default=True, help="Name of the API key.")
 @click.option("--delivery", help="One delivery.")
-@click.option("--job", help="All of a job.")
+@click.option("--job", help="All of a job, by our id or its external_task_id.")
 @click.option("--subscription", help="All to a subscription.")
 @click.option("--since", type=click.DateTime(), help="All whose event is not older (UTC).")
 @click.option("--until", type=click.DateTime(), help="All whose event is older (UTC).")
@@ -195,8 +205,10 @@ def replay(
     """Send deliveries again. Receivers that have them can tell by the webhook-id."""
     if not any((delivery, job, subscription, since, until)):
         raise click.UsageError("say which: --delivery, --job, --subscription, --since or --until")
-    which = Which(caller, delivery, job, subscription, None, since and _utc(since), until and _utc(until))
-    click.echo(f"{len(Deliveries(_Rows().engine).replay(which, now()))} deliveries go out again")
+    rows = _Rows()
+    times = since and _utc(since), until and _utc(until)
+    which = Which(caller, delivery, rows.job(caller, job), subscription, None, *times)
+    click.echo(f"{len(Deliveries(rows.engine).replay(which, now()))} deliveries go out again")
 
 
 def _utc(moment: datetime) -> datetime:

@@ -29,9 +29,9 @@ from worker.store.repository import NewJob
 from worker.store.tables import attempts, deliveries
 
 
-def ended(home: House, name: str, url: str) -> str:
-    """A job that has just failed and is to be told to `url`; its delivery's id."""
-    new = NewJob(name, "default", "default", "videos/omni-video", None, url, b"f", b"{}")
+def ended(home: House, name: str, url: str, theirs: str | None = None) -> str:
+    """A job that has just failed and is to be told to `url`; its delivery's id. `theirs`: its external_task_id."""
+    new = NewJob(name, "default", "default", "videos/omni-video", theirs, url, b"f", b"{}")
     job = home.services.store.accept(new, home.clock())[0]
     moved = home.services.store.move(job, Event.SUBMIT_REFUSED, home.clock())
     assert moved is not None
@@ -326,7 +326,7 @@ def test_the_terminal_shows_and_sends_again(home: House, app: Receiver, monkeypa
     name, secret = made.split()[1], made.split()[-1]
     assert secret.startswith("whsec_")
     assert "whpk_" in run("subscriptions", "create", app.url, "--type", "job.*", "--signing", "v1a")
-    ended(home, "a", app.url)
+    ended(home, "a", app.url, "order-7")
     work(home)
     listed = run("subscriptions", "list") + run("deliveries", "list") + run("deliveries", "list", "--job", "a")
     delivery = next(headers["webhook-id"] for headers in app.headers)
@@ -335,6 +335,10 @@ def test_the_terminal_shows_and_sends_again(home: House, app: Receiver, monkeypa
     assert delivery in listed
     assert "200" in run("deliveries", "show", delivery)
     assert "1 deliveries" in run("deliveries", "replay", "--delivery", delivery)
+    assert delivery in run("deliveries", "list", "--job", "order-7")
+    assert "2 deliveries" in run("deliveries", "replay", "--job", "order-7")
+    assert "Error: key default has no job order-8\n" == run("deliveries", "list", "--job", "order-8", code=1)
+    assert "Error: key other has no job a\n" == run("deliveries", "replay", "--job", "a", "--key", "other", code=1)
     assert "disabled" in run("subscriptions", "disable", name)
     assert "1 kept" in run("subscriptions", "enable", name)
     assert "whsec_" in run("subscriptions", "rotate", name)

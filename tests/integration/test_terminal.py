@@ -120,6 +120,19 @@ def test_slots_that_were_learned_are_shown_as_they_are_in_force(typed: Callable[
     ] == [" ".join(line.split()) for line in shown[1:]]
 
 
+def test_an_account_that_there_isn_t_is_not_let_go_on(typed: Callable[..., Result], engine: Engine) -> None:
+    """A name that was mistyped is told from one that has nothing to resume; one that only rows name can be resumed."""
+    with engine.begin() as connection:
+        connection.execute(text("insert into accounts (name, stopped_at) values ('gone:videos', now())"))
+
+    assert (1, "Error: there is no account defualt; there are default, gone\n") == (
+        (answer := typed("accounts resume defualt")).exit_code,
+        answer.output,
+    )
+    assert "nothing of default is stopped" in typed("accounts resume default").output
+    assert (0, "gone:videos may go on\n") == ((answer := typed("accounts resume gone")).exit_code, answer.output)
+
+
 def test_what_strangers_said_gives_a_terminal_no_orders(typed: Callable[..., Result], engine: Engine) -> None:
     """A message that was set aside is one line, without the escape sequences that it holds; markup stays as it is."""
     Aside(engine).put("reelhook.submit.v1", b"\x1b[2J[/b]\r\nline two", "no\x1b]0;title\x07job", MORNING)
