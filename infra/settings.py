@@ -222,7 +222,7 @@ def load(overrides: Mapping[str, Any] | None = None) -> Settings:
     except ValidationError as fault:
         lines += [_line(error) for error in fault.errors(include_input=False)]
     if lines:
-        told = "\n  ".join(["Reelhook cannot start, its settings are not complete:", *lines])
+        told = "\n  ".join(["Reelhook cannot start, these settings are missing or wrong:", *lines])
         raise BadSettings(told)
     return settings
 

@@ -111,7 +111,11 @@ def _accounts(settings: Settings) -> int:
     type=click.IntRange(0, 36500),
     help="With a rule that deletes results so old; 0: without. Unless said, one of ours that is there stays.",
 )
-@click.option("--bucket", help="This one alone; otherwise S3_BUCKET and every bucket that an API key names.")
+@click.option(
+    "--bucket",
+    help="This one alone. Unless said, S3_BUCKET and every bucket that jobs or API keys name are tried, and rules are "
+    "shown and set for S3_BUCKET.",
+)
 def doctor(*, shown: bool, change: bool, expire_days: int | None, bucket: str | None) -> None:
     """Try the real buckets and servers, say what is wrong.
 
@@ -121,8 +125,10 @@ def doctor(*, shown: bool, change: bool, expire_days: int | None, bucket: str | 
     settings = terminal.settings()
     places = _places(settings)
     if shown or change:
-        prefixes = places.get(bucket or settings.s3_bucket) or [lifecycle.prefix_of(settings)]
-        lifecycle.arrange(ObjectStore(settings).of(bucket or ""), prefixes, expire_days=expire_days, change=change)
+        store = ObjectStore(settings).of(bucket or "")
+        prefixes = places.get(store.bucket) or [lifecycle.prefix_of(settings)]
+        others = [] if bucket else [one for one in places if one != store.bucket]
+        lifecycle.arrange(store, prefixes, others, expire_days=expire_days, change=change)
         return
     if expire_days is not None:
         raise click.UsageError("--expire-days goes with --lifecycle or --set-lifecycle")

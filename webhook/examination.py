@@ -121,7 +121,7 @@ class _Examination:
     def __init__(self, prefix: str, store: ObjectStore, settings: Settings) -> None:
         self.store = store
         self.reader = _Reader(settings)
-        self._settings = settings
+        self.settings = settings
         self._begins = _BODY[:1]  #: what is stored now
         self.key = f"{prefix}reelhook-doctor-{uuid.uuid4().hex}"
         self._label: dict[str, Any] = {
@@ -177,11 +177,11 @@ class _Examination:
         return None if stored and stored.size == _PART + 1 else "an object that came in parts is not whole"
 
     def presign(self) -> str | None:
-        answer = self.reader.first_byte(self.store.presign(self.key, seconds=self._settings.s3_link_seconds))
+        answer = self.reader.first_byte(self.store.presign(self.key, seconds=self.settings.s3_link_seconds))
         if answer.status in _SUCCESS:
             return None if self._is_ours(answer) else f"another thing is there: {_ELSEWHERE}"
         code, said = _CODE.search(answer.body), _MESSAGE.search(answer.body)
-        if self._settings.s3_public_endpoint_url and code and code[1] == b"SignatureDoesNotMatch":
+        if self.settings.s3_public_endpoint_url and code and code[1] == b"SignatureDoesNotMatch":
             return f"{_ELSEWHERE} (HTTP {answer.status}, SignatureDoesNotMatch)"
         words = said[1].decode(errors="replace") if said else ""
         refusal = StoreError(f"a presigned link answers HTTP {answer.status} {words}".rstrip())
@@ -285,7 +285,8 @@ def _kept(on: _Examination, prefixes: Sequence[str], *, deleted: bool) -> Iterat
         rules = on.store.lifecycle()
         bare = lifecycle.missing(rules, prefixes)
         words = f"none ends unfinished uploads below {', '.join(one or '/' for one in bare)}"
-        fault = f"{words}; `reelhook doctor --set-lifecycle` sets one" if bare else ""
+        sets = f"`{lifecycle.command(on.store.bucket, on.settings)}` sets one, where the store takes such rules"
+        fault = f"{words}; {sets}" if bare else ""
     except StoreError as refused:
         fault = f"can't be read: {words_for(refused, _NEEDS['lifecycle rule'], now())}"
     yield Finding("lifecycle rule", good=None if fault else True, words=fault)

@@ -35,6 +35,11 @@ def prefix_of(settings: Settings) -> str:
     return settings.s3_key_template.partition("{")[0]
 
 
+def command(bucket: str, settings: Settings) -> str:
+    """What sets our rules in a bucket."""
+    return "reelhook doctor --set-lifecycle" + (f" --bucket {bucket}" if bucket != settings.s3_bucket else "")
+
+
 def rules(prefixes: Sequence[str], expire_days: int | None, *, versions: bool = False) -> list[Rule]:
     """Our rules for keys that begin with one of `prefixes`; none that expires anything after 0 days, or None.
 
@@ -141,8 +146,12 @@ def _keeps_versions(store: ObjectStore, *, change: bool) -> bool:
         return False
 
 
-def arrange(store: ObjectStore, prefixes: Sequence[str], *, expire_days: int | None, change: bool) -> None:
-    """Print the lifecycle configuration that a bucket should have, foreign rules included, or set it."""
+def arrange(
+    store: ObjectStore, prefixes: Sequence[str], others: Sequence[str], *, expire_days: int | None, change: bool
+) -> None:
+    """Print the lifecycle configuration that a bucket should have, foreign rules included, or set it. `others`: buckets
+    that this is not done for, and that might be thought of.
+    """
     try:
         wanted = rules(prefixes, expire_days, versions=bool(expire_days) and _keeps_versions(store, change=change))
         wanted = merged(store.lifecycle(), wanted, expiry_stays=expire_days is None)
@@ -155,4 +164,5 @@ def arrange(store: ObjectStore, prefixes: Sequence[str], *, expire_days: int | N
             raise click.ClickException(f"not set: {_words_for(fault)}") from None
         click.echo(f"Rules that are there can't be read; those below are ours only ({fault})", err=True)
     click.echo(json.dumps({"Rules": wanted}, indent=2, default=str))
-    click.echo("set" if change else "not set: --set-lifecycle does, and keeps what others have set", err=True)
+    done = f"set in {store.bucket}" if change else "not set: --set-lifecycle does, and keeps what others have set"
+    click.echo("; ".join([done, *(f"for {one} it takes --bucket {one}" for one in others)]), err=True)

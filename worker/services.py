@@ -64,7 +64,7 @@ def accounts(settings: Settings) -> dict[str, Account]:
         except BadAccountUrl as fault:
             faults.append(f"  {'KLING_URL' if name == DEFAULT_ACCOUNT else f'KLING_URL_{name.upper()}'}: {fault}")
     if faults:
-        raise BadSettings("\n".join(["Reelhook cannot start, its settings are not complete:", *faults]))
+        raise BadSettings("\n".join(["Reelhook cannot start, these settings are missing or wrong:", *faults]))
     return made
 
 

@@ -52,7 +52,7 @@ def test_a_healthy_bucket_passes(settings: Settings, bucket: ObjectStore) -> Non
     ("changes", "words"),
     [
         ({"s3_secret_access_key": SecretStr("wrong")}, "the secret does not belong to the access key"),
-        ({"s3_bucket": "not-there"}, "there is no such bucket"),
+        ({"s3_bucket": "not-there"}, "there is no bucket of this name: make it, or look at S3_BUCKET and"),
         ({"s3_bucket": "s3://a b/c"}, "that is no possible name of a bucket"),
         ({"s3_endpoint_url": "nobody"}, "the store can't be reached: look at S3_ENDPOINT_URL"),
         ({"s3_sse": "AES256"}, "the store does not have this encryption: look at S3_SSE"),
@@ -148,6 +148,7 @@ BREAKS = {
         ("put", 400, "ExpiredToken", "write", "the key was lent and has run out, or the token is another's: renew"),
         ("put", 400, "KMS.DisabledException", "write", "the KMS key can't be used: look at S3_SSE_KMS_KEY_ID"),
         ("put", 405, "MethodNotAllowed", "write", "that is not asked of an S3 API: look whether S3_ENDPOINT_URL is"),
+        ("put", 404, "404", "write", "nothing is there: look whether S3_ENDPOINT_URL is the store's own address"),
         ("put", 403, "QuotaExceeded", "write", "the store has no more room for us: look at the plan's limits"),
         ("put", 403, "AllAccessDisabled", "write", "the store has stopped the account: look at its bills"),
         ("get", 403, "InvalidObjectState", "read", "what is stored can't be read at once: S3_STORAGE_CLASS, or"),

@@ -244,7 +244,7 @@ def test_keys_are_given_buckets_by_hand(home: House) -> None:
     assert {FILMS, "all-gone"} <= set(typed(home, "keys", "list").output.split())
     sick = typed(home, "doctor")
     assert (1, 3) == (sick.exit_code, sum(f"{one} at http" in sick.output for one in (FILMS, "all-gone", "reelhook")))
-    assert "there is no such bucket" in sick.output
+    assert "there is no bucket of this name" in sick.output
     assert 0 == typed(home, "keys", "change", "app", "--bucket", FILMS).exit_code
     one = typed(home, "doctor", "--bucket", FILMS)
     assert (f"{FILMS} at http" in one.output, "reelhook at http" in one.output) == (True, False)

@@ -11,15 +11,19 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import Engine
 
 from infra.object_store import ObjectStore
 from infra.settings import Settings
 from infra.stack.s3 import client
+from infra.stack.servers import Servers
 from tests.integration.stores_kit import BUCKET, KEY, SECRET, examined
 from tests.s3_gate import Gate
 from webhook import lifecycle, terminal
 from webhook.doctor import doctor
 from webhook.lifecycle import WholeBucket
+from worker.services import now
+from worker.store.keys import ApiKeys, Terms
 
 FOREIGN: list[dict[str, Any]] = [
     {"ID": "logs", "Status": "Enabled", "Filter": {"Prefix": "logs/"}, "Expiration": {"Days": 9}},
@@ -61,6 +65,27 @@ def test_lifecycle_rules_are_set_beside_foreign_ones(moto: Settings, monkeypatch
 
     assert 0 == ask(moto, monkeypatch, "--set-lifecycle", "--expire-days", "0")[0]
     assert [*FOREIGN, abort] == store.lifecycle()
+
+
+def test_each_bucket_gets_its_rules_by_its_name(
+    moto: Settings, engine: Engine, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an API key's own bucket lacks is told with the command that sets it there; to set rules in S3_BUCKET is to
+    set them nowhere else, and that is told.
+    """
+    client(moto.s3_endpoint_url or "", KEY, SECRET).create_bucket(Bucket="films-of-app")
+    there = moto.model_copy(update={"database_url": type(moto.database_url)(servers.addresses.database_url)})
+    ApiKeys(engine, there.secret_key.get_secret_value().encode()).create("app", now(), Terms(buckets=("films-of-app",)))
+
+    _, shown, _ = ask(there, monkeypatch)
+    said = " ".join(shown.replace("│", " ").split())
+    assert "`reelhook doctor --set-lifecycle --bucket films-of-app` sets one" in said
+    code, _, said = ask(there, monkeypatch, "--set-lifecycle")
+    assert (0, True) == (code, f"set in {BUCKET}; for films-of-app it takes --bucket films-of-app" in said)
+    assert not ObjectStore(moto).of("films-of-app").lifecycle()
+    code, _, said = ask(there, monkeypatch, "--set-lifecycle", "--bucket", "films-of-app")
+    assert (0, True) == (code, said.endswith("set in films-of-app\n"))
+    assert 1 == len(ObjectStore(moto).of("films-of-app").lifecycle())
 
 
 def test_the_size_from_which_others_rules_move_objects_stays(moto: Settings) -> None:
@@ -158,6 +183,8 @@ def test_a_store_without_lifecycle_rules_is_told(
     gate.refuse("lifecycle", 403, "AccessDenied", times=1)
     code, shown, said = ask(behind, monkeypatch, "--lifecycle")
     assert (0, 1, True) == (code, len(json.loads(shown)["Rules"]), "can't be read" in said)
+
+    assert examined(settings)["lifecycle rule"].words.endswith(" sets one, where the store takes such rules")
 
     code, _, said = ask(behind, monkeypatch, "--set-lifecycle")
     assert (1, True) == (code, "not set: the store takes no such rules. Without one Reelhook ends its own" in said)
