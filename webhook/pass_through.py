@@ -65,7 +65,8 @@ def handle(here: Door, who: Caller, path: str) -> Response:
     log.info("pass_through", caller=who.name, account=name, method=request.method, kling=path, status=answer.status)
     if answer.status == 401:  # it is not the caller whom Kling does not know
         raise KlingProblem(503, 5001, f"Kling refuses the credentials of account {name!r}: tell who runs this Reelhook")
-    return Response(answer.body, answer.status, content_type=answer.headers.get("Content-Type", "application/json"))
+    kind, wait = answer.headers.get("Content-Type", "application/json"), answer.headers.get("Retry-After")
+    return Response(answer.body, answer.status, {"Retry-After": wait} if wait else None, content_type=kind)
 
 
 def _account(here: Door, makers: frozenset[str]) -> str:

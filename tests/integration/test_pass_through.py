@@ -11,6 +11,7 @@ from sqlalchemy import Engine, func, select
 from infra.emulator import Config, Emulator
 from infra.stack.servers import Servers
 from tests.house import House, house
+from tests.listener import reply, server
 from worker.store.tables import jobs
 
 
@@ -75,3 +76,17 @@ def test_strangers_and_floods_do_not_pass(home: House) -> None:
     assert 1001 == requests.post(url, json={}, timeout=10).json()["code"]
     assert 413 == home.post({"text": "x" * 30_000}, "/v1/audio/tts").status_code
     assert 1201 == requests.post(url, data=b"{", headers=home.headers, timeout=10).json()["code"]
+
+
+def test_how_long_kling_wants_to_be_left_alone_is_said_on(servers: Servers, engine: Engine, emulator: Emulator) -> None:
+    """The caller is who can heed it here."""
+    said = '{"code": 1302, "message": "busy"}'
+    head = f"HTTP/1.1 429 Busy\r\nRetry-After: 7\r\nContent-Type: application/json\r\nContent-Length: {len(said)}"
+    with (
+        server(reply(f"{head}\r\n\r\n{said}")) as port,
+        house(servers.addresses, engine, emulator, KLING_URL_BUSY=f"http://KEY@127.0.0.1:{port}") as home,
+    ):
+        headers = {**home.headers, "Reelhook-Account": "busy"}
+        answer = requests.get(home.url + "/v1/general/presets-voices", headers=headers, timeout=10)
+
+    assert (429, "7", 1302) == (answer.status_code, answer.headers.get("Retry-After"), answer.json()["code"])

@@ -136,6 +136,12 @@ def ask_again(since: datetime, now: datetime, wait: float) -> float | None:
     return vary(min(max(wait, waited * 0.15), MESSAGE_LONGEST_PAUSE))
 
 
+def not_before(due: datetime, now: datetime, wait: float) -> datetime:
+    """`due`, or later where somebody asks not to be asked for `wait` seconds, and has said so to others, too."""
+    spread = random.uniform(1, 1 + JITTER)  # noqa: S311 - spreads load, guards nothing
+    return max(due, now + timedelta(seconds=wait * spread))
+
+
 def is_never_made(absences: int, since: datetime, now: datetime) -> bool:
     """Whether to stop sending creates: `absences` of them, the first at `since`, were proven to have made no task."""
     return absences >= ABSENCES and now - since > timedelta(hours=RUNNING_HOURS)

@@ -49,12 +49,14 @@ class KlingError(Exception):
         code: int | None = None,
         request_id: str | None = None,
         page: bool = False,
+        wait: float = 0,
     ) -> None:
         self.message = clean(message)
         self.http_status = http_status
         self.code = code
         self.request_id = request_id
         self.page = page  #: whoever said it was not Kling, nor a gateway: it may have stood on the way back
+        self.wait = wait  #: seconds for which it asks not to be asked
         super().__init__(self.message)
 
     def __str__(self) -> str:

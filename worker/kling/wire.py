@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from worker.jobs.retry import moment, retry_after
 from worker.kling.answers import Output, Task, TaskStatus, task_of, text_of
 from worker.kling.errors import KlingError, MalformedAnswer, MalformedBody, error_class, page_class
 from worker.kling.gateways import Account
@@ -127,7 +128,11 @@ def _answer(status: int, headers: Mapping[str, str], body: bytes) -> Mapping[str
         raise _unreadable(status, headers, "the answer is not Kling's")
     if failed or not 200 <= status < 300:
         raise error_class(code, status)(
-            _reason(answer) or f"HTTP {status}", http_status=status, code=code, request_id=_request_id(answer)
+            _reason(answer) or f"HTTP {status}",
+            http_status=status,
+            code=code,
+            request_id=_request_id(answer),
+            wait=_wait(headers),
         )
     return answer
 
@@ -148,10 +153,18 @@ def _unreadable(status: int, headers: Mapping[str, str], reason: str) -> KlingEr
     """An error page of something in between: its HTTP status is all that it says."""
     if 200 <= status < 300:
         return MalformedAnswer(reason, http_status=status)
-    kind = next((value for name, value in headers.items() if name.lower() == "content-type"), "no type").partition(";")[
-        0
-    ]
-    return page_class(status)(f"HTTP {status} with a body that is not Kling's ({kind})", http_status=status, page=True)
+    kind = (_header(headers, "Content-Type") or "no type").partition(";")[0]
+    said = f"HTTP {status} with a body that is not Kling's ({kind})"
+    return page_class(status)(said, http_status=status, page=True, wait=_wait(headers))
+
+
+def _wait(headers: Mapping[str, str]) -> float:
+    """Seconds for which an answer asks not to be asked again, by its own clock where it names a date; capped."""
+    return retry_after(_header(headers, "Retry-After"), moment(_header(headers, "Date")))
+
+
+def _header(headers: Mapping[str, str], name: str) -> str | None:
+    return next((value for one, value in headers.items() if one.lower() == name.lower()), None)
 
 
 def _code(value: object) -> tuple[int | None, bool]:

@@ -265,7 +265,7 @@ def _failed(job: Job, book: Book, fault: Exception, *, store: Repository, copier
     attempts = _attempts(job, had=had)
     gone = _is_gone(job, lookups, store=store, now=clock())
     if not gone and attempts <= len(retry.ARCHIVE_AGAIN):
-        wait = fault.wait if isinstance(fault, Unproven) else 0
+        wait = fault.wait if isinstance(fault, Unproven | KlingError) else 0
         # An attempt that brought more of the file is no failure: a source that breaks off again and again gets there.
         counts = not (book.grew and isinstance(fault, NotHad))
         after = attempts if counts else None

@@ -30,7 +30,7 @@ from worker.tasks.adopt import adopt
 from worker.tasks.archive import Fresh
 from worker.tasks.begin import Begin
 from worker.tasks.book import LEASE
-from worker.tasks.submit import taken
+from worker.tasks.submit import asked_to_wait, taken
 
 log = logger(__name__)
 
@@ -67,7 +67,7 @@ def follow_up(
             moved = _missing(job, asked, store=store, provider=provider, now=clock())
         else:
             log.warning("follow_up.unanswered", job=job.id, reason=str(fault))
-            moved = _unanswered(job, store=store, now=clock())
+            moved = _unanswered(job, store=store, now=clock(), wait=asked_to_wait(fault))
     else:
         lease = Lease(uuid.uuid4().hex, LEASE) if onward and monotonic() < until else None
         also = Also(answer=answer, found=True, lease=lease)
@@ -180,7 +180,9 @@ def _absent(job: Job, *, store: Repository, now: datetime) -> Moved | None:
     return replace(moved, step=None) if moved and due > now else moved
 
 
-def _unanswered(job: Job, *, store: Repository, now: datetime, lookups: int | None = None) -> Moved | None:
+def _unanswered(
+    job: Job, *, store: Repository, now: datetime, lookups: int | None = None, wait: float = 0
+) -> Moved | None:
     """No usable answer: ask again, ever more rarely, and decide nothing until there is one or the time is up."""
     since = job.updated_at
     if job.state is State.SUBMITTING and now - since > timedelta(hours=retry.RUNNING_HOURS):
@@ -193,6 +195,7 @@ def _unanswered(job: Job, *, store: Repository, now: datetime, lookups: int | No
             return _lost(job, message, store=store, now=now)
     expected = job.expected_at if job.state is State.RUNNING else None
     again = retry.poll_again(since, expected, now, retry.UNANSWERED_LONGEST)
+    again = retry.not_before(again, now, wait)
     store.postpone(job, again, lookups=job.lookups if lookups is None else lookups)
     return None
 

@@ -116,7 +116,8 @@ def _not_told(job: Job, fault: Exception, *, store: Repository, now: datetime) -
         changes = {"error_code": "not_made", "error_message": words}
         return store.move(job, Event.SUBMIT_REFUSED, now, changes=changes) or Moved(job, None)
     again = {"deferrals": job.deferrals + 1, "lookups": lookups}
-    store.postpone(job, retry.after(retry.LOOK_FIRST_AGAIN, lookups, now, endless=True) or now, **again)
+    due = retry.after(retry.LOOK_FIRST_AGAIN, lookups, now, endless=True) or now
+    store.postpone(job, retry.not_before(due, now, asked_to_wait(fault)), **again)
     return Moved(job, None)
 
 
@@ -196,15 +197,20 @@ def _deferred(job: Job, reason: str, *, store: Repository, now: datetime, second
         job,
         Event.SUBMIT_DEFERRED,
         now,
-        due_at=max(due, now + timedelta(seconds=seconds)),
+        due_at=retry.not_before(due, now, seconds),
         changes={"deferrals": job.deferrals + 1, "submissions": job.submissions - 1},
         note={"reason": reason.replace("\0", "")},
     )
     return replace(moved, step=None) if moved else None
 
 
-def _look_up_later(job: Job, *, store: Repository, provider: Provider, now: datetime) -> None:
-    store.postpone(job, retry.look_up(0, now, provider.absent_after))
+def asked_to_wait(fault: Exception) -> float:
+    """Seconds for which the provider asks not to be asked."""
+    return fault.wait if isinstance(fault, KlingError) else 0
+
+
+def _look_up_later(job: Job, *, store: Repository, provider: Provider, now: datetime, wait: float = 0) -> None:
+    store.postpone(job, retry.not_before(retry.look_up(0, now, provider.absent_after), now, wait))
 
 
 def _refused(
@@ -217,15 +223,15 @@ def _refused(
             if isinstance(fault, ConcurrencyExceeded):
                 learned = accounts.learn_limit(job, now)
                 log.warning("account.limit_learned", account=job.account, slots=learned)
-            return _deferred(job, str(fault), store=store, now=now)
+            return _deferred(job, str(fault), store=store, now=now, seconds=fault.wait)
         case Retry.STOP_ACCOUNT:
             log.error("account.stopped", job=job.id, account=job.account, code=fault.code, reason=str(fault))
             accounts.stop(job, str(fault), now)
-            probe = slots.PROBE.total_seconds()
+            probe = max(slots.PROBE.total_seconds(), fault.wait)
             return _deferred(job, str(fault), store=store, now=now, seconds=probe)
         case Retry.UNKNOWN_OUTCOME | Retry.LATER:
             log.warning("submit.unknown", job=job.id, reason=str(fault))
-            _look_up_later(job, store=store, provider=provider, now=now)
+            _look_up_later(job, store=store, provider=provider, now=now, wait=fault.wait)
             return None
         case Retry.NEVER:
             log.info("submit.refused", job=job.id, code=fault.code, reason=str(fault))
@@ -240,6 +246,7 @@ def _refused_for_good(
     Where an earlier create may have arrived, or the refusal speaks of a repetition, one look-up is not enough: the row
     keeps the refusal until `follow_up` has proven, as after a lost answer, that there is no task.
     """
+    wait = 0.0
     changes: dict[str, Any] = {"error_code": str(fault.code or fault.http_status), "error_message": fault.message}
     if job.submissions == 1 and not _REPEATED.search(fault.message):
         try:
@@ -248,9 +255,11 @@ def _refused_for_good(
             return store.move(job, Event.SUBMIT_REFUSED, clock(), changes=changes)
         except (KlingError, HttpError) as unanswered:
             log.warning("submit.refusal_unproven", job=job.id, reason=str(unanswered))
+            wait = asked_to_wait(unanswered)
         else:
             return taken(job, task, store=store, accounts=accounts, provider=provider, now=clock())
-    store.postpone(job, retry.look_up(0, clock(), provider.absent_after), **changes)
+    now = clock()
+    store.postpone(job, retry.not_before(retry.look_up(0, now, provider.absent_after), now, wait), **changes)
     return None
 
 
