@@ -134,6 +134,6 @@ def verify(*, job: str | None, since: datetime | None, machine: bool) -> None:
             sys.exit(_STOPPED)
         raise
     if job and not tally.counted:
-        raise NothingToRead(f"job {job} has no files, or there is no such job")
+        raise NothingToRead(f"job {job} has no files, or there is no such job: here our id names it, the task_id")
     shown.sum_up(str(tally))
     sys.exit(tally.code)
