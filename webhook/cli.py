@@ -1,208 +1,74 @@
-"""`reelhook`: the door for a terminal."""
+"""`reelhook`: the door for a terminal.
+
+Only the command that is asked for is loaded, so that none waits for the libraries of the others.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from datetime import datetime, timedelta
-from typing import IO
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any
 
-import click
-from rich.console import Console
-from sqlalchemy import Engine
+_STOPPED = 130  #: what a shell says of a command that Ctrl-C has ended
 
-from infra.settings import BadSettings, Settings
-from webhook import check, subscriptions_cli, terminal
-from webhook.adopt_cli import adopt
-from webhook.doctor import doctor
-from webhook.keys_cli import keys
-from webhook.verify import verify
-from worker.jobs.slots import limit
-from worker.kling import catalog
-from worker.kling.errors import UnknownEdition, UnknownFamily, UnknownGateway
-from worker.kling.gateways import Account
-from worker.services import accounts as configured_accounts
-from worker.services import now
-from worker.store.accounts import Account as Pack
-from worker.store.accounts import Accounts
-from worker.store.aside import Aside
-from worker.store.inbox import Inbox
-from worker.store.keys import ApiKeys
+try:
+    import click
+except KeyboardInterrupt:
+    sys.exit(_STOPPED)
+
+#: Where each command is.
+_COMMANDS = MappingProxyType(
+    {
+        "accounts": "webhook.operate_cli:accounts",
+        "adopt": "webhook.adopt_cli:adopt",
+        "callbacks": "webhook.operate_cli:callback_health",
+        "check": "webhook.check_cli:check_request",
+        "deliveries": "webhook.subscriptions_cli:deliveries",
+        "doctor": "webhook.doctor:doctor",
+        "keys": "webhook.keys_cli:keys",
+        "migrate": "webhook.operate_cli:migrate",
+        "set-aside": "webhook.operate_cli:show_set_aside",
+        "subscriptions": "webhook.subscriptions_cli:subscriptions",
+        "verify": "webhook.verify:verify",
+    }
+)
 
 
-class Context:
-    """The settings and connections that a command asks for."""
+class _Commands(click.Group):
+    """Commands that say in a sentence what settings or database refuse; a traceback would bury it under statements."""
 
-    def __init__(self) -> None:
-        self.settings: Settings = terminal.settings()
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """All there are."""
+        return sorted(_COMMANDS)
+
+    def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
+        """The one of that name, loaded; None where there is none."""
+        if name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[name].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the one that was asked for. Raises `click.ClickException` where settings or database are wrong."""
         try:
-            self.accounts = configured_accounts(self.settings)
-        except BadSettings as fault:
-            raise click.ClickException(str(fault)) from None
-        self.engine: Engine = terminal.engine_of(self.settings)
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(_STOPPED) from None
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as fault:  # of which it is a sentence, only loaded libraries can tell
+            from webhook.terminal import words_for  # noqa: PLC0415 - as said
 
-    @property
-    def secret(self) -> bytes:
-        """The app's secret."""
-        return self.settings.secret_key.get_secret_value().encode()
-
-    @property
-    def keys(self) -> ApiKeys:
-        """The rows of API keys."""
-        return ApiKeys(self.engine, self.secret)
+            if words := words_for(fault):
+                raise click.ClickException(words) from None
+            raise
 
 
-@click.group(cls=terminal.Commands)
+@click.group(cls=_Commands)
 def main() -> None:
     """Durable Kling video generation."""
-
-
-main.add_command(adopt)
-main.add_command(doctor)
-main.add_command(keys)
-main.add_command(verify)
-main.add_command(subscriptions_cli.subscriptions)
-main.add_command(subscriptions_cli.deliveries)
-
-
-@main.command()
-def migrate() -> None:
-    """Bring the database to the newest step. Platforms do so as they release."""
-    from worker.store.migrate import NotOurs  # noqa: PLC0415 - alembic is a fifth of a second, for this command alone
-    from worker.store.migrate import migrate as run_migrations  # noqa: PLC0415 - as said
-
-    here = Context()
-    try:
-        run_migrations(here.engine)
-    except NotOurs as fault:
-        raise click.ClickException(f"give Reelhook a database of its own, this one is in use: {fault}") from None
-    if here.settings.api_key:
-        here.keys.ensure("default", here.settings.api_key.get_secret_value(), now())
-    click.echo("the database is at the newest step that this version knows, or at a later one")
-
-
-@main.command("check")
-@click.argument("family", required=False)
-@click.argument("file", type=click.File("rb"), default="-")
-@click.option("--gateway", default="official", show_default=True, help="Whose document decides where sources differ.")
-@click.option("--edition", help="Of Kling's reference; the newest, or the gateway's own, unless said.")
-@click.option("--strict", is_flag=True, help="Refuse what is merely tolerated.")
-@click.option("--json", "machine", is_flag=True, help="Print the verdict as JSON.")
-@click.option("--rules", is_flag=True, help="List every rule with its source instead.")
-@click.option("--markdown", is_flag=True, help="With --rules: as a page.")
-def check_request(
-    *,
-    family: str | None,
-    file: IO[bytes],
-    gateway: str,
-    edition: str | None,
-    strict: bool,
-    machine: bool,
-    rules: bool,
-    markdown: bool,
-) -> None:
-    """Judge a request before it costs money, without a server.
-
-    FILE (or -, standard input) holds it, FAMILY is such as videos/omni-video, or omni-video.
-
-    Exits 0 when it is accepted, 1 when it is refused, 2 when the question was wrong. Needs no server.
-    """
-    if rules:
-        click.echo(check.rules_markdown()) if markdown else check.show_rules(Console())
-        return
-    if family is None:
-        raise click.UsageError("Missing argument 'FAMILY'.")
-    try:
-        path = catalog.family(family).path
-        verdict = check.judge(path, file.read(), gateway=gateway, edition=edition, strict=strict)
-    except (UnknownFamily, UnknownGateway, UnknownEdition) as fault:
-        raise click.UsageError(str(fault)) from None
-    if machine:
-        click.echo(check.as_json(verdict))
-    else:
-        check.show(verdict, Console())
-    sys.exit(0 if verdict.accepted else 1)
-
-
-@main.group()
-def accounts() -> None:
-    """The provider's accounts: slots, and why one is stopped."""
-
-
-@accounts.command("list")
-def accounts_list() -> None:
-    """Show each account's slots, and why it is stopped. Slots are told for each kind of task that was asked for."""
-    here, moment = Context(), now()
-    known = Accounts(here.engine).all()
-    idle = here.accounts.keys() - {one.name.partition(":")[0] for one in known}
-    rows = [(one.name, _slots(one, here.accounts, moment), *_stop(one)) for one in known]
-    rows += [(name, f"{here.accounts[name].concurrency}", "", "") for name in sorted(idle)]
-    terminal.show(("account", "slots", "stopped since", "why"), rows)
-
-
-def _slots(pack: Pack, configured: Mapping[str, Account], moment: datetime) -> str:
-    """As many as are in force, of those that are configured."""
-    account = configured.get(pack.name.partition(":")[0])
-    if account is None:
-        return "not in the settings"
-    allowed = limit(account.concurrency, pack.learned_limit, pack.learned_at, moment)
-    return f"{allowed} of {account.concurrency}" if allowed < account.concurrency else f"{allowed}"
-
-
-def _stop(pack: Pack) -> tuple[str, str]:
-    return f"{pack.stopped_at:%Y-%m-%d %H:%M}" if pack.stopped_at else "", pack.stopped_reason or ""
-
-
-@accounts.command("resume")
-@click.argument("name")
-def accounts_resume(name: str) -> None:
-    """Let the account called NAME go on. It has all the slots that its URL says; what waits for it is due at once."""
-    here, moment = Context(), now()
-    known = Accounts(here.engine)
-    packs = {pack.name for pack in known.all()}
-    names = {*here.accounts, *(pack.partition(":")[0] for pack in packs)}
-    if name not in names | packs:
-        raise click.ClickException(f"there is no account {name}; there are {', '.join(sorted(names))}")
-    resumed, forgotten = known.resume(name, moment), known.forget_limits(name, moment)
-    if not resumed and not forgotten:
-        raise click.ClickException(f"nothing of {name} is stopped, and none of its slots were unlearned")
-    for pack in resumed:
-        click.echo(f"{pack} may go on")
-    for pack in forgotten:
-        click.echo(f"{pack} has its configured slots again")
-
-
-@main.command("callbacks")
-@click.option("--days", type=click.IntRange(1, 36500), default=7, show_default=True, help="How far to look back.")
-def callback_health(days: int) -> None:
-    """Show how many ends of tasks a callback told of, and when.
-
-    On time, after a poll had found the end, or never.
-    """
-    found = Inbox(Context().engine).health(now() - timedelta(days=days))
-    click.echo(f"on time  {found.on_time:6}")
-    click.echo(f"late     {found.late:6}  came after a poll had found the end")
-    click.echo(f"missed   {found.missed:6}  none came so far; a poll found the end")
-    if found.median is not None:
-        click.echo(
-            f"delay    {found.median:6.1f} s at the median, 95 of 100 within {found.slow:.1f} s, by Kling's clock"
-        )
-
-
-@main.command("set-aside")
-@click.option("--limit", "most", type=click.IntRange(1), default=20, show_default=True, help="How many of the newest.")
-def show_set_aside(most: int) -> None:
-    """Show what was set aside, and why.
-
-    That is: messages from other apps that could not become jobs; jobs and deliveries that end every process that works
-    on them.
-    """
-    found = Aside(Context().engine).newest(most)
-    for one in found:
-        click.echo(terminal.printable(f"{one.at:%Y-%m-%d %H:%M:%S}  {one.task}  {one.reason}"))
-        click.echo(f"    {terminal.printable(one.message.decode(errors='replace')[:500])}")
-    if not found:
-        click.echo("nothing was set aside")
 
 
 if __name__ == "__main__":

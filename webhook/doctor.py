@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 
 import click
@@ -45,10 +47,33 @@ def _places(settings: Settings) -> dict[str, list[str]]:
     return {bucket: list(prefixes) for bucket, prefixes in found.items()}
 
 
+@contextmanager
+def _an_end() -> Iterator[None]:
+    """Inside, Ctrl-C, SIGTERM and a terminal that is closed end the process as an exception, and only the first does:
+    what is tried is taken away again, however often one is told to end.
+    """
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    heeded = {each: handler for each, handler in handlers.items() if handler is not signal.SIG_IGN}  # as nohup has it
+
+    def end(number: int, _frame: object) -> None:
+        for each in heeded:
+            signal.signal(each, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    for each in heeded:
+        signal.signal(each, end)
+    try:
+        yield
+    finally:
+        for each, handler in heeded.items():
+            signal.signal(each, handler)
+
+
 def _bucket(settings: Settings, bucket: str, prefixes: Sequence[str]) -> int:
     """Show what comes of each thing that is tried in one bucket; how many faults that is."""
     table = Table("bucket", "", "", title=f"{bucket} at {settings.s3_endpoint_url or 'AWS'}")
-    findings = list(examine(settings, bucket, prefixes))
+    with _an_end():
+        findings = list(examine(settings, bucket, prefixes))
     for finding in findings:
         table.add_row(finding.tried, _SIGNS[finding.good], Text(finding.words))
     Console().print(table)

@@ -230,7 +230,7 @@ def examine(settings: Settings, bucket: str = "", prefixes: Sequence[str] = ()) 
     on = _Examination(places[0], ObjectStore(settings).of(bucket), settings)
     try:
         yield from _tried(on, places)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # the latter of other signals, by whoever asks
         on.tidy()
         raise
     if settings.s3_session_token:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import click
 from sqlalchemy import Engine
@@ -14,19 +13,11 @@ from infra.settings import BadSettings, Settings, load
 from worker.store.steps import why
 
 
-class Commands(click.Group):
-    """Commands that say in a sentence what the database refuses; a traceback would bury it under statements."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the one that was asked for. Raises `click.ClickException` where settings or database are wrong."""
-        try:
-            return super().invoke(ctx)
-        except BadSettings as fault:  # an account's, which are read where they are asked for
-            raise click.ClickException(str(fault)) from None
-        except DBAPIError as fault:
-            if words := why(fault):
-                raise click.ClickException(words) from None
-            raise
+def words_for(fault: Exception) -> str | None:
+    """What ended a command, in a sentence; None where it takes a traceback to tell."""
+    if isinstance(fault, BadSettings):  # an account's, which are read where they are asked for
+        return str(fault)
+    return why(fault) if isinstance(fault, DBAPIError) else None
 
 
 def settings() -> Settings:
