@@ -72,8 +72,10 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     embedded.discard()
 
 
-def environment_for(addresses: Addresses, *, kling_url: str, public_url: str) -> dict[str, str]:
-    """The settings of a deployment on the embedded servers, as variables."""
+def environment_for(
+    addresses: Addresses, *, kling_url: str = "http://ak:sk@127.0.0.1:9", public_url: str = "http://127.0.0.1:9"
+) -> dict[str, str]:
+    """The settings of a deployment on the embedded servers, as variables; nobody is at the other two addresses."""
     return {
         "DATABASE_URL": addresses.database_url,
         "REDIS_URL": addresses.redis_url,
@@ -93,7 +95,7 @@ def environment_for(addresses: Addresses, *, kling_url: str, public_url: str) ->
 @pytest.fixture(scope="session")
 def settings(servers: Servers) -> Settings:
     """Settings on the embedded servers, with nobody at the provider's address."""
-    values = environment_for(servers.addresses, kling_url="http://ak:sk@127.0.0.1:9", public_url="http://127.0.0.1:9")
+    values = environment_for(servers.addresses)
     return load(values)
 
 

@@ -59,7 +59,7 @@ def latency(addresses: Addresses, bare: Load, count: int, *, seconds: float) -> 
     logging.disable(logging.INFO)
     copy = floor(bare)
     ours, floors = [], []
-    values = environment_for(addresses, kling_url="http://a:s@127.0.0.1:9", public_url="http://127.0.0.1:9")
+    values = environment_for(addresses)
     engine = make_engine(load(values), application="bench")
     migrate(engine)
     with (

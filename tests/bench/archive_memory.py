@@ -54,7 +54,7 @@ def of_a_worker(
     """The most MiB that `look` finds of a worker started by `command` that copies `url` as so many jobs."""
     if not Path("/proc/self/smaps_rollup").exists():
         return None
-    values = environment_for(addresses, kling_url="http://a:s@127.0.0.1:9", public_url="http://127.0.0.1:9")
+    values = environment_for(addresses)
     settings = load(values)
     engine = make_engine(settings, application="bench")
     migrate(engine)

@@ -183,7 +183,7 @@ def _field() -> Iterator[Field]:
         stack.callback(servers.discard)
         proxy = stack.enter_context(FaultProxy("127.0.0.1", servers.redis.port))
         addresses = servers.addresses
-        values = environment_for(addresses, kling_url="http://a:s@127.0.0.1:9", public_url="http://127.0.0.1:9")
+        values = environment_for(addresses)
         engine = create_engine(load(values).database_url)
         stack.callback(engine.dispose)
         paths = _jobs(engine, values["SECRET_KEY"].encode(), folder / "paths")

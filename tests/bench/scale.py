@@ -97,9 +97,7 @@ def run() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         servers = stack.enter_context(Servers(folder))
-        settings = load(
-            environment_for(servers.addresses, kling_url="http://ak:sk@127.0.0.1:9", public_url="http://127.0.0.1:9")
-        )
+        settings = load(environment_for(servers.addresses))
         print(f"filling two databases with {SMALL:,} and {LARGE:,} finished jobs", flush=True)
         sides = {
             "10k": Side(stack.enter_context(filled(settings, "bench_small", SMALL))),

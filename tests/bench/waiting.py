@@ -62,7 +62,7 @@ def run() -> None:
     """Measure and show."""
     log.configure("CRITICAL")
     with tempfile.TemporaryDirectory() as folder, Servers(Path(folder)) as servers:
-        values = environment_for(servers.addresses, kling_url=_ACCOUNT, public_url="http://127.0.0.1:9")
+        values = environment_for(servers.addresses, kling_url=_ACCOUNT)
         settings = load(values)
         engine = make_engine(settings, application="bench")
         migrate(engine)

@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 from infra.emulator import Emulator
 from infra.settings import Settings
 from infra.stack.servers import Servers
+from tests.conftest import environment_for
 from tests.house import House, house
 from tests.integration.archive_kit import Yard, placed
 from tests.integration.emulator_kit import Client, Neighbour, client_of, fast_emulator, neighbour_of
@@ -77,6 +78,18 @@ def mortal(root: Path) -> Iterator[Callable[[dict[str, Any]], int]]:
 
         yield order
         stdin.close()
+
+
+@pytest.fixture
+def command(servers: Servers, root: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Starts `reelhook WORDS` as a process, with settings on the embedded servers but for those given."""
+    given = environment_for(servers.addresses)
+
+    def start(*words: str, **changes: str) -> subprocess.Popen[str]:
+        line, said = [sys.executable, "-m", "webhook.cli", *words], subprocess.PIPE
+        return subprocess.Popen(line, cwd=root, env=given | changes, stdout=said, stderr=subprocess.STDOUT, text=True)  # noqa: S603 - our own words
+
+    return start
 
 
 @pytest.fixture

@@ -188,7 +188,7 @@ def test_a_worker_may_be_killed_at_every_step(
     flow, costs time and nothing else.
     """
     file = film_of(FILM, size) if size else File.of(FILM)
-    variables = environment_for(servers.addresses, kling_url="http://a:s@127.0.0.1:9", public_url="http://127.0.0.1:9")
+    variables = environment_for(servers.addresses)
     bytes_come = ({"byte": place} for place in (0, PART // 2, PART) if place < file.size)
     moments = chain(bytes_come, ({"call": number} for number in count(step=2 if size else 1)))
     with placed(settings, engine, file) as (made, served):
@@ -214,7 +214,7 @@ def test_a_delivery_that_always_kills_is_given_up(
     store, outbox, clock, deaths = Repository(engine), Outbox(engine), FakeClock(), 0
     job = store.accept(NewJob("job", "a", "a", "videos/omni-video", None, "https://a.example/", b"f", b"{}"), MORNING)
     assert store.move(job.job, Event.SUBMIT_REFUSED, MORNING)
-    variables = environment_for(servers.addresses, kling_url="http://a:s@127.0.0.1:9", public_url="http://127.0.0.1:9")
+    variables = environment_for(servers.addresses)
     with engine.connect() as connection:
         delivery = connection.execute(select(deliveries.c.id)).scalar_one()
     while state_of_delivery(engine) == "pending":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -296,18 +298,25 @@ def test_a_key_that_is_lent_is_told(settings: Settings) -> None:
     assert (None, True) == (finding.good, finding.words.startswith("S3_SESSION_TOKEN: it is lent"))
 
 
-def test_who_is_interrupted_leaves_nothing_behind(
-    settings: Settings, bucket: ObjectStore, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("engine")
+def test_who_is_told_to_end_leaves_nothing_behind(
+    command: Callable[..., Popen[str]], bucket: ObjectStore, gate: Gate, ending: signal.Signals
 ) -> None:
-    """P7: Ctrl-C while a store takes its time leaves neither an object nor an upload."""
+    """P7: Ctrl-C or SIGTERM, and then again, while an object comes in parts leaves neither
+    the object nor an upload, and nothing is said.
+    """
+    with command("doctor", S3_ENDPOINT_URL=gate.url) as asked:
 
-    def interrupted(*_: Any) -> str:
-        raise KeyboardInterrupt
+        def end(_: object) -> bool:
+            asked.send_signal(ending)
+            return False
 
-    monkeypatch.setattr(ObjectStore, "complete", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        examined(settings)
+        for operation in ("part", "abort", "delete"):
+            gate.refuse(operation, 500, "", when=end)
+        told, _ = asked.communicate(timeout=60)
 
+    assert (128 + ending, "") == (asked.returncode, told)
     assert ([], []) == (bucket.keys("kling/reelhook-doctor-"), bucket.pending("kling/reelhook-doctor-"))
 
 

@@ -23,7 +23,7 @@ from worker.store.steps import BEHIND
 @pytest.fixture
 def bare(servers: Servers) -> dict[str, str]:
     """Settings whose database has no table of ours, and whose broker nobody else uses."""
-    given = environment_for(servers.addresses, kling_url="http://ak:sk@127.0.0.1:9", public_url="http://127.0.0.1:9")
+    given = environment_for(servers.addresses)
     head = given["DATABASE_URL"].rpartition("/")[0]
     return {**given, "DATABASE_URL": f"{head}/postgres", "REDIS_URL": f"{given['REDIS_URL'].rpartition('/')[0]}/9"}
 

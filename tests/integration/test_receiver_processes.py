@@ -48,7 +48,7 @@ class Web:
 def web(servers: Servers, folder: Path, root: Path, **changes: str) -> Iterator[Web]:
     """Such a process, with the test's secret."""
     port = free_port()
-    given = environment_for(servers.addresses, kling_url="http://a:s@127.0.0.1:9", public_url="http://127.0.0.1:9")
+    given = environment_for(servers.addresses)
     own = {"HOST": "127.0.0.1", "PORT": str(port), "SECRET_KEY": SECRET, "SHUTDOWN_GRACE_SECONDS": "20"}
     env = {**clean(os.environ), **given, **own, **changes}
     command = shell(parse((root / "Procfile").read_text())["web"])

@@ -54,7 +54,7 @@ def test_a_part_that_takes_longer_than_any_worker_lives_is_sent_all_the_same(
     who comes after a death begins no earlier than the dead one did.
     """
     file = film_of(FILM, size)
-    variables = environment_for(servers.addresses, kling_url="http://a:s@127.0.0.1:9", public_url="http://127.0.0.1:9")
+    variables = environment_for(servers.addresses)
     with (
         origin(film=file) as served,
         yard(settings, engine, []) as made,

@@ -26,7 +26,7 @@ COMMANDS = (
 @pytest.fixture
 def typed(servers: Servers) -> Callable[..., Result]:
     """What `reelhook WORDS` does, with settings on the embedded servers but for those given."""
-    given = environment_for(servers.addresses, kling_url="http://ak:sk@127.0.0.1:9", public_url="http://127.0.0.1:9")
+    given = environment_for(servers.addresses)
 
     def type_in(words: str, **changes: str) -> Result:
         return CliRunner().invoke(main, words.split(), env={**given, **changes})
