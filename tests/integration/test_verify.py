@@ -236,7 +236,7 @@ def test_a_bucket_that_is_none_is_not_a_loss_of_all_files(
     told = ask(made.job_id)
 
     assert 3 == told.exit_code
-    assert [True, True] == ["there is no such bucket" in line for line in told.stdout.splitlines()[:-1]]
+    assert [True, True] == ["there is no bucket of this name" in line for line in told.stdout.splitlines()[:-1]]
 
 
 def test_what_is_missing_goes_before_what_is_not_known(made: Yard, gate: Gate) -> None:
