@@ -27,6 +27,9 @@ _HUNG_UP = frozenset({errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE})
 _WITH_A_BODY = frozenset({"POST", "PUT", "PATCH"})
 #: By the name of an encoding: what zlib calls it.
 _PACKED = {"gzip": zlib.MAX_WBITS | 32, "x-gzip": zlib.MAX_WBITS | 32, "deflate": zlib.MAX_WBITS}
+#: A field that says how long a body is, and the line at which a head ends.
+_LENGTH = re.compile(rb"^content-length[ \t]*:([^\r\n]*)\r?\n", re.IGNORECASE | re.MULTILINE)
+_END = re.compile(rb"\n\r?\n")
 
 #: Bytes by which zlib knows its own frame, and a gzip file its next member.
 _FRAME_BYTES = 2
@@ -72,14 +75,9 @@ class Reply:
         self.headers = HTTPHeaderDict()
         self._sock = sock
         self._left = left
-        self._parser = HttpResponseParser(self)
-        # What browsers and http.client put up with, too.
-        self._parser.set_dangerous_leniencies(
-            lenient_headers=True,
-            lenient_optional_cr_before_lf=True,
-            lenient_chunked_length=True,
-            lenient_spaces_after_chunk_size=True,
-        )
+        self._parser = _parser(self)
+        self._said = b""  #: all that came, as long as there is no head
+        self._stuck = False  #: whether the parser takes no more of it
         self._pieces: deque[bytes] = deque()
         self._headed = self._ended = False
         self._beside = 0  #: bytes since there was one of the body
@@ -139,18 +137,66 @@ class Reply:
         else:
             self._beside += len(data)
             try:
-                self._parser.feed_data(data)
+                self._feed(data)
             except (HttpParserError, HttpParserUpgrade) as fault:
                 if not self._ended:  # what follows an answer is nobody's
                     raise Broken(type(fault).__name__) from None
             if self._beside > _LONGEST_HEAD and not self._ended:
                 raise Broken("too long a head, or too much that is no body")
 
+    def _feed(self, data: bytes) -> None:
+        """Have it parsed. A head that the parser stops at is looked at once more when all of it is there."""
+        if self._headed:
+            self._parser.feed_data(data)
+            return
+        self._said += data
+        if not self._stuck:
+            try:
+                self._parser.feed_data(data)
+            except HttpParserError:
+                if self.status >= 200 or not _LENGTH.search(self._said + b"\n"):
+                    raise
+                self._stuck = True
+        if self._stuck and (said := _with_one_length(self._said)):
+            self._parser = _parser(self)
+            self.headers.clear()
+            self._parser.feed_data(said)
+        if self._headed:
+            self._said = b""
+
     def _hung_up(self) -> None:
         """A body of which nobody said how long it is ends with its connection."""
         if not self._headed or "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
             raise Broken("hung up")
         self._ended = True
+
+
+def _parser(reply: Reply) -> HttpResponseParser:
+    """One that puts up with what browsers and http.client put up with, too."""
+    parser = HttpResponseParser(reply)
+    parser.set_dangerous_leniencies(
+        lenient_headers=True,
+        lenient_optional_cr_before_lf=True,
+        lenient_chunked_length=True,
+        lenient_spaces_after_chunk_size=True,
+    )
+    return parser
+
+
+def _with_one_length(said: bytes) -> bytes | None:
+    """What a server said that gives one length several times, giving it once: RFC 9110, 8.6. None as long as its head
+    has no end. Raises `Broken` where that is not what is wrong with it.
+    """
+    first = _LENGTH.search(said)
+    end = _END.search(said, first.start()) if first else None
+    if first is None or end is None:
+        return None
+    head = said[: end.start() + 1]
+    fields = [one[1] for one in _LENGTH.finditer(head)]
+    lengths = [length.strip(b" \t") for one in fields for length in one.split(b",")]
+    if len(lengths) == 1 or len(set(lengths)) > 1 or not lengths[0].isdigit():
+        raise Broken("no length, or several")
+    return b"%bContent-Length: %b\r\n%b" % (_LENGTH.sub(b"", head), lengths[0], said[end.start() + 1 :])
 
 
 class _Decoder:

@@ -125,6 +125,16 @@ def test_a_source_need_not_say_how_long_it_is(place: Any, size: int, *, chunked:
         proven(made, file)
 
 
+def test_a_source_may_say_its_length_twice(place: Any) -> None:
+    """As some do behind a proxy: where both are the same it is whole, and the film is archived."""
+    file = File.of(FILM)
+    file.headers = {**file.headers, "Content-Length": str(len(FILM))}
+    with place(file) as (made, _):
+        made.work()
+
+        proven(made, file)
+
+
 @pytest.mark.parametrize("says_length", [True, False])
 def test_half_a_film_is_never_archived(place: Any, *, says_length: bool) -> None:
     """A file cut at the source, with a length that agrees or with none, ends as unprovable and leaves nothing."""

@@ -101,6 +101,36 @@ def test_chunks_go_before_a_length(length: int, first: str) -> None:
     assert (200, {"Transfer-Encoding": "chunked"}, b"hi") == read([text])
 
 
+@given(
+    st.sampled_from(["Content-Length: 5\r\ncontent-length:5", "Content-Length: 5, 5", "Content-Length: 5,5 ,\t5",
+                     "Content-Length: 5\r\nA: b\r\nCONTENT-LENGTH : 5",
+                     "A: b\nContent-Length: 5\nContent-Length: 5, 5"]),
+    st.sampled_from(["", "HTTP/1.1 103 Early\r\nLink: x\r\n\r\n"]),
+    st.lists(st.integers(0, 200)),
+)  # fmt: skip
+def test_a_length_that_is_said_twice_is_one(said: str, early: str, places: list[int]) -> None:
+    """However its bytes come; the other headers and the body are as they were sent. Source: RFC 9110, 8.6."""
+    text = f"{early}HTTP/1.1 200 OK\r\nX-One: a\r\n{said}\r\nX-Two: b\r\n\r\nhello".encode()
+
+    for more in (b"", b"content-length: 5\r\n\r\n"):
+        status, headers, body = read(cut(text + more, places))
+        assert (200, "5", "a", "b", b"hello") == (
+            status, headers["Content-Length"], headers["X-One"], headers["X-Two"], body
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "said", ["5, 6", "5\r\nContent-Length: 6", "5,", "x, x", "5\r\nContent-Length: x", "x", "-5, -5", "5 5"]
+)
+def test_lengths_that_differ_are_none(said: str) -> None:
+    """Nobody can say where such an answer ends."""
+    text = f"HTTP/1.1 200 OK\r\nContent-Length: {said}\r\n\r\nhello".encode()
+
+    for pieces in ([text], [text[n : n + 1] for n in range(len(text))]):
+        with pytest.raises(Broken):
+            read(pieces)
+
+
 def test_no_header_holds_what_no_row_can() -> None:
     """A NUL in a value is a space: what a server says of a file is kept, and a database takes no such byte."""
     text = b'HTTP/1.1 200 OK\r\nETag: "a\0b"\r\nContent-Length: 0\r\n\r\n'
