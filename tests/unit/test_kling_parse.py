@@ -72,11 +72,11 @@ def test_a_key_with_half_a_character_is_a_fault() -> None:
 @pytest.mark.parametrize("entry", [1, {}, {"image_url": ""}])
 def test_a_list_without_end_is_refused_at_once(entry: object) -> None:
     """A million entries are one fault, not a million."""
-    began = time.monotonic()
+    began = time.thread_time()  # what others do on this machine is no work of ours
     verdict = evaluate(OMNI, {"prompt": "a", "aspect_ratio": "1:1", "image_list": [entry] * 1_000_000})
 
     assert ["image_list"] == [fault.field for fault in verdict.faults]
-    assert time.monotonic() - began < 2
+    assert time.thread_time() - began < 2
 
 
 def test_a_fault_shows_neither_files_nor_what_a_url_carries() -> None:
