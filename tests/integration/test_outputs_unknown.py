@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from PIL import Image
@@ -252,3 +252,38 @@ def test_how_many_links_were_left_out_is_told(place: tuple[Yard, Origin], monkey
 
     (message,) = told(made)
     assert "beyond the first 20 links (3 more were left out)" in message
+
+
+@pytest.mark.parametrize("then", [403, 200])
+def test_who_writes_the_manifest_too_late_writes_the_same(place: tuple[Yard, Origin], then: int) -> None:
+    """P2: a worker stands still with the manifest on its way, and another one ends the job. What the first one did
+    without the second does without as well, and for the same reason, though it might fare better by now.
+    """
+    made, served = place
+    served.files["cover"] = File.of(COVER.getvalue(), status=404)
+    made.provider.outputs.append(other(served.link("cover")))
+    item = {"id": "77", "url": served.link("film.mp4"), "cover_url": served.link("cover")}
+    task = {"task_id": "1", "task_status": "succeed", "task_result": {"videos": [item]}}
+    made.store.set_answer(made.job_id, json.dumps({"code": 0, "data": task}).encode())
+
+    class HeldUp:
+        """The bucket, to which the manifest of one worker comes too late."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(made.bucket, name)
+
+        def put(self, key: str, *rest: Any, **said: Any) -> str:
+            """Store it, once another worker has ended the job."""
+            if key.endswith("manifest.json"):
+                served.files["cover"] = File.of(COVER.getvalue(), status=then)
+                made.clock.advance(1000)
+                assert State.ARCHIVED is made.work()
+            return made.bucket.put(key, *rest, **said)
+
+    made.restarted(bucket=HeldUp()).work()
+
+    job = made.store.get(made.job_id)
+    assert job is not None
+    assert Judge(made.bucket).of_manifest(job).why is None
+    assert [True] == ["404" in str(one["reason"]) for one in missing(made)]
+    assert ["job.left_out"] == [one["type"] for one in made.store.timeline(made.job_id) if "left" in one["type"]]

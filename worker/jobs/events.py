@@ -40,6 +40,8 @@ STATES = MappingProxyType(
 ATTENTION = Told("job.attention", "a person should look")
 #: Only in the timeline: the provider says that it has no such task, for the first time or again.
 MISSING = "job.missing"
+#: Only in the timeline: what the job does without, and why. Whoever copies it next goes by that.
+LEFT_OUT = "job.left_out"
 #: Only ever sent to the one subscription that asks for it.
 TEST = Told("subscription.test", "somebody asked for a test event")
 #: Only to `on_done` of a message that never became a job.

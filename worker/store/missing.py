@@ -6,22 +6,15 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, DateTime, bindparam, func, select
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Connection, func, select
 
-from infra.statement import Statement, of_parts
 from worker.jobs.events import MISSING
 from worker.jobs.model import Job
 from worker.store.tables import events, jobs
-from worker.store.telling import Note, noted, written
+from worker.store.telling import NOTED, Note, noted
 
 #: The field of a timeline entry that counts creates which were proven absent: 1 for the first.
 ABSENT = "absent"
-_NOTED = Statement(
-    of_parts(
-        {"job": "select cast(:job as text) as id", **written("job", told=False)}, "select id from event"
-    ).bindparams(bindparam("data", type_=JSONB), bindparam("at", type_=DateTime(timezone=True)))
-)
 
 
 def absences(connection: Connection, job: Job) -> tuple[int, datetime | None]:
@@ -37,5 +30,5 @@ def since(connection: Connection, job: Job, now: datetime) -> datetime:
     said = select(func.max(events.c.at)).where(events.c.job_id == job.id, events.c.type == MISSING)
     began: datetime | None = connection.execute(said).scalar() if job.lookups else None
     if began is None:
-        _NOTED(connection, job=job.id, **noted(Note(MISSING, {}), now))
+        NOTED(connection, job=job.id, **noted(Note(MISSING, {}), now))
     return began or now

@@ -109,3 +109,9 @@ _TOLD = Statement(
         bindparam("patterns", type_=ARRAY(Text)),
     )
 )
+#: As `tell`, for the timeline alone.
+NOTED = Statement(
+    of_parts(
+        {"job": "select cast(:job as text) as id", **written("job", told=False)}, "select id from event"
+    ).bindparams(bindparam("data", type_=JSONB), bindparam("at", type_=DateTime(timezone=True)))
+)

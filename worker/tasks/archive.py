@@ -81,7 +81,8 @@ def archive(  # noqa: PLR0913 - a task names all that it is handed
             return
         try:
             stored = [] if fresh else store.files([job.id])[job.id]
-            task = fresh.task if fresh else _task(job, stored, store=store, provider=provider, clock=clock)
+            book.faults = {} if fresh else store.manifests.left_out(job.id)
+            task = fresh.task if fresh else _task(job, stored, book, store=store, provider=provider, clock=clock)
             task = in_their_places(task, stored)
             files = _copy_all(job, task, stored, book, store=store, copier=copier, until=until)
             _do_without(job, task, book, complaints, store=store, copier=copier)
@@ -104,12 +105,14 @@ def archive(  # noqa: PLR0913 - a task names all that it is handed
             messages.send(queue, messages.after(job.id, moved.step, moved.deliveries, moved.woken))
 
 
-def _task(job: Job, stored: Sequence[ResultFile], *, store: Repository, provider: Provider, clock: Clock) -> Task:
+def _task(
+    job: Job, stored: Sequence[ResultFile], book: Book, *, store: Repository, provider: Provider, clock: Clock
+) -> Task:
     """The finished task: as the provider last said it, or asked anew once its links have failed. Where no answer comes
-    what it last said will do if all that is waited for is `stored`.
+    what it last said will do if all that is waited for is `stored`; so it will where the rest was settled.
     """
     kept = read_task(200, {}, answer) if (answer := store.answer(job.id)) else None
-    if kept and not job.archive_attempts:
+    if kept and (not job.archive_attempts or (book.faults and _is_all(kept, stored))):
         return kept
     try:
         task, answer = provider.query(job, clock())
@@ -141,10 +144,10 @@ def _copy_all(
         book.stored_at = store.manifests.stored_at(job.id)
     book.before = sum(file.size for file in files)
     faults: list[Unproven] = []
-    patience = Patience(job, task, book)
+    patience, left = Patience(job, task, book), frozenset(book.faults)
     for output in task.outputs:
         place = (output.kind, output.variant, output.ordinal)
-        if place in stored:
+        if place in stored or place in left:
             continue
         if refusal := patience.refusal(output):
             book.faults[place] = refusal
@@ -180,7 +183,9 @@ def _look_for_files(job: Job, task: Task, files: Sequence[ResultFile]) -> None:
 
 
 def _do_without(job: Job, task: Task, book: Book, complaints: Complaints, *, store: Repository, copier: Copier) -> None:
-    """Tell of what nobody knows and could not be had, and leave nothing of what came of it."""
+    """Settle and tell what nobody knows and could not be had, and leave nothing of what came of it."""
+    if book.faults:
+        book.leave_out()
     if book.faults or task.left_out:
         complaints.lost(job, book.faults, task.left_out)
     if book.faults:

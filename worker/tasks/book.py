@@ -16,8 +16,8 @@ from worker.jobs.model import ResultFile
 from worker.jobs.transfer import Transfer
 from worker.ports import Clock
 from worker.source import LeaseLost
+from worker.store.manifests import Place
 from worker.store.repository import Repository
-from worker.tasks.record import Place
 
 log = logger(__name__)
 
@@ -113,6 +113,13 @@ class Book:
         before = self.begun.get(transfer.place)
         self.brought = self.brought or transfer.come > (before.come if before else 0)
         self.grew = self.grew or (before is not None and 0 < before.come < transfer.come)
+
+    def leave_out(self) -> None:
+        """Write down that the job does without what is wrong: `faults` are what was settled first, whoever did."""
+        with self._writing:
+            settled = self._store.manifests.leave_out(self._job_id, self.owner, self.faults, self._clock())
+        self._is_held(settled is not None)
+        self.faults = settled or {}
 
     def restarted(self, transfer: Transfer) -> None:
         """A file that was begun before has to be sent from its beginning again."""

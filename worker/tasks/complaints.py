@@ -13,8 +13,8 @@ from worker.jobs.model import OTHER, Job
 from worker.kling.links import MOST, field
 from worker.ports import Clock, Queue
 from worker.store.attention import Attention
+from worker.store.manifests import Place
 from worker.store.runs import Runs
-from worker.tasks.record import Place
 
 log = logger(__name__)
 

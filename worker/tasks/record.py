@@ -20,14 +20,13 @@ from worker.kling.wire import Task, read_task
 from worker.label import manifest_label
 from worker.ports import Clock
 from worker.provider import known
+from worker.store.manifests import Place
 from worker.store.repository import Repository
 
 log = logger(__name__)
 
 #: A manifest that could not be written when its job ended is tried again for so long.
 _TRIED = timedelta(days=30)
-#: Kind, variant and ordinal of an output.
-Place = tuple[str, str, int]
 
 
 @dataclass(frozen=True)
