@@ -159,6 +159,9 @@ class Copier:
             log.exception("archive.unforeseen", job=job.id, output=str(order))
             self._begin_anew(book.at, ledger)
             raise Unproven(f"{order}: {type(fault).__name__}") from fault
+        return self._result(output, arrived, proof)
+
+    def _result(self, output: Output, arrived: Arrived, proof: Proof) -> ResultFile:
         facts = proof.facts
         return ResultFile(
             kind=output.kind,

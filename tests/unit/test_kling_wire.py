@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.kling import wire
-from worker.kling.errors import CODES, KlingError, MalformedAnswer, ResourceMissing, Retry, error_class
+from worker.kling.errors import _BY_CODE, KlingError, MalformedAnswer, ResourceMissing, Retry, error_class
 from worker.kling.gateways import parse_account
-from worker.kling.wire import TaskStatus, read_task, read_tasks
+from worker.kling.wire import TaskStatus, read_own, read_task
 
 ACCOUNT = parse_account("https://KEY@gateway.example/kling")
 NOW = 1_790_000_000.0
@@ -42,7 +43,7 @@ def answer(data: Any, **outer: Any) -> bytes:
 @given(st.integers(100, 599), st.binary(max_size=400) | json_values.map(lambda v: json.dumps(v).encode()))
 def test_any_bytes_are_a_task_or_a_kling_error(status: int, body: bytes) -> None:
     """Whatever comes back, the outcome is a value or the one documented tree of errors."""
-    for read in (read_task, read_tasks):
+    for read in (read_task, partial(read_own, task_id="1", external="ours")):
         try:
             read(status, {}, body)
         except KlingError:
@@ -53,7 +54,7 @@ def test_any_bytes_are_a_task_or_a_kling_error(status: int, body: bytes) -> None
 def test_anything_of_kling_s_own_words_is_a_task_or_a_kling_error(status: int, value: Any) -> None:
     """The same for bodies made of Kling's own field names in any arrangement and type."""
     body = json.dumps(value).encode()
-    for read in (read_task, read_tasks):
+    for read in (read_task, partial(read_own, task_id="1", external="ours")):
         try:
             read(status, {}, body)
         except KlingError:
@@ -178,12 +179,12 @@ def test_hingnet_s_extra_id_is_kept() -> None:
     assert ("6", "video_01") == (task.task_id, task.raw["platform_id"])
 
 
-@pytest.mark.parametrize("code", sorted(CODES))
+@pytest.mark.parametrize("code", sorted(_BY_CODE))
 def test_every_code_is_a_named_error(code: int) -> None:
     """Each number of the reference raises its own class, whatever the HTTP status, with the words that came."""
     body = json.dumps({"code": code, "message": "the reason", "request_id": "abc"}).encode()
     for status in (200, 400, 429, 500):
-        with pytest.raises(CODES[code], match="the reason") as caught:
+        with pytest.raises(_BY_CODE[code], match="the reason") as caught:
             read_task(status, {}, body)
         assert (code, "abc") == (caught.value.code, caught.value.request_id)
 

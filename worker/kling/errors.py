@@ -65,11 +65,6 @@ class KlingError(Exception):
         marks += [f"request {self.request_id}" if self.request_id else ""]
         return f"{self.message or type(self).__name__} ({', '.join(filter(None, marks)) or type(self).__name__})"
 
-    @property
-    def query_retry(self) -> Retry:
-        """The decision when the call only asked: a query has no outcome that could be unknown."""
-        return Retry.LATER if self.retry is Retry.UNKNOWN_OUTCOME else self.retry
-
 
 class CredentialsRefused(KlingError):
     """The credential is wrong, not the request."""
@@ -265,9 +260,6 @@ _BY_HTTP: dict[int, type[KlingError]] = {
 #: What something in between means by a status, whatever page comes with it: whom it lets through, and how often. Its
 #: other refusals (403, 404, 409, 413) may come from anywhere, also on the way back.
 _OF_ANYBODY = frozenset({401, 402, 408, 425, 429})
-
-#: Every code of the reference with its class; for pages and tests.
-CODES = dict(_BY_CODE)
 
 
 def error_class(code: int | None, http_status: int) -> type[KlingError]:

@@ -23,11 +23,9 @@ __all__ = [
     "Task",
     "TaskStatus",
     "create",
-    "list_tasks",
     "query",
     "read_own",
     "read_task",
-    "read_tasks",
 ]
 
 
@@ -53,11 +51,6 @@ def create(
 def query(account: Account, family: str, task_id: str, *, now: float) -> Call:
     """Ask what is true of a task, by the provider's id or by ours."""
     return Call("GET", f"{_url(account, family)}/{quote(task_id, safe='')}", _headers(account, now), None)
-
-
-def list_tasks(account: Account, family: str, *, page: int, size: int, now: float) -> Call:
-    """Ask for a page of a family's tasks: `page` 1 to 1000, `size` 1 to 500."""
-    return Call("GET", f"{_url(account, family)}?pageNum={page}&pageSize={size}", _headers(account, now), None)
 
 
 def passed(account: Account, method: str, path: str, query: str, body: bytes | None, *, now: float) -> Call:
@@ -96,15 +89,6 @@ def _task(status: int, answer: Mapping[str, Any]) -> Task:
     if task is None:
         raise MalformedAnswer("the answer names no task", http_status=status, request_id=_request_id(answer))
     return task
-
-
-def read_tasks(status: int, headers: Mapping[str, str], body: bytes) -> tuple[Task, ...]:
-    """The tasks in an answer to `list_tasks`. Raises as `read_task` does."""
-    answer = _answer(status, headers, body)
-    data = answer.get("data")
-    if not isinstance(data, list):
-        raise MalformedAnswer("the answer holds no list", http_status=status, request_id=_request_id(answer))
-    return tuple(task for item in data if isinstance(item, Mapping) and (task := task_of(item)))
 
 
 def _url(account: Account, family: str) -> str:
