@@ -23,7 +23,6 @@ api = Blueprint("deliveries", __name__)
 
 #: Deliveries whose message leaves at once; a sweep sends the others.
 AT_ONCE = 100
-_OF_JOB = {"name": "our id of the job, or your external_task_id"}
 _State = Literal["pending", "held", "delivered", "given_up"]
 
 
@@ -85,7 +84,7 @@ def again(name: str) -> ResponseReturnValue:
         "deliveries",
         Replayed,
         202,
-        path=_OF_JOB,
+        path=forms.NAMED,
         problems=(404,),
     )
 )
@@ -93,7 +92,7 @@ def of_a_job(name: str) -> ResponseReturnValue:
     """Send everything again that was told of a job."""
     here = door()
     who = forms.asker(here)
-    return _replayed(here, Which(who, job=_job_id(here, who, name)))
+    return _replayed(here, Which(who, job=forms.job_of(here, who, name).id))
 
 
 @api.post("/deliveries/replay")
@@ -118,14 +117,8 @@ def _replayed(here: Door, which: Which) -> ResponseReturnValue:
 def _which(here: Door, who: str, asked: Range, job: str | None) -> Which:
     # No id holds a NUL, and no database text can.
     subscription = asked.subscription and asked.subscription.replace("\0", "?")
-    return Which(who, None, job and _job_id(here, who, job), subscription, asked.state, asked.since, asked.until)
-
-
-def _job_id(here: Door, who: str, name: str) -> str:
-    found = None if "\0" in name else here.store.find(who, name)
-    if found is None:
-        raise Problem(404, "no such job")
-    return found.id
+    ours = job and forms.job_of(here, who, job).id
+    return Which(who, None, ours, subscription, asked.state, asked.since, asked.until)
 
 
 def _place(before: str | None) -> tuple[datetime, str] | None:

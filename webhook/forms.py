@@ -14,10 +14,13 @@ from webhook.auth import caller
 from webhook.problems import Problem
 from webhook.wiring import Door
 from worker.jobs.access import Scope
+from worker.jobs.model import Job
 
 #: Bytes of a body on our own routes.
 _LIMIT = 64 * 1024
 _Form = TypeVar("_Form", bound="Form")
+#: What a job is named by, in a route.
+NAMED = {"name": "our id of the job, or your external_task_id"}
 MOMENT = "a time with its zone, such as 2026-11-21T09:00:00Z"
 
 
@@ -49,8 +52,16 @@ class Form(BaseModel):
 
 
 def asker(here: Door) -> str:
-    """The name of the API key that asks, which must have the scope for it: GET only looks. Raises `KlingProblem`."""
-    return caller(here, Scope.READ if request.method == "GET" else Scope.OPERATE).name
+    """The name of the API key that asks. Raises `KlingProblem` where it lacks the scope: GET and HEAD only look."""
+    return caller(here, Scope.READ if request.method in {"GET", "HEAD"} else Scope.OPERATE).name
+
+
+def job_of(here: Door, who: str, name: str) -> Job:
+    """A caller's job, by our id or its own. Raises `Problem` 404."""
+    job = None if "\0" in name else here.store.find(who, name)  # which no row can hold
+    if job is None:
+        raise Problem(404, "no such job")
+    return job
 
 
 def body(form: type[_Form]) -> _Form:

@@ -11,14 +11,12 @@ from pydantic import Field
 
 from infra.settings import LONGEST_LINK
 from webhook import forms
-from webhook.auth import caller
 from webhook.documented import Operation, documented
 from webhook.problems import Problem
 from webhook.shapes import JobShown, Timeline
 from webhook.wiring import Door, door
 from worker import messages
 from worker.jobs import keys
-from worker.jobs.access import Scope
 from worker.jobs.chain import overall
 from worker.jobs.machine import Event
 from worker.jobs.model import Job, ResultFile, State
@@ -37,24 +35,21 @@ class Links(forms.Form):
     )
 
 
-_NAMED = {"name": "our id of the job, or your external_task_id"}
-
-
 @api.get("/jobs/<name>")
-@documented(Operation("Look at a job", "jobs", JobShown, path=_NAMED, query=Links, problems=(404,)))
+@documented(Operation("Look at a job", "jobs", JobShown, path=forms.NAMED, query=Links, problems=(404,)))
 def one(name: str) -> ResponseReturnValue:
     """A job by our id or the caller's own."""
     here = door()
-    job = _mine(here, name, Scope.READ)
+    job = _mine(here, name)
     return jsonify(_shown(here, job, here.store.files([job.id])[job.id], forms.query(Links).link_seconds))
 
 
 @api.post("/jobs/<name>/cancel")
-@documented(Operation("Cancel a job", "jobs", JobShown, path=_NAMED, problems=(404, 409)))
+@documented(Operation("Cancel a job", "jobs", JobShown, path=forms.NAMED, problems=(404, 409)))
 def cancel(name: str) -> ResponseReturnValue:
     """End a job that the provider was not asked for yet. Kling has no way to take a task back, so later it is 409."""
     here = door()
-    job = _mine(here, name, Scope.OPERATE)
+    job = _mine(here, name)
     moved = None if job.submissions else here.store.move(job, Event.CANCEL_ASKED, here.clock())
     if moved is None:
         raise Problem(409, "the job can't be cancelled any more", f"it is {job.state}, and Kling takes no task back")
@@ -63,22 +58,18 @@ def cancel(name: str) -> ResponseReturnValue:
 
 
 @api.get("/jobs/<name>/timeline")
-@documented(Operation("What happened to a job", "jobs", Timeline, path=_NAMED, problems=(404,)))
+@documented(Operation("What happened to a job", "jobs", Timeline, path=forms.NAMED, problems=(404,)))
 def timeline(name: str) -> ResponseReturnValue:
     """What happened to a job, in order: its moves, and the callbacks that came for it."""
     here = door()
-    job = _mine(here, name, Scope.READ)
+    job = _mine(here, name)
     moves = [{**event, "at": event["at"].isoformat()} for event in here.store.timeline(job.id)]
     heard = [{**row, "received_at": row["received_at"].isoformat()} for row in here.inbox.of(job.id)]
     return jsonify({"id": job.id, "events": moves, "callbacks": heard})
 
 
-def _mine(here: Door, name: str, scope: Scope) -> Job:
-    who = caller(here, scope)
-    job = None if "\0" in name else here.store.find(who.name, name)
-    if job is None:
-        raise Problem(404, "no such job")
-    return job
+def _mine(here: Door, name: str) -> Job:
+    return forms.job_of(here, forms.asker(here), name)
 
 
 def _shown(here: Door, job: Job, files: list[ResultFile], seconds: int | None = None) -> dict[str, Any]:

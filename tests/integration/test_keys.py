@@ -80,6 +80,15 @@ def test_a_route_wants_its_scope(home: House, method: str, path: str, scope: Sco
     assert passed.status_code not in {401, 403}
 
 
+@pytest.mark.parametrize("path", [path for method, path, _ in ROUTES if (method, path[:5]) == ("GET", "/api/")])
+def test_who_may_look_may_ask_whether_there_is_something(home: House, path: str) -> None:
+    """HEAD wants what GET does, and is answered as that is."""
+    headers = made(home, scopes=(Scope.READ,))
+    asked = [requests.request(method, f"{home.url}{path}", headers=headers, timeout=30) for method in ("GET", "HEAD")]
+
+    assert asked[0].status_code == asked[1].status_code != 403
+
+
 def test_every_route_of_ours_asks_who_it_is(home: House) -> None:
     """No route but health, the description and Kling's callbacks answers anything to somebody without a key."""
     application = home.application
