@@ -1,13 +1,14 @@
 """Celery's entry: `celery -A worker.app worker` and `celery -A worker.app beat`.
 
-Each task is three lines: a name from the contract, the verb, what the verb is handed.
+Each task is a name from the contract, the verb, and what the verb is handed.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
@@ -99,12 +100,15 @@ def _is_ours(task: str) -> bool:
     return messages.QUEUE_OF[task] in app.amqp.queues.consume_from
 
 
-def _onward(s: Services) -> Onward:
-    return Onward(s.queue, {messages.ANNOUNCE: _announce.run} if _is_ours(messages.ANNOUNCE) else {})
-
-
-def _begin(s: Services, onward: Onward) -> Begin:
-    return Begin(s.store, s.aside, onward, s.clock, settings.deaths_until_set_aside)
+@contextmanager
+def _on(job_id: str) -> Iterator[tuple[Services, Begin, Onward]]:
+    """What a step of a job stands on. What it leaves to be done leaves with its end."""
+    s = services()
+    onward = Onward(s.queue, {messages.ANNOUNCE: _announce.run} if _is_ours(messages.ANNOUNCE) else {})
+    begin = Begin(s.store, s.aside, onward, s.clock, settings.deaths_until_set_aside)
+    with begin.spared(job_id):
+        yield s, begin, onward
+    onward.go()
 
 
 @app.task(
@@ -157,10 +161,7 @@ def _request_lost(task_id: str, exception: BaseException, args: Any, kwargs: Any
 
 @app.task(name=messages.SUBMIT)
 def _submit(job_id: str) -> None:
-    s = services()
-    onward = _onward(s)
-    begin = _begin(s, onward)
-    with begin.spared(job_id):
+    with _on(job_id) as (s, begin, onward):
         submit(
             job_id,
             begin=begin,
@@ -171,15 +172,11 @@ def _submit(job_id: str) -> None:
             queue=onward,
             clock=s.clock,
         )
-    onward.go()
 
 
 @app.task(name=messages.FOLLOW_UP, time_limit=_COPY_SECONDS)
 def _follow_up(job_id: str) -> None:
-    s = services()
-    onward = _onward(s)
-    begin = _begin(s, onward)
-    with begin.spared(job_id):
+    with _on(job_id) as (s, begin, onward):
         follow_up(
             job_id,
             begin=begin,
@@ -190,7 +187,6 @@ def _follow_up(job_id: str) -> None:
             clock=s.clock,
             onward=_go_on if _is_ours(messages.ARCHIVE) else None,
         )
-    onward.go()
 
 
 def _go_on(fresh: Fresh) -> None:
@@ -204,10 +200,7 @@ def _archive(job_id: str) -> None:
 
 
 def _copy(job_id: str, fresh: Fresh | None = None) -> None:
-    s = services()
-    onward = _onward(s)
-    begin = _begin(s, onward)
-    with begin.spared(job_id):
+    with _on(job_id) as (s, begin, onward):
         archive(
             job_id,
             begin=begin,
@@ -219,7 +212,6 @@ def _copy(job_id: str, fresh: Fresh | None = None) -> None:
             clock=_time(s),
             fresh=fresh,
         )
-    onward.go()
 
 
 def _time(s: Services, *, anew: bool = False) -> DatabaseClock:

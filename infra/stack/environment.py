@@ -32,14 +32,8 @@ def api_key(kept: Kept) -> str:
 def settings(addresses: Addresses, kept: Kept, *, kling_url: str, public_url: str) -> dict[str, str]:
     """The settings of a deployment on the embedded servers, by their variables' names."""
     return {
-        "DATABASE_URL": addresses.database_url,
-        "REDIS_URL": addresses.redis_url,
-        "S3_ENDPOINT_URL": addresses.s3_endpoint_url,
-        "S3_ACCESS_KEY_ID": addresses.s3_access_key_id,
-        "S3_SECRET_ACCESS_KEY": addresses.s3_secret_access_key,
-        "S3_BUCKET": addresses.s3_bucket,
+        **addresses.variables,
         "S3_REGION": "us-east-1",
-        "S3_ADDRESSING_STYLE": "path",
         "KLING_URL": kling_url,
         "PUBLIC_URL": public_url,
         "SECRET_KEY": kept.once("SECRET_KEY", lambda: secrets.token_hex(32)),

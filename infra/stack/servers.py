@@ -31,6 +31,19 @@ class Addresses:
     s3_secret_access_key: str
     s3_bucket: str
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """The settings that say so."""
+        return {
+            "DATABASE_URL": self.database_url,
+            "REDIS_URL": self.redis_url,
+            "S3_ENDPOINT_URL": self.s3_endpoint_url,
+            "S3_ACCESS_KEY_ID": self.s3_access_key_id,
+            "S3_SECRET_ACCESS_KEY": self.s3_secret_access_key,
+            "S3_BUCKET": self.s3_bucket,
+            "S3_ADDRESSING_STYLE": "path",
+        }
+
 
 class Servers:
     """The three servers, as a context or with `start()` and `stop()`. A second run on a folder finds its data again.
