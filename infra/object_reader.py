@@ -11,7 +11,7 @@ _BLOCK_BYTES = 2**20
 class ObjectReader(RawIOBase):
     """An object as a seekable read-only file: what a demuxer needs, in blocks of 1 MiB, the last few kept.
 
-    It ends where a block could not be fetched. A demuxer that is told so reads on, and would wait for the store again,
+    It ends where bytes could not be had. A demuxer that is told so reads on, and would wait for the store again,
     block after block; of what it meets then, PyAV prints a traceback and raises none but the last.
     """
 
@@ -46,8 +46,10 @@ class ObjectReader(RawIOBase):
         """The next bytes; fewer than `size` at a block's end, none at the object's, or after a fault."""
         wanted = self._size - self._at if size is None or size < 0 else min(size, self._size - self._at)
         taken = bytearray()
-        while len(taken) < wanted:
+        while len(taken) < wanted and not self._is_broken:
+            self._is_broken = True  # unless the next piece comes
             piece = self._at_hand(self._at, wanted - len(taken)) or self._fetched(wanted - len(taken))
+            self._is_broken = False
             if not piece:
                 break
             taken += piece
@@ -59,12 +61,8 @@ class ObjectReader(RawIOBase):
         return self._block(number)[offset : offset + count]
 
     def _block(self, number: int) -> bytes:
-        if self._is_broken:
-            return b""
         if number not in self._blocks:
             while len(self._blocks) >= self._KEPT:
                 del self._blocks[next(iter(self._blocks))]
-            self._is_broken = True  # until it was fetched
             self._blocks[number] = self._fetch(number * _BLOCK_BYTES, _BLOCK_BYTES)
-            self._is_broken = False
         return self._blocks[number]

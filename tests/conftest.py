@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +64,13 @@ def clean_environment() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def heeded_interrupts() -> None:
+    """Processes that tests start heed Ctrl-C, also where the suite was begun with `&`, by which it is ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """PostgreSQL, Redis and S3, real ones."""
@@ -77,13 +85,7 @@ def environment_for(
 ) -> dict[str, str]:
     """The settings of a deployment on the embedded servers, as variables; nobody is at the other two addresses."""
     return {
-        "DATABASE_URL": addresses.database_url,
-        "REDIS_URL": addresses.redis_url,
-        "S3_ENDPOINT_URL": addresses.s3_endpoint_url,
-        "S3_ACCESS_KEY_ID": addresses.s3_access_key_id,
-        "S3_SECRET_ACCESS_KEY": addresses.s3_secret_access_key,
-        "S3_BUCKET": addresses.s3_bucket,
-        "S3_ADDRESSING_STYLE": "path",
+        **addresses.variables,
         "KLING_URL": kling_url,
         "PUBLIC_URL": public_url,
         "SECRET_KEY": secrets.token_hex(32),

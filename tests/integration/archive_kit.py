@@ -7,23 +7,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from types import SimpleNamespace
 from typing import Any, cast
 
 import av
-import botocore.endpoint
-import pytest
 from PIL import Image
 from sqlalchemy import Engine
 
-from infra import s3_wire
 from infra.object_store import ObjectStore
 from infra.settings import Settings
 from tests.fakes import MORNING, FakeClock, FakeQueue
 from tests.origin import File, Origin, origin
-from worker import parts, source
 from worker.copier import Copier
 from worker.jobs.machine import Event
 from worker.jobs.model import Job, ResultFile, State
@@ -36,7 +32,6 @@ from worker.store.aside import Aside
 from worker.store.attention import Attention
 from worker.store.repository import NewJob, Repository
 from worker.store.runs import Runs
-from worker.tasks import book
 from worker.tasks.archive import archive
 from worker.tasks.begin import Begin
 from worker.tasks.book import LEASE
@@ -46,14 +41,7 @@ from worker.tasks.complaints import Complaints
 PART = 5 * 2**20
 
 
-def in_small_parts(patch: pytest.MonkeyPatch) -> None:
-    """Have a small film go in several parts, none of it laid down first."""
-    patch.setattr(parts, "PART_BYTES", PART)
-    patch.setattr(parts, "LONGEST_PART", PART)
-    patch.setattr(source, "SPOOLED_BYTES", 0)
-    patch.setattr(parts, "LINGER", 60)  # a machine that is busy is no slow source
-
-
+@cache
 def film(seconds: int = 1) -> bytes:
     """A real MP4 of 320x180 at 24 frames a second."""
     with NamedTemporaryFile(suffix=".mp4") as out, av.open(out.name, "w", options={"movflags": "faststart"}) as made:
@@ -212,6 +200,8 @@ def copying_job(made: Yard) -> None:
         job = moved.job
 
 
+#: Of what no test looks at the label of.
+LABEL: dict[str, Any] = {"content_type": "a/b", "filename": "x", "metadata": {}}
 #: What lies in the bucket of a job of one video.
 ALL = {"video-0.mp4", "video-0.poster.jpg", "video-0.sheet.jpg", "manifest.json"}
 
@@ -247,13 +237,6 @@ def placed(settings: Settings, engine: Engine, file: File, **changes: Any) -> It
 def behind(made: Yard, settings: Settings, url: str) -> Yard:
     """The same job, worked on with another way to the bucket; the judge goes to the bucket directly."""
     return made.restarted(bucket=ObjectStore(settings.model_copy(update={"s3_endpoint_url": url})))
-
-
-def without_pauses(patch: pytest.MonkeyPatch) -> None:
-    """Have a client of the bucket ask again at once, and a worker that stands still do so with all its threads."""
-    for client in (botocore.endpoint, s3_wire):
-        patch.setattr(client, "time", SimpleNamespace(sleep=lambda _: None))
-    patch.setattr(book, "_WAITING_SECONDS", 3600)
 
 
 def saved(made: Yard, transfer: Transfer) -> None:

@@ -9,22 +9,27 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import botocore.endpoint
 import pytest
 from sqlalchemy import Engine
 
+from infra import s3_wire
 from infra.emulator import Emulator
 from infra.settings import Settings
 from infra.stack.servers import Servers
 from tests.conftest import environment_for
 from tests.house import House, house
-from tests.integration.archive_kit import Yard, placed
+from tests.integration.archive_kit import PART, Yard, film, placed
 from tests.integration.emulator_kit import Client, Neighbour, client_of, fast_emulator, neighbour_of
 from tests.integration.stores_kit import other_store
-from tests.origin import Origin
+from tests.origin import File, Origin
 from tests.receiver import Receiver, receiver
 from tests.s3_gate import Gate
+from worker import parts, source
+from worker.tasks import book
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +109,31 @@ def moto(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """Settings on a store that knows lifecycle rules, which the embedded one does not."""
     with other_store("moto", settings, tmp_path_factory.mktemp("moto")) as other:
         yield other
+
+
+@pytest.fixture
+def made(settings: Settings, engine: Engine) -> Iterator[Yard]:
+    """A job of one film, archived."""
+    with placed(settings, engine, File.of(film())) as (yarded, _):
+        yarded.work()
+        yield yarded
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts as small as S3 allows, so that a small film has several, none of it laid down first."""
+    monkeypatch.setattr(parts, "PART_BYTES", PART)
+    monkeypatch.setattr(parts, "LONGEST_PART", PART)
+    monkeypatch.setattr(source, "SPOOLED_BYTES", 0)
+    monkeypatch.setattr(parts, "LINGER", 60)  # a machine that is busy is no slow source
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client of the bucket asks again at once, and a worker that stands still does so with all its threads."""
+    for client in (botocore.endpoint, s3_wire):
+        monkeypatch.setattr(client, "time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setattr(book, "_WAITING_SECONDS", 3600)
 
 
 @pytest.fixture

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from infra.settings import Settings
 from infra.stack.process import Child, wait_until
 from infra.stack.s3 import client
 from infra.stack.server import plain_environment
+from tests.tls import make_certificate, tls_front
 from webhook.examination import Finding, examine
 
 KEY, SECRET, BUCKET = "another-store", "another-secret", "films"
@@ -62,3 +64,12 @@ def other_store(kind: str, settings: Settings, folder: Path, **environment: str)
 def examined(settings: Settings, **changes: Any) -> dict[str, Finding]:
     """What `reelhook doctor` finds with these settings, by what was tried."""
     return {one.tried: one for one in examine(settings.model_copy(update=changes))}
+
+
+@contextmanager
+def over_tls(settings: Settings, folder: Path) -> Iterator[tuple[str, str]]:
+    """The store behind TLS: its address there, and the file of the one authority that vouches for it, in `folder`."""
+    folder.mkdir(exist_ok=True)
+    certificate = make_certificate(folder)
+    with tls_front(certificate, urlsplit(settings.s3_endpoint_url or "").port or 0) as port:
+        yield f"https://127.0.0.1:{port}", str(certificate)

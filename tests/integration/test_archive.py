@@ -7,19 +7,15 @@ from typing import Any
 import pytest
 import requests
 
-from tests.integration.archive_kit import ALL, film, in_small_parts, proven, sha256_of, song, video
+from tests.integration.archive_kit import ALL, film, proven, sha256_of, song, video
 from tests.origin import File, film_of
 from worker import messages, previews, proof
 from worker.jobs.model import State
 from worker.previews import Previews
 
+pytestmark = pytest.mark.usefixtures("small_parts")
+
 FILM = film()
-
-
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts as small as S3 allows, so that a small film has several."""
-    in_small_parts(monkeypatch)
 
 
 @pytest.mark.parametrize("size", [0, 5 * 2**20, 5 * 2**20 + 1, 17 * 2**20])

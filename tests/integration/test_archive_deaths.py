@@ -17,16 +17,15 @@ from infra.stack.servers import Servers
 from tests.conftest import environment_for
 from tests.fakes import MORNING, FakeClock
 from tests.integration.archive_kit import (
+    LABEL,
     PART,
     behind,
     copying_job,
     film,
-    in_small_parts,
     placed,
     proven,
     saved,
     video,
-    without_pauses,
     yard,
 )
 from tests.origin import File, film_of, origin
@@ -44,16 +43,9 @@ from worker.tape import Held
 from worker.tasks import book
 from worker.tasks.book import LEASE
 
+pytestmark = pytest.mark.usefixtures("small_parts", "no_pauses")
+
 FILM = film()
-#: Of what no test looks at the label of.
-LABEL: dict[str, Any] = {"content_type": "a/b", "filename": "x", "metadata": {}}
-
-
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts as small as S3 allows, so that a small film has several; nobody waits before he asks again."""
-    in_small_parts(monkeypatch)
-    without_pauses(monkeypatch)
 
 
 class HeldUp:

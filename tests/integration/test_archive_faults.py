@@ -6,7 +6,7 @@ import resource
 from contextlib import ExitStack
 from itertools import count
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,15 +18,14 @@ from sqlalchemy import Engine
 from infra import dial
 from infra.settings import Settings
 from tests.integration.archive_kit import (
+    LABEL,
     PART,
     behind,
     film,
-    in_small_parts,
     placed,
     proven,
     saved,
     video,
-    without_pauses,
 )
 from tests.origin import File, film_of
 from tests.proxy import FaultProxy
@@ -37,16 +36,9 @@ from worker.jobs.model import State
 from worker.tape import Held
 from worker.tasks.book import LEASE
 
+pytestmark = pytest.mark.usefixtures("small_parts", "no_pauses")
+
 FILM = film()
-#: Of what no test looks at the label of.
-LABEL: dict[str, Any] = {"content_type": "a/b", "filename": "x", "metadata": {}}
-
-
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts as small as S3 allows, so that a small film has several; nobody waits before he asks again."""
-    in_small_parts(monkeypatch)
-    without_pauses(monkeypatch)
 
 
 cuts = st.lists(st.tuples(st.sampled_from(["reset", "fin"]), st.floats(0, 1)), min_size=1, max_size=4)

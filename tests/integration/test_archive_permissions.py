@@ -9,20 +9,16 @@ from sqlalchemy import Engine
 
 from infra.object_store import ObjectStore
 from infra.settings import Settings
-from tests.integration.archive_kit import PART, Yard, copying_job, film, in_small_parts, proven, video, yard
+from tests.integration.archive_kit import PART, Yard, copying_job, film, proven, video, yard
 from tests.origin import File, film_of, origin
 from tests.s3_gate import Gate
 from worker import source
 from worker.jobs.model import State
 from worker.store.attention import Attention
 
+pytestmark = pytest.mark.usefixtures("small_parts")
+
 FILM = film()
-
-
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts as small as S3 allows, so that a small film has several."""
-    in_small_parts(monkeypatch)
 
 
 def behind(made: Yard, settings: Settings, gate: Gate) -> Yard:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -14,9 +13,8 @@ from infra.object_store import ObjectStore
 from infra.settings import Settings
 from tests.fakes import MORNING
 from tests.integration.archive_kit import film, proven, video, yard
-from tests.integration.stores_kit import other_store
+from tests.integration.stores_kit import other_store, over_tls
 from tests.origin import File, film_of, origin
-from tests.tls import make_certificate, tls_front
 from webhook.examination import examine
 from webhook.verdicts import Judge
 from worker import parts, source
@@ -97,12 +95,11 @@ def test_the_doctor_finds_nothing_wrong_with_any_store(elsewhere: Settings) -> N
 
 
 @pytest.fixture(scope="module")
-def over_tls(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def secure(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings for the embedded server behind TLS, where newer checksums follow the body."""
-    certificate = make_certificate(tmp_path_factory.mktemp("tls"))
-    with tls_front(certificate, urlsplit(settings.s3_endpoint_url or "").port or 0) as port:
-        there = {"s3_endpoint_url": f"https://127.0.0.1:{port}", "s3_ca_bundle": str(certificate)}
-        yield settings.model_copy(update={**there, "s3_checksums": "when_supported"})
+    with over_tls(settings, tmp_path_factory.mktemp("tls")) as (url, authority):
+        there = {"s3_endpoint_url": url, "s3_ca_bundle": authority, "s3_checksums": "when_supported"}
+        yield settings.model_copy(update=there)
 
 
 @pytest.mark.parametrize(
@@ -116,14 +113,14 @@ def over_tls(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> It
     ],
 )
 def test_a_film_is_archived_over_tls(
-    over_tls: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch, size: int, *, says_length: bool, on_disk: bool
+    secure: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch, size: int, *, says_length: bool, on_disk: bool
 ) -> None:
     """P2, P7: what is held, laid down, passes by, and parts of both kinds are taken, their checksum behind them."""
     if not on_disk:
         monkeypatch.setattr(source, "SPOOLED_BYTES", 0)
     file = film_of(FILM, size) if size else File.of(FILM)
     file.says_length = says_length
-    with origin(film=file) as served, yard(over_tls, engine, [video(served.link("film.mp4"))]) as made:
+    with origin(film=file) as served, yard(secure, engine, [video(served.link("film.mp4"))]) as made:
         made.work()
 
         proven(made, file)

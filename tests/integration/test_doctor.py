@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
-from urllib.parse import urlsplit
 
 import botocore.auth
 import pytest
@@ -17,9 +16,8 @@ from pydantic import SecretStr
 
 from infra.object_store import ObjectStore
 from infra.settings import Settings
-from tests.integration.stores_kit import examined, other_store
+from tests.integration.stores_kit import examined, other_store, over_tls
 from tests.s3_gate import Gate
-from tests.tls import make_certificate, tls_front
 from webhook import examination
 
 
@@ -262,8 +260,8 @@ def test_what_a_store_says_beside_its_code_tells_more(
 
 def test_a_certificate_that_nobody_vouches_for_is_told(settings: Settings, tmp_path: Path) -> None:
     """Over TLS by a private authority the doctor names the setting that takes its file."""
-    with tls_front(make_certificate(tmp_path), urlsplit(settings.s3_endpoint_url or "").port or 0) as port:
-        (finding,) = examined(settings, s3_endpoint_url=f"https://127.0.0.1:{port}").values()
+    with over_tls(settings, tmp_path) as (url, _):
+        (finding,) = examined(settings, s3_endpoint_url=url).values()
 
     assert "its certificate is not trusted, or not for this name: AWS_CA_BUNDLE names a file" in finding.words
 
@@ -303,8 +301,8 @@ def test_a_key_that_is_lent_is_told(settings: Settings) -> None:
 def test_who_is_told_to_end_leaves_nothing_behind(
     command: Callable[..., Popen[str]], bucket: ObjectStore, gate: Gate, ending: signal.Signals
 ) -> None:
-    """P7: Ctrl-C or SIGTERM, and then again, while an object comes in parts leaves neither
-    the object nor an upload, and nothing is said.
+    """P7: Ctrl-C or SIGTERM, and then again, while an object comes in parts leaves neither the object nor an upload,
+    and nothing is said.
     """
     with command("doctor", S3_ENDPOINT_URL=gate.url) as asked:
 

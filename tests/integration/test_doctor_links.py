@@ -5,34 +5,27 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 from infra.settings import Settings
-from tests.integration.stores_kit import examined
+from tests.integration.stores_kit import examined, over_tls
 from tests.s3_gate import Gate
-from tests.tls import make_certificate, tls_front
 
 
 @pytest.fixture
 def private(settings: Settings, tmp_path: Path) -> Iterator[Settings]:
     """The embedded store behind TLS by an authority of its own."""
-    certificate = make_certificate(tmp_path)
-    with tls_front(certificate, urlsplit(settings.s3_endpoint_url or "").port or 0) as port:
-        there = {"s3_endpoint_url": f"https://127.0.0.1:{port}", "s3_ca_bundle": str(certificate)}
-        yield settings.model_copy(update=there)
+    with over_tls(settings, tmp_path) as (url, authority):
+        yield settings.model_copy(update={"s3_endpoint_url": url, "s3_ca_bundle": authority})
 
 
 def test_the_public_address_needs_not_be_known_to_the_store_s_authorities(
     settings: Settings, private: Settings, tmp_path: Path
 ) -> None:
     """AWS_CA_BUNDLE is for the store; who reads by S3_PUBLIC_ENDPOINT_URL believes the usual ones."""
-    (tmp_path / "public").mkdir()
-    usual = make_certificate(tmp_path / "public")
-    with tls_front(usual, urlsplit(settings.s3_endpoint_url or "").port or 0) as port:
-        public = {"s3_public_endpoint_url": f"https://127.0.0.1:{port}", "ca_bundle": str(usual)}
-        found = examined(private.model_copy(update=public))
+    with over_tls(settings, tmp_path / "public") as (url, usual):
+        found = examined(private.model_copy(update={"s3_public_endpoint_url": url, "ca_bundle": usual}))
 
     assert found["presigned link"].good
     assert "certificate" not in found
@@ -51,10 +44,8 @@ def test_a_public_address_that_nobody_vouches_for_is_a_fault(
     settings: Settings, private: Settings, tmp_path: Path
 ) -> None:
     """Neither the usual authorities nor the store's know it."""
-    (tmp_path / "stranger").mkdir()
-    stranger = make_certificate(tmp_path / "stranger")
-    with tls_front(stranger, urlsplit(settings.s3_endpoint_url or "").port or 0) as port:
-        found = examined(private.model_copy(update={"s3_public_endpoint_url": f"https://127.0.0.1:{port}"}))
+    with over_tls(settings, tmp_path / "stranger") as (url, _):
+        found = examined(private.model_copy(update={"s3_public_endpoint_url": url}))
 
     said = "files are archived, but links to them don't open: the link's host can't be reached: "
     assert (False, said) == (found["presigned link"].good, found["presigned link"].words[: len(said)])

@@ -11,19 +11,15 @@ from sqlalchemy import Engine
 
 from infra.object_store import ObjectStore
 from infra.settings import Settings
-from tests.integration.archive_kit import Yard, film, in_small_parts, proven, video, yard
+from tests.integration.archive_kit import Yard, film, proven, video, yard
 from tests.origin import film_of, origin
 from tests.s3_gate import Gate
 from worker import read_back
 from worker.jobs.model import State
 
+pytestmark = pytest.mark.usefixtures("small_parts")
+
 FILM = film_of(film(), 12 * 2**20)
-
-
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts as small as S3 allows, so that a small film has several."""
-    in_small_parts(monkeypatch)
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from infra.object_store import ObjectStore
 from infra.settings import Settings
 from infra.stack.servers import Servers
 from tests.conftest import environment_for
-from tests.integration.archive_kit import film, proven, video, yard
-from tests.origin import film_of, origin
+from tests.integration.archive_kit import PART, Yard, film, proven, video, yard
+from tests.origin import File, film_of, origin
 from tests.proxy import FaultProxy
 from worker import parts, source
 from worker.jobs.model import State
@@ -30,7 +30,6 @@ from worker.spool import SPOOLED_BYTES
 from worker.tasks.book import LEASE
 
 FILM = film()
-PART = 5 * 2**20
 #: Seconds of a slice, and of what may still be sent then.
 SLICE = {"slice": 0.5, "linger": 0.2}
 _MOST_TASKS = 30
@@ -128,8 +127,10 @@ def test_no_slice_waits_for_a_source_that_says_nothing_more(
 
 
 @pytest.fixture
-def cut(settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A yard with a job of one slow film of which a slice has put something aside, and its file."""
+def slow(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Yard, File, FaultProxy]]:
+    """A yard with a job of one film, its file, and what makes it slow: a slice puts some of it aside."""
     monkeypatch.setattr(parts, "LINGER", 0.2)
     file = film_of(FILM, 600_000)
     with (
@@ -139,59 +140,56 @@ def cut(settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> 
     ):
         proxy.slow(250_000)
         made.provider.outputs = [video(served.link("film.mp4", proxy.port))]
-        assert State.COPYING is made.work()
-        proxy.heal()
-        yield made, file
+        yield made, file, proxy
+
+
+@pytest.fixture
+def cut(slow: tuple[Yard, File, FaultProxy]) -> tuple[Yard, File]:
+    """The yard and its file, of which a slice has put something aside. The rest comes as fast as it can."""
+    made, file, proxy = slow
+    assert State.COPYING is made.work()
+    proxy.heal()
+    return made, file
 
 
 @pytest.mark.parametrize("ended", [True, False])
-def test_who_puts_aside_too_late_takes_it_away_again(
-    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch, *, ended: bool
-) -> None:
+def test_who_puts_aside_too_late_takes_it_away_again(slow: tuple[Yard, File, FaultProxy], *, ended: bool) -> None:
     """P7: a worker stands still while it puts something aside, until another one has archived the file, or has put more
     aside. Of that first worker nothing is left, and of the other one everything.
     """
-    monkeypatch.setattr(parts, "LINGER", 0.2)
-    file = film_of(FILM, 600_000)
-    with (
-        origin(film=file) as served,
-        yard(settings, engine, [], slice_seconds=0.0) as made,
-        FaultProxy("127.0.0.1", served.port) as proxy,
-    ):
-        proxy.slow(250_000)
-        made.provider.outputs = [video(served.link("film.mp4", proxy.port))]
-        other = made.restarted(slice_seconds=60.0 if ended else 0.5)
+    made, file, proxy = slow
+    other = made.restarted(slice_seconds=60.0 if ended else 0.5)
 
-        class HeldUp:
-            """The bucket, which one worker comes to too late; what it sends is stored all the same, as it was sent."""
+    class HeldUp:
+        """The bucket, which one worker comes to too late; what it sends is stored all the same, as it was sent."""
 
-            def __getattr__(self, name: str) -> Any:
-                return getattr(made.bucket, name)
+        def __getattr__(self, name: str) -> Any:
+            return getattr(made.bucket, name)
 
-            def put(self, key: str, body: Any, *rest: Any, **said: Any) -> str:
-                """Store it, once another worker has taken the job over."""
-                sent = b"".join(iter(lambda: bytes(body.read(2**16)), b""))
-                made.clock.advance(1000)
-                if ended:
-                    proxy.heal()
-                    assert State.ARCHIVED is other.until_end()
-                etag = made.bucket.put(key, sent, *rest, **said)
-                if not ended:
-                    assert State.COPYING is other.work()
-                return etag
-
-        made.restarted(bucket=HeldUp()).work()
-        proxy.heal()
-        if not ended:
-            (begun,) = made.store.transfers.of(made.job_id)
-            assert begun.rest is not None
-            assert begun.rest.size == len(b"".join(made.bucket.chunks(f"{begun.key}.rest")))
+        def put(self, key: str, body: Any, *rest: Any, **said: Any) -> str:
+            """Store it, once another worker has taken the job over."""
+            sent = b"".join(iter(lambda: bytes(body.read(2**16)), b""))
             made.clock.advance(1000)
-            made.until_end()
-        proven(made, file)
+            if ended:
+                proxy.heal()
+                assert State.ARCHIVED is other.until_end()
+            etag = made.bucket.put(key, sent, *rest, **said)
+            if not ended:
+                assert State.COPYING is other.work()
+            return etag
+
+    made.restarted(bucket=HeldUp()).work()
+    proxy.heal()
+    if not ended:
+        (begun,) = made.store.transfers.of(made.job_id)
+        assert begun.rest is not None
+        assert begun.rest.size == len(b"".join(made.bucket.chunks(f"{begun.key}.rest")))
+        made.clock.advance(1000)
+        made.until_end()
+    proven(made, file)
 
 
-def test_what_is_put_aside_is_believed_only_if_it_is_that(cut: Any) -> None:
+def test_what_is_put_aside_is_believed_only_if_it_is_that(cut: tuple[Yard, File]) -> None:
     """A worker that was late has left other bytes there: they are fetched again, and none of the others is sent."""
     made, file = cut
     (key,) = made.bucket.keys("")
@@ -202,7 +200,7 @@ def test_what_is_put_aside_is_believed_only_if_it_is_that(cut: Any) -> None:
     proven(made, file)
 
 
-def test_what_was_put_aside_may_be_gone(cut: Any) -> None:
+def test_what_was_put_aside_may_be_gone(cut: tuple[Yard, File]) -> None:
     """Somebody cleared it away: it is fetched again."""
     made, file = cut
     (key,) = made.bucket.keys("")
@@ -212,7 +210,7 @@ def test_what_was_put_aside_may_be_gone(cut: Any) -> None:
     proven(made, file)
 
 
-def test_what_was_put_aside_of_another_version_is_not_used(cut: Any) -> None:
+def test_what_was_put_aside_of_another_version_is_not_used(cut: tuple[Yard, File]) -> None:
     """The source has changed between two slices: nothing of the old one is in the new one."""
     made, file = cut
     file.etag = '"2"'
@@ -222,7 +220,7 @@ def test_what_was_put_aside_of_another_version_is_not_used(cut: Any) -> None:
     proven(made, file)
 
 
-def test_the_version_before_may_have_gone_on_without_it(cut: Any) -> None:
+def test_the_version_before_may_have_gone_on_without_it(cut: tuple[Yard, File]) -> None:
     """A worker that knows nothing of what is aside moves the parts on: it is of another place then, and not used."""
     made, _ = cut
     (begun,) = made.store.transfers.of(made.job_id)
@@ -233,7 +231,7 @@ def test_the_version_before_may_have_gone_on_without_it(cut: Any) -> None:
     assert [None] == [one.rest for one in made.store.transfers.of(made.job_id)]
 
 
-def test_the_version_before_may_have_begun_with_another_file(cut: Any) -> None:
+def test_the_version_before_may_have_begun_with_another_file(cut: tuple[Yard, File]) -> None:
     """It knows nothing of what is aside, which begins where nothing was sent: nothing of the old one is in the new."""
     made, file = cut
     (begun,) = made.store.transfers.of(made.job_id)

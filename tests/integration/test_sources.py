@@ -9,18 +9,14 @@ from typing import Any
 
 import pytest
 
-from tests.integration.archive_kit import film, in_small_parts, proven, video
+from tests.integration.archive_kit import film, proven, video
 from tests.origin import File, film_of
 from worker.jobs import retry
 from worker.jobs.model import State
 
+pytestmark = pytest.mark.usefixtures("small_parts")
+
 FILM = film()
-
-
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts as small as S3 allows, so that a small film has several."""
-    in_small_parts(monkeypatch)
 
 
 def test_a_source_that_changed_is_begun_anew(place: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,8 +14,7 @@ from ulid import ULID
 from infra.object_store import ObjectStore
 from infra.settings import Settings
 from tests.fakes import MORNING
-from tests.integration.archive_kit import Yard, copying_job, film, video, yard
-from tests.origin import File, origin
+from tests.integration.archive_kit import Yard, copying_job, film
 from tests.s3_gate import Gate
 from worker.jobs.machine import Event
 from worker.jobs.transfer import Transfer
@@ -28,14 +26,6 @@ from worker.tasks.complaints import Complaints
 from worker.tasks.tidy import tidy
 
 FILM = film()
-
-
-@pytest.fixture
-def made(settings: Settings, engine: Engine) -> Iterator[Yard]:
-    """A job of one film, archived."""
-    with origin(film=File.of(FILM)) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as yarded:
-        yarded.work()
-        yield yarded
 
 
 def tidied(

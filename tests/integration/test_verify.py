@@ -29,14 +29,6 @@ FILM = film()
 
 
 @pytest.fixture
-def made(settings: Settings, engine: Engine) -> Iterator[Yard]:
-    """A job of one film, archived."""
-    with origin(film=File.of(FILM)) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as yarded:
-        yarded.work()
-        yield yarded
-
-
-@pytest.fixture
 def gate(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     """What stands between `reelhook verify` and the bucket. Nobody waits for a bucket that does not answer."""
     monkeypatch.setattr("webhook.verdicts._PATIENCE", 0.0)
