@@ -139,7 +139,7 @@ def _present(state: Path, console: Console) -> None:
     bearer = shlex.quote(f"Authorization: Bearer {key}")
     rows = {
         "door": url,
-        "page": f"{url}/docs   every route, field, rule and error",
+        "page": f"{url}/docs   every route, field, rule, error and event",
         "API key": key,
         "signing": "for clients that sign as Kling's own do: AccessKey default, SecretKey the API key",
         "webhooks": "`reelhook keys secret default` shows what signs deliveries to a callback_url",

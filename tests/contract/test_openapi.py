@@ -28,8 +28,11 @@ from infra.settings import load
 from infra.stack.servers import Servers
 from tests.conftest import emptied
 from tests.house import OMNI, House, house
+from tests.receiver import receiver
 from webhook.app import create_app
 from webhook.openapi.document import document
+from webhook.openapi.told import Callback, Event
+from worker.jobs.events import TYPES
 from worker.jobs.model import State
 from worker.kling.catalog import FAMILIES
 from worker.kling.evaluate import evaluate
@@ -48,7 +51,11 @@ CLOSED = {
     "SECRET_KEY": "x" * 40,
 }
 DOCUMENT = document(create_app(load(CLOSED)))
-OPERATIONS = [(path, verb, operation) for path, verbs in DOCUMENT["paths"].items() for verb, operation in verbs.items()]
+OPERATIONS = [
+    (path, verb, operation)
+    for path, verbs in [*DOCUMENT["paths"].items(), *DOCUMENT["webhooks"].items()]
+    for verb, operation in verbs.items()
+]
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -140,6 +147,27 @@ def test_no_schema_is_unused() -> None:
     text = str(DOCUMENT)
     unused = [name for name in DOCUMENT["components"]["schemas"] if f"schemas/{name}'" not in text]
     assert unused == []
+
+
+def test_what_receivers_are_sent_fits_the_document(home: House) -> None:
+    """Each event of a life that ends well and of one that does not, and their callbacks: every field, every header."""
+    with receiver() as hook, receiver() as flat:
+        order = {"url": hook.url, "types": ["*"]}
+        requests.post(f"{home.url}/api/subscriptions", json=order, headers=home.headers, timeout=10).raise_for_status()
+        ends = home.until_end(
+            home.submit(callback_url=flat.url), home.submit(prompt="a cat [fate: fail]", callback_url=flat.url)
+        )
+        home.drain()
+
+    assert [State.ARCHIVED, State.FAILED] == ends
+    heard = [Event.model_validate_json(raw) for raw in hook.raw]
+    assert {"video.submitted", "video.archived", "video.failed"} <= {one.type for one in heard} <= set(TYPES)
+    assert {"archived", "failed"} == {Callback.model_validate_json(raw).reelhook.state for raw in flat.raw}
+    (film,) = next(one.data.files for one in heard if one.type == "video.archived")
+    assert film.poster_url
+    assert film.sheet_url
+    names = {part["name"] for part in DOCUMENT["webhooks"]["event"]["post"]["parameters"]}
+    assert all(names <= {name.lower() for name in one} for one in [*hook.headers, *flat.headers])
 
 
 def test_a_route_that_says_nothing_of_itself_is_found() -> None:

@@ -1,4 +1,4 @@
-"""The document: every route with what it is sent and what it answers, in OpenAPI 3.1."""
+"""The document: every route with what it is sent and what it answers, and what receivers are sent, in OpenAPI 3.1."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from werkzeug.routing import Rule
 
 from webhook import VERSION
 from webhook.documented import Operation, operation_of
-from webhook.openapi import kling
+from webhook.openapi import kling, told
 from webhook.shapes import Failure, ProblemDetails
 
 Json = dict[str, Any]
@@ -37,6 +37,7 @@ _TAGS = {
     "jobs": "What Kling's API can't say of a job.",
     "subscriptions": "Standing orders to be told, signed as Standard Webhooks.",
     "deliveries": "What receivers were told, attempt by attempt.",
+    told.TAG: told.ABOUT,
     "service": "The process itself.",
 }
 #: Statuses that a route with a key may answer whatever it does.
@@ -67,6 +68,7 @@ def document(app: Flask) -> Json:
         "security": [{"key": []}],
         "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "paths": paths,
+        "webhooks": told.webhooks(),
         "components": {
             "schemas": _schemas(operation for _, operation in ours),
             "securitySchemes": {
@@ -89,9 +91,8 @@ def _described(app: Flask, rule: Rule) -> Operation:
 
 
 def _schemas(operations: Iterable[Operation]) -> Json:
-    used: dict[tuple[type[BaseModel], Any], None] = {
-        (model, "serialization"): None for model in (Failure, ProblemDetails)
-    }
+    always: tuple[type[BaseModel], ...] = (Failure, ProblemDetails, *told.MODELS)
+    used: dict[tuple[type[BaseModel], Any], None] = {(model, "serialization"): None for model in always}
     used |= dict.fromkeys(kling.models())
     for one in operations:
         used |= {(one.answer, "serialization"): None} if one.answer else {}

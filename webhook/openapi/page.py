@@ -47,7 +47,7 @@ def groups(document: Json) -> list[Group]:
     """Every operation of the document, in the order of its tags."""
     shown = [
         _shown(document, path, verb, operation)
-        for path, verbs in document["paths"].items()
+        for path, verbs in [*document["paths"].items(), *document["webhooks"].items()]
         for verb, operation in verbs.items()
     ]
     return [
