@@ -64,7 +64,7 @@ deliveries = Table(
     #: pending, held (its subscription is disabled), delivered, given_up.
     Column("state", Text, nullable=False),
     count("attempts"),
-    #: Attempts since it was last begun anew: what the schedule counts.
+    #: Attempts of which something was heard since it was last begun anew: what the schedule counts.
     count("tries"),
     #: Attempts in a row that were begun and of which nothing was heard: their processes died.
     count("begun"),
