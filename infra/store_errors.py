@@ -37,6 +37,9 @@ _OF_ONE = frozenset({
     "InvalidRequest", "KeyTooLong", "KeyTooLongError", "MetadataTooLarge", "NoSuchKey", "NoSuchUpload", "NotFound",
     "OperationAborted", "PreconditionFailed", "RequestTimeout", "XAmzContentSHA256Mismatch",
 })  # fmt: skip
+#: How it, or what stands before it, says that it takes no request of this length; that not all of one came, or nothing.
+_TOO_LARGE = frozenset({"413", "EntityTooLarge"})
+_BROKEN_OFF = frozenset({"", "IncompleteBody", "RequestTimeout"})
 #: What is asked beside the file, a removal just once: that it fails for now says nothing of what the bucket takes.
 _ASIDE = frozenset({"copy", "delete"})
 #: Why no TLS came about, in OpenSSL's word. What else the library says holds addresses.
@@ -64,6 +67,16 @@ class StoreError(Exception):
     def passes(self) -> bool:
         """Whether the same may be taken a little later; of a word that nobody knows that is not said."""
         return self.code in _PASSING
+
+    @property
+    def is_of_length(self) -> bool:
+        """Whether a shorter request might be taken."""
+        return self.code in _TOO_LARGE
+
+    @property
+    def broke_off(self) -> bool:
+        """Whether the connection broke, or brought less than was said."""
+        return self.code in _BROKEN_OFF
 
     @property
     def is_of_bucket(self) -> bool:

@@ -187,7 +187,8 @@ class Copier:
         )
 
     def _begin_anew(self, at: Transfer, ledger: Ledger) -> None:
-        transfer = replace(at.afresh(), upload_id=at.upload_id)  # of which nothing counts as sent, or it is adopted
+        # Of which nothing counts as sent, or it is adopted; parts of it may lie there, and be on their way.
+        transfer = replace(at.afresh(), upload_id=at.upload_id, intended=None if at.upload_id else ())
         ledger.save(transfer)  # only the holder of the lease may throw anything away
         try:
             ledger.alive()
@@ -240,6 +241,9 @@ class Copier:
 
     def _send(self, order: _Order, proving: _Proving, begun: Transfer | None) -> Sent:
         at = begun or self.transfer(order.job, order.output)
+        if at.intended is None:  # it gets an upload of its own
+            log.warning("archive.begun_anew", job=order.job.id, reason="what is on its way there is not known")
+            at = at.afresh()
         try:
             return self._fetch(order, proving, at, begun)
         except SourceChanged as reason:  # nothing of what was sent counts
@@ -291,8 +295,8 @@ class Copier:
         if begun is None:
             return at
         self.sender.rests.drop(begun.key)
-        if begun.upload_id and not begun.etags and begun.key == at.key:
-            return replace(at, upload_id=begun.upload_id)  # nothing is in it yet
+        if begun.upload_id and not begun.etags and begun.intended == () and begun.key == at.key:
+            return replace(at, upload_id=begun.upload_id)  # nothing is in it yet, or on its way
         self.bucket.end_uploads(begun.key, known=begun.upload_id)
         return at
 

@@ -15,19 +15,23 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from math import inf
 from time import monotonic
 from typing import Any
 
 from infra.http import HttpError
+from infra.store_errors import StoreError
 from worker import ports
+from worker.intents import Intents
 from worker.jobs.transfer import Transfer
 from worker.laid import Laid
 from worker.pipe import Mark, Next, Part, Pipe
 from worker.rests import Rests
 from worker.sent import Label, Ledger, Sent, SliceOver
 from worker.source import NotHad, Reported, Source, said_of
-from worker.tape import Held
+from worker.spool import Spool, spool
+from worker.tape import Held, Pieces
 
 #: Bytes of the shortest part, above S3's least of 5 MiB: so much is in memory of the first one of a slice. No less than
 #: `HELD_BYTES`: of what is held no CRC-32 is taken.
@@ -87,6 +91,9 @@ class Parts:
     def of_laid(self, source: Source, marks: Sequence[Mark], at: Transfer, ledger: Ledger, until: float) -> Transfer:
         """After the parts that lie here, up to `marks`. Raises `SliceOver` between two of them."""
         waiting = deque(marks)
+        if marks:
+            ends = [at.size, *(mark.size for mark in marks)]
+            at = Intents.after(at, ledger).written(at, len(at.etags) + 1, [b - a for a, b in pairwise(ends)])
         with ThreadPoolExecutor(_AT_ONCE, "part") as pool:
             under_way: deque[tuple[Mark, Future[str]]] = deque()
             start = at.size
@@ -114,25 +121,37 @@ class Parts:
     def _of_pipe(self, source: Source, laid: Laid, at: Transfer, label: Label, ledger: Ledger, until: float) -> Sent:
         length, following = lengths(at, source.length, equal=self.bucket.equal_parts)
         before = [bytes(piece) for piece in iter(laid.rest.read, b"")] if source.size > at.size else []
-        # Where the first part is too long to be kept, a slice that was cut might have brought nothing.
-        late = late_of(until) if length <= PART_BYTES else inf
+        kept = _room(source.part_length(length, at.size)) if until < inf else None
+        # Where the first part can't be kept, a slice that was cut might have brought nothing.
+        intents, late = Intents.after(at, ledger), late_of(until) if kept else inf
         with ThreadPoolExecutor(_AT_ONCE, "part") as pool, Pipe(source, length, following, before, laid.known) as pipe:
             under_way: _UnderWay | None = None
             while True:
                 number = len(at.etags) + (2 if under_way else 1)
-                part = pipe.part(length, kept=late < inf and length <= PART_BYTES)
+                part = pipe.part(length, kept)
+                at = intents.written(at, number, [length])
                 begun = _UnderWay(part, pool.submit(self._put_piped, at, number, part, source))
-                if under_way:
-                    at = self._noted(at, under_way.etag(source), under_way.mark, ledger)
                 try:
+                    if under_way:
+                        at, under_way = self._noted(at, under_way.etag(source), under_way.mark, ledger), None
                     mark = begun.drained(source, late, pipe.cut)
+                except StoreError as fault:
+                    _not_taken(fault, at, intents, cut=None if under_way else part.come)
+                    raise
                 except CUT:
-                    Rests(self.bucket).put_of(source, at, Held(part.pieces), label, ledger)
+                    at = intents.withdrawn(at)
+                    if part.kept:
+                        Rests(self.bucket).put_of(source, at, part.kept.body(), label, ledger)
                     raise
                 under_way, over, length = begun, monotonic() > until, mark.next
+                kept = Pieces() if late < inf and length <= PART_BYTES else None
                 # A part of unknown length is held in memory: two would be too much.
                 if mark.last or over or source.length is None:
-                    at, under_way = self._noted(at, begun.etag(source), mark, ledger), None
+                    try:
+                        at, under_way = self._noted(at, begun.etag(source), mark, ledger), None
+                    except StoreError as fault:
+                        _not_taken(fault, at, intents)
+                        raise
                 if mark.last:
                     return Sent(at, kept=source.tape.read)
                 if over:
@@ -200,20 +219,48 @@ def _awaited(future: Future[str], source: Source) -> str:
             source.report()
 
 
+def _not_taken(fault: StoreError, at: Transfer, intents: Intents, cut: int | None = None) -> None:
+    """Write down that shorter parts follow where that may be of use. `cut`: so many bytes left of the one part that was
+    under way, fewer than it has; None where all of it may have.
+    """
+    too_long = fault.is_of_length or (fault.broke_off and cut is not None and cut > PART_BYTES)
+    if too_long or cut is not None:
+        at = intents.withdrawn(at)
+    if too_long and at.intended and at.intended[0] > PART_BYTES:
+        intents.given_up(at)
+
+
+def _room(length: int) -> Pieces | Spool | None:
+    """What keeps the first part of a slice until it is whole, so that no slice brings nothing. It is a long one where
+    others may have sent it so; None where the disk has no room for it.
+    """
+    if length <= PART_BYTES:
+        return Pieces()
+    return spool(length) if length <= LONGEST_PART else None
+
+
 def late_of(until: float) -> float:
     """When a slice that ends at `until` waits no more for what is under way; monotonic seconds."""
     return max(until, monotonic()) + LINGER
 
 
 def lengths(at: Transfer, length: int | None, *, equal: bool) -> tuple[int, Next]:
-    """Bytes of the next part of a file of `length`, and of those after it, but for the last one. `equal`: all are."""
+    """Bytes of the next part of a file of `length`, and of those after it, but for the last one. `equal`: all are.
+    Parts that others may have sent are as long as those were.
+    """
+    intended = deque(at.intended or ())
     if equal and at.etags:
         least = at.size // len(at.etags)
+    elif equal and intended:
+        least = intended[0]
     else:
         left = 0 if length is None else length - at.size
         least = max(PART_BYTES, -(-left // max(_MOST_PARTS - len(at.etags), 1)))
     # What comes without a length is held, part by part.
-    return least, partial(_fitting, least, least if equal or length is None else LONGEST_PART)
+    free = partial(_fitting, least, least if equal or length is None else LONGEST_PART)
+    if not intended:
+        return least, free
+    return intended.popleft(), lambda count, seconds: intended.popleft() if intended else free(count, seconds)
 
 
 def _fitting(least: int, longest: int, count: int, seconds: float) -> int:

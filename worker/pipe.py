@@ -17,6 +17,8 @@ from typing import Any, Self
 
 from infra.http import HttpError
 from worker.source import NotHad, Source
+from worker.spool import DiskFault, Spool
+from worker.tape import Pieces
 
 #: Pieces that may lie between the two sides; each is at most as long as what one read of the connection gives.
 PIECES = 8
@@ -86,17 +88,17 @@ class Pipe:
             self._queue.put(Stopped())
         self._thread.join()
 
-    def part(self, most: int, *, kept: bool = False) -> Part:
+    def part(self, most: int, kept: Pieces | Spool | None = None) -> Part:
         """The next part, of `most` bytes as `first` or the mark of the one before said, which must be drained. `kept`:
-        what came of it stays until it is whole.
+        where what came of it stays until it is whole.
         """
         length = self._source.part_length(most, self._at)
         self._at += length
-        return Part(self._queue, length, kept=kept)
+        return Part(self._queue, length, kept)
 
     def cut(self) -> None:
         """Read no more than what is under way: the part then ends early, by its mark. A source that has brought
-        something, and says nothing more, is stopped, unless its end would be taken for the file's.
+        something new, and says nothing more, is stopped, unless its end would be taken for the file's.
         """
         self._cut.set()
         if self._source.length is not None and self._source.size > self._known:
@@ -125,7 +127,7 @@ class Pipe:
         """Whether all of a part came: it was not cut."""
         left = self._source.part_length(length, self._source.size)
         while left:
-            if self._cut.is_set():
+            if self._cut.is_set() and self._source.size > self._known:
                 return False
             try:
                 piece = self._source.next(left)
@@ -148,14 +150,14 @@ class Pipe:
 class Part:
     """One part as a body to be sent. `drained` is set when its last byte was handed out, and then `mark` is there."""
 
-    def __init__(self, queue: Queue[bytes | Mark | Exception], length: int, *, kept: bool) -> None:
+    def __init__(self, queue: Queue[bytes | Mark | Exception], length: int, kept: Pieces | Spool | None) -> None:
         self.length = length  #: bytes at most; exactly where the source said its length
         self.mark: Mark | None = None
         self.drained = threading.Event()
-        self.pieces: list[bytes] = []  #: what was handed out, if that is kept, and not once it is whole
-        self._kept = kept
+        self.kept = kept  #: has what was handed out, if that is kept, and not once it is whole
+        self.come = 0  #: bytes handed out
+        self._keeps = kept
         self._queue = queue
-        self._left = length
 
     def read(self, _size: int = -1, /) -> bytes:
         """What came, however much was asked for: HTTP clients ask for 16 KiB, and that often would cost more than
@@ -167,10 +169,13 @@ class Part:
         if isinstance(piece, Mark):
             self._end(piece)
             return b""
-        self._left -= len(piece)
-        if self._kept:
-            self.pieces.append(piece)
-        if not self._left:  # a client that knows the length does not ask again
+        self.come += len(piece)
+        if self._keeps:
+            try:
+                self._keeps.add(piece)
+            except DiskFault:  # what was kept before is good; no more of it is
+                self._keeps = None
+        if self.come == self.length:  # a client that knows the length does not ask again
             mark = self._take()
             assert isinstance(mark, Mark)
             self._end(mark)
@@ -185,7 +190,7 @@ class Part:
     def _end(self, mark: Mark) -> None:
         self.mark = mark
         if mark.full:
-            self.pieces = []
+            self.kept = self._keeps = None
         self.drained.set()
         if not mark.full:
             raise Stopped

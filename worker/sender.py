@@ -21,11 +21,6 @@ from worker.rests import Rests
 from worker.sent import Kept, Label, Ledger, Sent, SliceOver
 from worker.source import LeaseLost, NotStored, Reported, Source, said_of
 
-#: How a store, or what stands before it, says that it takes no request of this length; that not all of one came, or
-#: nothing.
-_TOO_LARGE = frozenset({"413", "EntityTooLarge"})
-_BROKEN_OFF = frozenset({"", "IncompleteBody", "RequestTimeout"})
-
 
 @dataclass(frozen=True)
 class Sender:
@@ -140,7 +135,7 @@ class Sender:
             if not self._stays(at, said, stored, ledger):
                 raise NotStored("another file lies where it belongs") from fault
         except StoreError as fault:
-            if fault.code in _TOO_LARGE or (fault.code in _BROKEN_OFF and body.most > parts.PART_BYTES):
+            if fault.is_of_length or (fault.broke_off and body.most > parts.PART_BYTES):
                 return None
             raise
         over = Reported(source.tape.body(), source.report)

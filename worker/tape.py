@@ -73,6 +73,21 @@ class Tape:
         return piece[at - start : at - start + count]
 
 
+class Pieces:
+    """Keeps what comes, without copying it."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def add(self, piece: bytes) -> None:
+        """Take what comes next."""
+        self._pieces.append(piece)
+
+    def body(self) -> Held:
+        """All of it as a body to send."""
+        return Held(self._pieces)
+
+
 class Held:
     """Pieces as a body that can be sent again from its beginning."""
 

@@ -18,9 +18,9 @@ from infra.http import NoAnswer
 from worker import source as sources
 from worker import tape
 from worker.jobs.transfer import Transfer
-from worker.pipe import PIECES, Mark, Pipe, Stopped
+from worker.pipe import PIECES, Mark, Part, Pipe, Stopped
 from worker.source import Source, Unproven
-from worker.tape import Tape
+from worker.tape import Pieces, Tape
 
 NOTHING = Transfer("video", "original", 0, "bucket", "key")
 
@@ -77,6 +77,11 @@ def drained(pipe: Pipe, most: int) -> tuple[bytes, Mark]:
     return body, part.mark
 
 
+def kept_of(part: Part) -> bytes:
+    """What came of a part that is not whole."""
+    return b"".join(map(bytes, iter(part.kept.body().read, b""))) if part.kept else b""
+
+
 some_pieces = st.lists(st.binary(min_size=1, max_size=50), min_size=1, max_size=40)
 
 
@@ -119,7 +124,7 @@ def test_a_cut_loses_nothing_that_was_handed_out(
         Pipe(too_large_to_hold(patch, pieces, says_length), part_bytes, lambda *_: part_bytes) as pipe,
     ):
         while mark is None or (mark.full and not mark.last):
-            part, body = pipe.part(part_bytes, kept=True), b""
+            part, body = pipe.part(part_bytes, Pieces()), b""
             with suppress(Stopped):
                 while piece := part.read():
                     body += piece
@@ -129,11 +134,11 @@ def test_a_cut_loses_nothing_that_was_handed_out(
             mark = part.mark
             assert mark is not None
             if mark.full:
-                assert [] == part.pieces
+                assert part.kept is None
                 parts += body
 
-    assert (b"" if mark.full else body) == b"".join(part.pieces)
-    assert whole[: mark.size] == parts + b"".join(part.pieces)
+    assert (b"" if mark.full else body) == kept_of(part)
+    assert whole[: mark.size] == parts + kept_of(part)
     assert mark.last == (mark.full and mark.size == len(whole))
 
 
@@ -154,27 +159,38 @@ def test_a_cut_waits_for_no_source_that_says_how_long_its_file_is(*, says_length
     """What came is there at once. Who says no length is not stopped: its end would be taken for the file's."""
     answer = Answer([b"x"] * 3, says_length, endless=True)
     with Pipe(source(answer), 1000, lambda *_: 1000) as pipe:
-        part = pipe.part(1000, kept=True)
+        part = pipe.part(1000, Pieces())
         assert b"xxx" == b"".join(part.read() for _ in range(3))
         pipe.cut()
         assert says_length == answer.stopped.is_set()
         if says_length:
             with pytest.raises(Stopped):
                 part.read()
-            assert (False, [b"x"] * 3) == (part.mark and part.mark.full, part.pieces)
+            assert (False, b"xxx") == (part.mark and part.mark.full, kept_of(part))
 
 
 def test_a_source_that_brings_nothing_is_no_slice_that_is_over() -> None:
     """Nothing new comes until it is late: that is waited for on, and fails in the end, or nobody would ever give up."""
     answer = Answer([b"x"] * 3, endless=True)
     with Pipe(source(answer), 1000, lambda *_: 1000, known=3) as pipe:
-        part = pipe.part(1000, kept=True)
+        part = pipe.part(1000, Pieces())
         assert b"xxx" == b"".join(part.read() for _ in range(3))
         pipe.cut()
         assert False is answer.stopped.is_set()
         answer.stop()
         with pytest.raises(NoAnswer):
             part.read()
+
+
+def test_no_cut_comes_before_something_new() -> None:
+    """Of what others put aside all may come before it is late, and nothing else: a slice would have brought nothing."""
+    with Pipe(source(Answer([b"x"] * 40)), 1000, lambda *_: 1000, known=30) as pipe:
+        pipe.cut()
+        part = pipe.part(1000, Pieces())
+        with pytest.raises(Stopped):
+            b"".join(iter(part.read, b""))
+
+    assert b"x" * 31 == kept_of(part)
 
 
 def test_leaving_early_ends_a_reader_that_waits() -> None:

@@ -36,6 +36,9 @@ class Transfer:
     sha256: str | None = None  #: of the whole, where one worker saw all of it
     whole: bool = False  #: every byte is in the bucket; it may be that only the commit is missing
     rest: Rest | None = None  #: what lies beside those parts
+    #: Bytes of the parts after those, in order, of which any may be on its way, however late: each ends there, or with
+    #: the file. None where that is not known of the upload.
+    intended: tuple[int, ...] | None = ()
 
     @property
     def place(self) -> tuple[str, str, int]:
@@ -53,4 +56,5 @@ class Transfer:
 
     def with_part(self, etag: str, *, size: int, crc32: int, walk: Mapping[str, Any] | None) -> Transfer:
         """After one more part."""
-        return replace(self, etags=(*self.etags, etag), size=size, crc32=crc32, walk=walk, rest=None)
+        intended = (self.intended or ())[1:]
+        return replace(self, etags=(*self.etags, etag), size=size, crc32=crc32, walk=walk, rest=None, intended=intended)

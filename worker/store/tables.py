@@ -268,6 +268,7 @@ transfers = Table(
     Column("whole", Boolean, nullable=False),
     Column("begun_at", MOMENT, nullable=False),
     Column("rest", JSONB),
+    Column("intended", JSONB),
 )
 
 #: The timeline of a job: append-only. A test event of a subscription belongs to no job.

@@ -35,7 +35,7 @@ class Transfers:
 
     def save(self, job_id: str, owner: str, transfer: Transfer, now: datetime, length: timedelta) -> bool:
         """Write how far a file is, and renew the lease. False when the lease was lost: nothing is written."""
-        values = {**asdict(transfer), "etags": list(transfer.etags)}
+        values = {**asdict(transfer), "etags": list(transfer.etags), "intended": _intended(transfer)}
         times = {"now": now, "until": now + length}
         return SAVE_TRANSFER.alone(self._engine, job=job_id, owner=owner, **times, **new(values)).rowcount == 1
 
@@ -92,4 +92,14 @@ def _transfer(row: dict[str, Any]) -> Transfer:
     # The version before knows of none, and leaves it as it is when it goes on, or begins with another file.
     if rest and (rest.start, rest.validator) != (row["size"], row["validator"]):
         rest = None
-    return Transfer(**{**row, "etags": tuple(row["etags"]), "rest": rest})
+    # Nor does it know of this: what it does to the upload shows only by the upload, or by how far that is.
+    said = row["intended"] or {}
+    same = (said.get("upload_id"), said.get("start")) == (row["upload_id"], row["size"])
+    intended = tuple(said["lengths"]) if said and same else None if row["upload_id"] else ()
+    return Transfer(**{**row, "etags": tuple(row["etags"]), "rest": rest, "intended": intended})
+
+
+def _intended(transfer: Transfer) -> dict[str, Any] | None:
+    if transfer.upload_id is None or transfer.intended is None:
+        return None
+    return {"upload_id": transfer.upload_id, "start": transfer.size, "lengths": list(transfer.intended)}

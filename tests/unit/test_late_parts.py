@@ -1,0 +1,416 @@
+"""A part that arrives long after its worker was given up changes no film, at a store that takes it even then."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from math import inf
+from typing import Any, cast
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from infra.http import NoAnswer
+from infra.object_store import Stored
+from infra.store_errors import StoreError, UploadGone
+from tests.fakes import a_job
+from worker import parts, source
+from worker.copier import Copier
+from worker.jobs.transfer import Transfer
+from worker.kling.wire import Output
+from worker.sent import SliceOver
+from worker.source import Unproven
+
+#: Bytes of the shortest part and of the longest; and of the longest file that is laid down first.
+LEAST, LONGEST, SPOOLED = 8, 40, 120
+OUTPUT = Output("other", "original", 0, "https://cdn.example/file", "77", None)
+
+
+class Dead(BaseException):
+    """A worker is given up; what it had sent is on its way."""
+
+
+@dataclass(frozen=True)
+class Late:
+    """A part on its way."""
+
+    upload: str
+    number: int
+    body: bytes
+
+
+@dataclass
+class Store:
+    """What a store holds whose objects consist of their parts as they lie there: Swift's."""
+
+    objects: dict[str, tuple[bytes, Mapping[str, str]]] = field(default_factory=dict)
+    uploads: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    labels: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
+    joined: dict[str, tuple[str, int]] = field(default_factory=dict)  #: by key: its upload, and how many parts it has
+
+    def take(self, part: Late) -> None:
+        """Take a part, whether its upload is finished or not; not if that was thrown away."""
+        if part.upload in self.ended:
+            raise UploadGone("gone")
+        self.uploads[part.upload][part.number] = part.body
+
+    def body(self, key: str) -> bytes:
+        """What is read of an object."""
+        if key in self.joined:
+            upload, count = self.joined[key]
+            return b"".join(self.uploads[upload][number] for number in range(1, count + 1))
+        return self.objects[key][0]
+
+
+@dataclass
+class Way:
+    """The way of one worker to the store. Its `dies`-eth part and the one after it (`both`) do not arrive: they are on
+    their way when the worker is given up, or (`unheard`) hears that nobody knows what became of them.
+    """
+
+    store: Store
+    dies: int
+    both: bool
+    unheard: bool
+    keeps: bool = False  #: whether it fails to end uploads
+    most: float = inf  #: bytes of the longest part that the store takes
+    breaks: bool = False  #: whether a connection breaks with more, instead of being told so
+    bucket: str = "films"
+    relabel_bytes: int = 0
+    equal_parts: bool = False
+    sent: int = 0
+    late: list[Late] = field(default_factory=list)
+    second: threading.Event = field(default_factory=threading.Event)
+
+    def put_stream(self, *_: Any, **__: Any) -> str:
+        """All files go in parts here."""
+        fault = StoreError("too large")
+        fault.code = "EntityTooLarge"
+        raise fault
+
+    def begin(self, _key: str, *, metadata: Mapping[str, str], **_label: Any) -> str:
+        """Begin."""
+        upload = f"upload-{len(self.store.uploads)}"
+        self.store.uploads[upload], self.store.labels[upload] = {}, metadata
+        return upload
+
+    def put_part(self, _key: str, upload: str, number: int, body: Any, length: int) -> str:
+        """Take a part."""
+        if self.breaks and length > self.most:
+            while body.read() and body.come <= self.most:
+                pass
+            raise StoreError("broken off")
+        sent = b"".join(map(bytes, iter(body.read, b"")))
+        assert length == len(sent)
+        if length > self.most:
+            self.put_stream()
+        self.sent += 1
+        part, order = Late(upload, number, sent), self.sent
+        if order < self.dies:
+            self.store.take(part)
+            return etag_of(sent)
+        self.late.append(part)
+        if order > self.dies:
+            self.second.set()
+        elif self.both:
+            self.second.wait(0.05)  # it may be the last one
+        raise StoreError("no answer") if self.unheard else Dead
+
+    def complete(self, key: str, upload: str, etags: Sequence[str]) -> str:
+        """Join."""
+        there = self.store.uploads[upload]
+        if upload in self.store.ended or list(etags) != [etag_of(there[number + 1]) for number in range(len(etags))]:
+            raise UploadGone("gone")
+        self.store.joined[key] = upload, len(etags)
+        self.store.objects[key] = b"", self.store.labels[upload]
+        return "joined"
+
+    def end_uploads(self, _key: str, *, known: str | None = None) -> None:
+        """End all that are not finished."""
+        if self.keeps:
+            raise StoreError("no answer")
+        finished = {upload for upload, _ in self.store.joined.values()}
+        self.store.ended |= ({known} - {None} | set(self.store.uploads)) - finished  # type: ignore[arg-type]
+
+    def put(self, key: str, body: Any, *_: Any, metadata: Mapping[str, str], **__: Any) -> str:
+        """Store what is put aside."""
+        self.store.objects[key] = b"".join(map(bytes, iter(body.read, b""))), metadata
+        return "put"
+
+    def chunks(self, key: str) -> Iterator[bytes]:
+        """In small pieces."""
+        if key not in self.store.objects:
+            fault = StoreError("missing")
+            fault.code = "NoSuchKey"
+            raise fault
+        body = self.store.body(key)
+        return (body[at : at + 5] for at in range(0, len(body), 5))
+
+    def head(self, key: str) -> Stored | None:
+        """What is there."""
+        if key not in self.store.objects:
+            return None
+        return Stored(len(self.store.body(key)), "joined", "", self.store.objects[key][1])
+
+    seen = head
+
+    def delete(self, key: str) -> None:
+        """Remove it."""
+        self.store.objects.pop(key, None)
+        self.store.joined.pop(key, None)
+
+
+def etag_of(body: bytes) -> str:
+    """As S3 has it."""
+    return hashlib.md5(body, usedforsecurity=False).hexdigest()
+
+
+@dataclass
+class Row:
+    """The row of the one file."""
+
+    at: Transfer | None = None
+
+    def save(self, at: Transfer) -> None:
+        """Write it."""
+        self.at = at
+
+    def drop(self, _at: Transfer) -> None:
+        """Forget it."""
+        self.at = None
+
+    def restarted(self, _at: Transfer) -> None:
+        """Nothing is counted here."""
+
+    def alive(self) -> None:
+        """It goes on."""
+
+    def unsure(self, _fault: StoreError) -> None:
+        """Nothing is put off here."""
+
+
+@dataclass
+class Web:
+    """A source that brings pieces of `piece` bytes, and after `brings` of them breaks off or (`hangs`) says nothing."""
+
+    file: bytes
+    etag: str
+    piece: int
+    brings: float
+    hangs: bool
+    odd: bool = False  #: whether it breaks off in a way that nobody foresaw
+
+    @contextmanager
+    def stream(self, _url: str, headers: Mapping[str, str], **_: Any) -> Iterator[Any]:
+        """As `infra.http` has it."""
+        ranged = headers.get("If-Range") == self.etag
+        start = int(headers["Range"].removeprefix("bytes=").removesuffix("-")) if ranged else 0
+        stopped = threading.Event()
+        said = {"ETag": self.etag, "Content-Length": str(len(self.file) - start)}
+        if ranged:
+            said["Content-Range"] = f"bytes {start}-{len(self.file) - 1}/{len(self.file)}"
+
+        def chunks() -> Iterator[bytes]:
+            for count, at in enumerate(range(start, len(self.file), self.piece)):
+                if count >= self.brings:
+                    if self.hangs:
+                        stopped.wait(0.05)
+                    raise ValueError if self.odd else NoAnswer("broke off")
+                yield self.file[at : at + self.piece]
+
+        yield Stream(206 if ranged else 200, said, chunks(), stopped.set)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An answer whose body is still coming."""
+
+    status: int
+    headers: Mapping[str, str]
+    chunks: Iterator[bytes]
+    stop: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Life:
+    """One worker: how it finds the source, how it ends, and when the parts arrive that it left on their way."""
+
+    fast: bool = True  #: whether it makes its parts as long as they get
+    piece: int = 7
+    brings: float = inf
+    hangs: bool = False
+    slow: bool = False  #: whether its slice is over as soon as anything has come
+    changed: bool = False  #: whether it finds another version of the file
+    dies: int = 10**9
+    both: bool = False
+    unheard: bool = False
+    odd: bool = False  #: whether it ends by what nobody foresaw, where its source breaks off
+    keeps: bool = False  #: whether it fails to end uploads
+    arrive: int = 0  #: after how many more workers
+
+
+lives = st.builds(
+    Life,
+    fast=st.booleans(),
+    piece=st.integers(1, 30),
+    brings=st.one_of(st.just(inf), st.integers(0, 12)),
+    hangs=st.booleans(),
+    slow=st.booleans(),
+    changed=st.sampled_from([False, False, False, True]),
+    dies=st.one_of(st.integers(1, 4), st.just(10**9)),
+    both=st.booleans(),
+    unheard=st.booleans(),
+    odd=st.booleans(),
+    keeps=st.booleans(),
+    arrive=st.integers(0, 5),
+)
+#: Later than any worker.
+NEVER = 99
+
+
+@example(size=100, spooled=SPOOLED, gone=[Life(dies=1, both=True, arrive=NEVER)])  # two of those that lie on the disk
+@example(size=200, spooled=0, gone=[Life(dies=2, both=True, arrive=NEVER), Life(fast=False, slow=True)])
+@example(size=200, spooled=0, gone=[Life(dies=2, arrive=NEVER), Life(brings=1), Life(fast=False)])
+@example(size=200, spooled=0, gone=[Life(fast=False, dies=2, both=True, unheard=True, arrive=NEVER)])
+@example(size=200, spooled=0, gone=[Life(dies=1, arrive=NEVER), Life(changed=True, fast=False, brings=0)])
+@example(size=200, spooled=0, gone=[Life(dies=2, arrive=NEVER), Life(brings=0, odd=True, keeps=True), Life(fast=False)])
+@given(
+    size=st.integers(SPOOLED // 4, 2 * SPOOLED), spooled=st.sampled_from([0, SPOOLED]), gone=st.lists(lives, max_size=4)
+)
+@settings(max_examples=100)
+def test_no_part_that_arrives_late_changes_a_film(size: int, spooled: int, gone: list[Life]) -> None:
+    """P2: workers die, are cut, hear nothing of a part, find their source slow, broken off, or another one; the parts
+    that they left on their way arrive at any time, also after the last one has stored the film. It is that film.
+    """
+    with pytest.MonkeyPatch.context() as patch, capture_logs():  # to print what nobody foresaw takes long
+        in_tiny_parts(patch, spooled)
+        lived(patch, size, [*gone, Life()])
+
+
+def in_tiny_parts(patch: pytest.MonkeyPatch, spooled: int) -> None:
+    """Have files of some bytes go in parts."""
+    patch.setattr(parts, "PART_BYTES", LEAST)
+    patch.setattr(parts, "LONGEST_PART", LONGEST)
+    patch.setattr(parts, "LINGER", 0.0)
+    patch.setattr(parts, "_LOOK", 0.001)
+    patch.setattr(source, "HELD_BYTES", 0)
+    patch.setattr(source, "HEAD_BYTES", 4)
+    patch.setattr(source, "SPOOLED_BYTES", spooled)
+
+
+def lived(patch: pytest.MonkeyPatch, size: int, all_lives: list[Life]) -> None:
+    """Those lives, one after the other; the last one stores the film."""
+    store, row, films = Store(), Row(), [film_of(1, size)]
+    on_their_way: list[tuple[int, Late]] = []
+    for number, life in enumerate(all_lives):
+        if life.changed:
+            films.append(film_of(len(films) + 1, size))
+        patch.setattr(parts, "_PART_SECONDS", 10**9 if life.fast else 0)
+        way = Way(store, life.dies, life.both, life.unheard, life.keeps)
+        web = Web(films[-1], f'"{len(films)}"', life.piece, life.brings, life.hangs, life.odd)
+        with suppress(Dead, StoreError, Unproven, SliceOver):
+            copied(way, row, web, slow=life.slow)
+            stored = store.body(row_key(store))  # it may have been whole before its source changed
+            arrived(store, [(0, part) for _, part in on_their_way], number)
+            assert stored in films
+            assert stored == store.body(row_key(store))
+            return
+        on_their_way += [(number + life.arrive, part) for part in way.late]
+        on_their_way = arrived(store, on_their_way, number)
+    raise AssertionError("the last one has not stored it")
+
+
+def film_of(version: int, size: int) -> bytes:
+    """A version of the film."""
+    return bytes((at * 31 + version * 7) % 251 for at in range(size))
+
+
+def arrived(store: Store, on_their_way: list[tuple[int, Late]], now: int) -> list[tuple[int, Late]]:
+    """What is still on its way after all that is due by now has arrived."""
+    for due, part in on_their_way:
+        if due <= now:
+            with suppress(UploadGone):
+                store.take(part)
+    return [(due, part) for due, part in on_their_way if due > now]
+
+
+def row_key(store: Store) -> str:
+    """The key of the one film."""
+    (key,) = store.objects
+    return key
+
+
+def copied(way: Way, row: Row, web: Web, *, slow: bool) -> None:
+    """One worker's slice."""
+    copier = Copier(cast("Any", web), cast("Any", way), "{job}/{name}.{extension}", largest=10**9)
+    copier.copy(
+        a_job(provider_task_id="1"), OUTPUT, row.at, cast("Any", row), lambda *_: None, until=0.0 if slow else inf
+    )
+
+
+def test_a_row_that_says_nothing_of_what_is_on_its_way_is_not_gone_on_with() -> None:
+    """A version before wrote it: the file gets an upload of its own, and the old one is ended."""
+    with pytest.MonkeyPatch.context() as patch:
+        in_tiny_parts(patch, 0)
+        store, row, file = Store(), Row(), bytes(range(100))
+        way, web = Way(store, 3, False, False), Web(file, '"1"', 7, inf, False)
+        with pytest.raises(Dead):
+            copied(way, row, web, slow=False)
+        assert row.at is not None
+        assert 2 == len(row.at.etags)
+        row.at = replace(row.at, intended=None)
+        copied(Way(store, 99, False, False), row, web, slow=False)
+
+        assert ({"upload-0"}, file) == (store.ended, store.body(row_key(store)))
+
+
+def test_a_worker_whose_source_is_slow_goes_on_with_the_long_part_of_one_whose_was_fast() -> None:
+    """P1: others may have sent a part that is too long for memory. Its length stays, and still no slice brings nothing:
+    what came of it is put aside, whether it comes in one slice or in many.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        in_tiny_parts(patch, 0)
+        patch.setattr(parts, "_PART_SECONDS", 10**9)
+        store, row, file, come = Store(), Row(), bytes(range(200)), []
+        way = Way(store, 2, both=True, unheard=False)
+        with pytest.raises(Dead):
+            copied(way, row, Web(file, '"1"', 7, inf, hangs=False), slow=False)
+        patch.setattr(parts, "_PART_SECONDS", 0)
+        while row.at is not None and not row.at.whole:
+            come.append((row.at.come, row.at.intended))
+            with suppress(SliceOver):
+                copied(Way(store, 99, both=False, unheard=False), row, Web(file, '"1"', 15, 1, hangs=True), slow=True)
+        copied(Way(store, 99, both=False, unheard=False), row, Web(file, '"1"', 15, 1, hangs=True), slow=True)
+        arrived(store, [(0, part) for part in way.late], 0)
+
+        assert [(8, (40, 40)), (23, (40, 40)), (38, (40, 40)), (48, (40,)), (63, (40,)), (78, (40,))] == come[:6]
+        assert file == store.body(row_key(store))
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+@pytest.mark.parametrize("dies", [2, 99])
+def test_a_store_that_takes_no_long_parts_any_more_gets_short_ones(dies: int, *, breaks: bool) -> None:
+    """P1: a long part may be on its way, or not, when what stands before the store begins to refuse it, or breaks off:
+    each slice has brought a short part all the same, or the file gets an upload of its own, once.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        in_tiny_parts(patch, 0)
+        patch.setattr(parts, "_PART_SECONDS", 10**9)
+        store, row, web = Store(), Row(), Web(bytes(range(200)), '"1"', 3, inf, hangs=False)
+        first = Way(store, dies, both=False, unheard=False)
+        if dies < 99:
+            with pytest.raises(Dead):
+                copied(first, row, web, slow=False)
+        for _ in range(200 // LEAST + 1):
+            with suppress(StoreError):
+                copied(Way(store, 99, both=False, unheard=False, most=20, breaks=breaks), row, web, slow=False)
+        arrived(store, [(0, part) for part in first.late], 0)
+
+        assert (dies < 99) + 1 == len(store.uploads)
+        assert web.file == store.body(row_key(store))
