@@ -203,6 +203,11 @@ class Settings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", validation_alias="LOG_LEVEL")
 
     @property
+    def secret(self) -> bytes:
+        """`secret_key`, as what tokens and secrets of others are made and sealed with."""
+        return self.secret_key.get_secret_value().encode()
+
+    @property
     def store_authorities(self) -> str | None:
         """A file of those whose certificates are believed of the store; None: the usual ones."""
         return self.s3_ca_bundle or self.ca_bundle

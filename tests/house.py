@@ -143,7 +143,7 @@ class House:
 
     def announcer(self, hands: Hands | None = None, seconds: float = 5) -> Announcer:
         """What tells receivers; in the test's own thread unless there are other hands."""
-        s, secret = self.services, self.settings.secret_key.get_secret_value().encode()
+        s, secret = self.services, self.settings.secret
         ways = Ways(s.guarded, self.queue, hands or OwnHands(), s.link, secret, seconds)
         return Announcer(s.store, s.outbox, s.subscriptions, s.attention, s.aside, ways, self.clock)
 

@@ -36,7 +36,7 @@ def _places(settings: Settings) -> dict[str, list[str]]:
     engine, head = make_engine(settings, application="reelhook-cli", connections=1), lifecycle.prefix_of(settings)
     found: dict[str, dict[str, None]] = {settings.s3_bucket: {head: None}}
     try:
-        granted = ApiKeys(engine, settings.secret_key.get_secret_value().encode()).places(now())
+        granted = ApiKeys(engine, settings.secret).places(now())
         for bucket, prefix in [*granted, *Repository(engine).places()]:
             there = found.setdefault(bucket or settings.s3_bucket, {})
             there[f"{prefix}/{head}" if prefix else head] = None

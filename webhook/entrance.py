@@ -50,7 +50,7 @@ class Entrance:
     def _callbacks(self) -> Receiver:
         door = self._door
         return Receiver(
-            secret=door.secret,
+            secret=self._settings.secret,
             webhook_secrets=tuple(secret.get_secret_value() for secret in self._settings.kling_webhook_secrets),
             limit=self._settings.max_callback_bytes,
             inbox=self._writes,

@@ -187,7 +187,7 @@ def _may_have(settings: Settings, buckets: tuple[str, ...], prefixes: tuple[str,
 def keys(context: click.Context) -> None:
     """API keys: who may come through the door, and what for."""
     settings = terminal.settings()
-    secret = settings.secret_key.get_secret_value().encode()
+    secret = settings.secret
     context.obj = _Here(ApiKeys(terminal.engine_of(settings), secret), secret, settings)
 
 

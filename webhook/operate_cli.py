@@ -33,14 +33,9 @@ class Context:
         self.engine: Engine = terminal.engine_of(self.settings)
 
     @property
-    def secret(self) -> bytes:
-        """The app's secret."""
-        return self.settings.secret_key.get_secret_value().encode()
-
-    @property
     def keys(self) -> ApiKeys:
         """The rows of API keys."""
-        return ApiKeys(self.engine, self.secret)
+        return ApiKeys(self.engine, self.settings.secret)
 
 
 @click.command("migrate")

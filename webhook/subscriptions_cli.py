@@ -38,7 +38,7 @@ class _Rows:
     @property
     def subscriptions(self) -> Subscriptions:
         """The rows of subscriptions."""
-        return Subscriptions(self.engine, self.settings.secret_key.get_secret_value().encode())
+        return Subscriptions(self.engine, self.settings.secret)
 
     def one(self, name: str) -> Subscription:
         """The subscription with this id."""
@@ -76,7 +76,7 @@ def create(url: str, caller: str, types: tuple[str, ...], signing: str, descript
     guard = Guard(rows.settings.guard_allow_cidrs, rows.settings.guard_ports)
     if fault := guard.refusal_of(url):
         raise click.ClickException(f"URL: {fault}")
-    if ApiKeys(rows.engine, rows.settings.secret_key.get_secret_value().encode()).named(caller, now()) is None:
+    if ApiKeys(rows.engine, rows.settings.secret).named(caller, now()) is None:
         raise click.ClickException(f"--key: there is no API key {caller}; `reelhook keys list` shows them")
     made, secret = rows.subscriptions.create(caller, url, types, Signing(signing), now(), description=description)
     assert secret, "only what is asked for again goes without"

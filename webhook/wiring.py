@@ -66,12 +66,12 @@ class Door:
     @cached_property
     def keys(self) -> ApiKeys:
         """The rows of API keys."""
-        return ApiKeys(self.engine, self.secret)
+        return ApiKeys(self.engine, self.settings.secret)
 
     @cached_property
     def subscriptions(self) -> Subscriptions:
         """The rows of subscriptions."""
-        return Subscriptions(self.engine, self.secret)
+        return Subscriptions(self.engine, self.settings.secret)
 
     @cached_property
     def history(self) -> History:
@@ -129,11 +129,6 @@ class Door:
     def input_link(self, reference: str) -> str:
         """A link to an `s3://` input that lives until Kling has fetched it."""
         return input_link(self.bucket, reference, self.settings.s3_input_link_seconds)
-
-    @property
-    def secret(self) -> bytes:
-        """The app's secret."""
-        return self.settings.secret_key.get_secret_value().encode()
 
     @property
     def clock(self) -> Callable[[], datetime]:

@@ -224,7 +224,7 @@ def _time(s: Services, *, anew: bool = False) -> DatabaseClock:
 @app.task(name=messages.ANNOUNCE)
 def _announce(delivery_id: str) -> None:
     s = services()
-    secret = settings.secret_key.get_secret_value().encode()
+    secret = settings.secret
     ways = Ways(s.guarded, s.queue, s.hands, s.link, secret, settings.delivery_timeout_seconds)
     most = settings.deaths_until_set_aside
     Announcer(s.store, s.outbox, s.subscriptions, s.attention, s.aside, ways, _time(s), most).announce(delivery_id)

@@ -128,7 +128,7 @@ class Services:
     @cached_property
     def subscriptions(self) -> Subscriptions:
         """The rows of subscriptions."""
-        return Subscriptions(self.engine, self.settings.secret_key.get_secret_value().encode())
+        return Subscriptions(self.engine, self.settings.secret)
 
     @cached_property
     def attention(self) -> Attention:
@@ -143,7 +143,7 @@ class Services:
     @cached_property
     def keys(self) -> ApiKeys:
         """The rows of API keys."""
-        return ApiKeys(self.engine, self.settings.secret_key.get_secret_value().encode())
+        return ApiKeys(self.engine, self.settings.secret)
 
     @cached_property
     def rates(self) -> Rates:
@@ -182,7 +182,7 @@ class Services:
             accounts=accounts(self.settings),
             http=Http(authorities=self.settings.ca_bundle),
             callback_base=self.settings.public_url,
-            secret=self.settings.secret_key.get_secret_value().encode(),
+            secret=self.settings.secret,
             seconds=self.settings.kling_timeout_seconds,
             pace=self.settings.kling_pace,
             link=lambda reference: input_link(self.bucket, reference, self.settings.s3_input_link_seconds),

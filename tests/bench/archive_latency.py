@@ -98,7 +98,7 @@ def _one(home: House) -> float:
         time.sleep(0.02)
     assert home.state(job_id) is State.RUNNING, home.timeline(job_id)
     home.queue.sent.clear()
-    token = callback_token(home.settings.secret_key.get_secret_value().encode(), job_id)
+    token = callback_token(home.settings.secret, job_id)
     said: dict[str, Any] = {
         "task_id": job_id,
         "task_status": "succeed",

@@ -42,7 +42,7 @@ class Stages:
     def __init__(self, hook: str) -> None:
         self.settings = load()
         self.services = Services(self.settings, make_celery(self.settings))
-        self.secret = self.settings.secret_key.get_secret_value().encode()
+        self.secret = self.settings.secret
         application = create_app(self.settings)
         self.queue = FakeQueue()
         application.extensions["reelhook"]().__dict__["queue"] = self.queue

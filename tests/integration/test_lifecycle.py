@@ -75,7 +75,7 @@ def test_each_bucket_gets_its_rules_by_its_name(
     """
     client(moto.s3_endpoint_url or "", KEY, SECRET).create_bucket(Bucket="films-of-app")
     there = moto.model_copy(update={"database_url": type(moto.database_url)(servers.addresses.database_url)})
-    ApiKeys(engine, there.secret_key.get_secret_value().encode()).create("app", now(), Terms(buckets=("films-of-app",)))
+    ApiKeys(engine, there.secret).create("app", now(), Terms(buckets=("films-of-app",)))
 
     _, shown, _ = ask(there, monkeypatch)
     said = " ".join(shown.replace("│", " ").split())
