@@ -32,12 +32,12 @@ from infra.stack.servers import Addresses, Servers
 from tests.bench.archive_latency import latency, real_film
 from tests.bench.archive_memory import DEFAULT, SIXTEEN, of_a_worker
 from tests.bench.archive_ways import Load, tool
-from tests.bench.measure import write
+from tests.bench.measure import asked, write
 from tests.integration.archive_kit import film
 from tests.origin import film_on_disk, origin
 from tests.proxy import FaultProxy
 
-_ROUNDS = int(os.environ.get("ROUNDS", "5"))
+_ROUNDS = asked(5)
 _LATENCIES = int(os.environ.get("LATENCIES", "100"))
 #: Seconds after which a case begins no more rounds.
 _CASE_SECONDS = 60

@@ -26,14 +26,14 @@ from infra.queue import Queue, make_celery
 from infra.settings import Settings, load
 from infra.stack.deployment import Deployment
 from infra.stack.process import wait_until
-from tests.bench.measure import write
+from tests.bench.measure import asked, write
 from tests.receiver import Receiver, receiver
 from worker import messages
 from worker.jobs.machine import Event
 from worker.store.repository import NewJob, Repository
 from worker.store.tables import deliveries
 
-ROUNDS = 3
+ROUNDS = asked(3)
 EVENTS = 100
 DEAD = 50
 #: Events a second for the healthy one; each of the dead gets one in four seconds.

@@ -30,12 +30,12 @@ from rich.table import Table
 from infra.stack.deployment import PROJECT, Deployment
 from infra.stack.process import Child, wait_until
 from tests.bench import bare, cpu
-from tests.bench.measure import write
+from tests.bench.measure import asked, write
 from tests.receiver import Receiver, receiver
 
 #: submit, follow_up, archive, announce.
 TASKS = 4
-ROUNDS = 5
+ROUNDS = asked(5)
 JOBS = 60
 CHAINS = 300
 #: Jobs under way at once: fewer than the emulator has slots, so that none waits.

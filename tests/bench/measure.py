@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +18,11 @@ from rich.table import Table
 FIGURES = Path(".reelhook/bench")
 #: Interleaved rounds. An odd number has a middle.
 ROUNDS = 15
+
+
+def asked(rounds: int) -> int:
+    """Rounds to play: so many, or as many as the environment's ROUNDS says, for a quick look."""
+    return int(os.environ.get("ROUNDS", rounds))
 
 
 def medians(ways: Mapping[str, Callable[[], object]], *, calls: int, rounds: int = ROUNDS) -> dict[str, float]:

@@ -36,14 +36,14 @@ from infra.stack.process import Child, wait_until
 from infra.stack.procfile import parse, shell
 from infra.stack.servers import Addresses, Servers
 from tests.bench import cpu
-from tests.bench.measure import write
+from tests.bench.measure import asked, write
 from tests.bench.receiver_load import Order, ends, jobs_for
 from tests.conftest import environment_for
 from tests.proxy import FaultProxy
 from worker.jobs.tokens import callback_token
 from worker.store.migrate import migrate
 
-ROUNDS = 5
+ROUNDS = asked(5)
 #: Callbacks of one turn, and how many are under way at once.
 COUNT = 4000
 CONNECTIONS = 64
