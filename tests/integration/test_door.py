@@ -285,8 +285,7 @@ def test_no_body_makes_the_door_fail(home: House, body: dict[str, Any]) -> None:
 # --- callbacks ------------------------------------------------------------------------------------------------------
 def callback(home: House, job_id: str, body: Any, token: str | None = None) -> requests.Response:
     """Call back as Kling does."""
-    secret = home.settings.secret
-    url = f"{home.url}/callbacks/kling/{job_id}/{token or callback_token(secret, job_id)}"
+    url = f"{home.url}/callbacks/kling/{job_id}/{token or callback_token(home.settings.secret, job_id)}"
     return requests.post(url, data=body if isinstance(body, bytes) else json.dumps(body), timeout=10)
 
 
@@ -337,8 +336,7 @@ def test_kling_s_signature_is_held_against_its_secrets(servers: Servers, engine:
                 "webhook-timestamp": str(int(at.timestamp())),
                 "webhook-signature": Webhook(secret).sign("1", at, body),
             }
-            key = home.settings.secret
-            url = f"{home.url}/callbacks/kling/{job_id}/{callback_token(key, job_id)}"
+            url = f"{home.url}/callbacks/kling/{job_id}/{callback_token(home.settings.secret, job_id)}"
             return requests.post(url, data=body, headers=headers, timeout=10).status_code
 
         now = datetime.now(UTC)
@@ -359,8 +357,7 @@ def test_an_oversized_callback_is_refused(home: House) -> None:
     """413 with and without a length, and no row."""
     job_id = home.submit()
     body = json.dumps({**HINT, "x": "y" * 5000}).encode()
-    secret = home.settings.secret
-    url = f"{home.url}/callbacks/kling/{job_id}/{callback_token(secret, job_id)}"
+    url = f"{home.url}/callbacks/kling/{job_id}/{callback_token(home.settings.secret, job_id)}"
 
     assert callback(home, job_id, body).status_code == 413
     assert requests.post(url, data=iter([body]), timeout=10).status_code == 413
@@ -370,8 +367,7 @@ def test_an_oversized_callback_is_refused(home: House) -> None:
 def test_looking_at_a_callback_address_does_nothing(home: House) -> None:
     """GET and HEAD by scanners and previews are 405, without a trace."""
     job_id = home.submit()
-    secret = home.settings.secret
-    url = f"{home.url}/callbacks/kling/{job_id}/{callback_token(secret, job_id)}"
+    url = f"{home.url}/callbacks/kling/{job_id}/{callback_token(home.settings.secret, job_id)}"
 
     assert [405, 405] == [requests.get(url, timeout=10).status_code, requests.head(url, timeout=10).status_code]
     assert 0 == rows(home)[3]
