@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Any
 
@@ -38,12 +38,14 @@ def store(engine: Engine) -> Repository:
     return Repository(engine)
 
 
-def job(store: Repository, name: str, *path: Event, caller: str = "default", **changes: Any) -> Job:
+def job(
+    store: Repository, name: str, *path: Event, caller: str = "default", at: datetime = MORNING, **changes: Any
+) -> Job:
     """A job to which all of `path` happened."""
     new = NewJob(name, caller, "default", "videos/omni-video", None, None, b"f", b"{}")
-    made = store.accept(new, MORNING)[0]
+    made = store.accept(new, at)[0]
     for event in path:
-        moved = store.move(made, event, MORNING, changes=changes)
+        moved = store.move(made, event, at, changes=changes)
         assert moved is not None
         made = moved.job
     return made
@@ -129,8 +131,9 @@ def test_one_job_speaks_for_all_that_reach_nobody(engine: Engine, store: Reposit
     """An outage is one thing to hear of, however many jobs wait: of each caller the oldest; the next when that left."""
     Subscriptions(engine, b"secret").create("other", "https://other/hook", ["job.*"], Signing.V1, MORNING)
     clock = FakeClock(MORNING)
-    for name, caller in (("a", "default"), ("b", "default"), ("c", "other")):
-        job(store, name, Event.SUBMIT_BEGUN, Event.SUBMIT_DEFERRED, caller=caller, deferrals=DEFERRALS_UNTIL_TOLD)
+    for late, (name, caller) in enumerate((("a", "default"), ("b", "default"), ("c", "other"))):
+        path, since = (Event.SUBMIT_BEGUN, Event.SUBMIT_DEFERRED), MORNING + timedelta(microseconds=late)
+        job(store, name, *path, caller=caller, at=since, deferrals=DEFERRALS_UNTIL_TOLD)
     look(engine, clock, 3)
     assert [("a", "not_submitted"), ("c", "not_submitted")] == told(engine)
     first = store.get("a")
