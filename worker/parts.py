@@ -139,9 +139,9 @@ class Parts:
                     _not_taken(fault, at, intents, cut=None if under_way else part.come)
                     raise
                 except CUT:
-                    at = intents.withdrawn(at)
-                    if part.kept:
-                        Rests(self.bucket).put_of(source, at, part.kept.body(), label, ledger)
+                    # If the part before was not heard of, this one does not begin where the row ends.
+                    if under_way is None:
+                        self._put_aside(part, source, intents.withdrawn(at), label, ledger)
                     raise
                 under_way, over, length = begun, monotonic() > until, mark.next
                 kept = Pieces() if late < inf and length <= PART_BYTES else None
@@ -156,6 +156,11 @@ class Parts:
                     return Sent(at, kept=source.tape.read)
                 if over:
                     raise SliceOver
+
+    def _put_aside(self, part: Part, source: Source, at: Transfer, label: Label, ledger: Ledger) -> None:
+        """Keep what came of a part that was cut, the next one after those of `at`. Raises `LeaseLost`."""
+        if part.kept:
+            Rests(self.bucket).put_of(source, at, part.kept.body(), label, ledger)
 
     def _put_piped(self, at: Transfer, number: int, part: Part, source: Source) -> str:
         assert at.upload_id is not None
