@@ -126,6 +126,10 @@ def test_a_field_is_the_same_in_any_task() -> None:
         ("url_1080", "url_1080"),
         ("first_frame_image_2_url", "first_frame_image_2_url"),
         ("watermark_url_mp4", "watermark_url_mp4"),
+        ("videos[77].image2video_first_frame", "videos[].image2video_first_frame"),
+        ("videos[77].watermark_1080p_url", "videos[].watermark_1080p_url"),
+        ("motion_brush_mask2_url", "motion_brush_mask2_url"),
+        ("scene3d_preview_url", "scene3d_preview_url"),
     ],
 )
 def test_an_id_in_place_of_a_name_makes_no_new_field(place: str, seen: str) -> None:

@@ -14,8 +14,9 @@ _ODD = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_STEP, _LONGEST_PLACE = 40, 200
 #: What tells an entry of a list from the others, in whatever order they come.
 _ENTRY = re.compile(r"\[[^]]*\]")
-#: What tells that a name is no field's: a long number, or in a long name letters and digits that are no word.
-_ID = re.compile(r"\d{5}|^(?=.{16}).*?(?<![A-Za-z\d])(?=[A-Za-z\d]{5})(?:[A-Za-z]+\d|\d+[A-Za-z])")
+#: What tells that a name is no field's: a long number, or in a long name letters and digits that take turns as in no
+#: word. `image2video` and `1080p` are words.
+_ID = re.compile(r"\d{5}|^(?=.{16}).*?(?<![A-Za-z\d])(?:(?:[A-Za-z]+\d+){2}|(?:\d+[A-Za-z]+){2})")
 
 
 def links(result: Mapping[str, Any], named: Collection[str]) -> tuple[list[tuple[str, str]], int]:
