@@ -31,7 +31,7 @@ from tests.house import OMNI, House, house
 from tests.receiver import receiver
 from webhook.app import create_app
 from webhook.openapi.document import document
-from webhook.openapi.told import Callback, Event
+from webhook.openapi.told import Callback, Event, Trial
 from worker.jobs.events import TYPES
 from worker.jobs.model import State
 from worker.kling.catalog import FAMILIES
@@ -168,6 +168,21 @@ def test_what_receivers_are_sent_fits_the_document(home: House) -> None:
     assert film.sheet_url
     names = {part["name"] for part in DOCUMENT["webhooks"]["event"]["post"]["parameters"]}
     assert all(names <= {name.lower() for name in one} for one in [*hook.headers, *flat.headers])
+
+
+def test_a_test_event_fits_the_document(home: House) -> None:
+    """A receiver that takes nothing but what is written there takes it."""
+    with receiver() as hook:
+        order = {"url": hook.url, "types": ["*"]}
+        made = requests.post(f"{home.url}/api/subscriptions", json=order, headers=home.headers, timeout=10).json()
+        requests.post(f"{home.url}/api/subscriptions/{made['id']}/test", headers=home.headers, timeout=10)
+        home.drain()
+
+    (raw,) = hook.raw
+    assert made["id"] == Trial.model_validate_json(raw).data.subscription
+    described = DOCUMENT["webhooks"]["test"]["post"]
+    assert described["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/Trial")
+    assert {part["name"] for part in described["parameters"]} <= {name.lower() for name in hook.headers[0]}
 
 
 def test_a_route_that_says_nothing_of_itself_is_found() -> None:

@@ -87,6 +87,20 @@ class Event(Shape):
     data: ToldJob
 
 
+class Subscribed(Shape):
+    """A subscription, by name."""
+
+    subscription: Annotated[str, Field(description="its id")]
+
+
+class Trial(Shape):
+    """What a subscription is sent by its `/test`, once: that it came is all that it says."""
+
+    type: Literal["subscription.test"]
+    timestamp: Annotated[str, Field(description="when it was asked for", json_schema_extra={"format": "date-time"})]
+    data: Subscribed
+
+
 class Callback(Task):
     """What a `callback_url` is sent once the job has ended: Kling's flat payload, and what is ours in one field."""
 
@@ -96,6 +110,7 @@ class Callback(Task):
 #: By the name that the document gives them.
 _SENT: dict[str, tuple[type[BaseModel], str]] = {
     "event": (Event, "What a subscription hears of"),
+    "test": (Trial, "What a subscription is sent to try it"),
     "callback_url": (Callback, "What a request's callback_url is sent"),
 }
 MODELS = tuple(model for model, _ in _SENT.values())
