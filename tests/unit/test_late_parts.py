@@ -210,6 +210,7 @@ class Web:
     brings: float
     hangs: bool
     odd: bool = False  #: whether it breaks off in a way that nobody foresaw
+    seconds: float = 0.05  #: for which it says nothing at most
 
     @contextmanager
     def stream(self, _url: str, headers: Mapping[str, str], **_: Any) -> Iterator[Any]:
@@ -225,7 +226,7 @@ class Web:
             for count, at in enumerate(range(start, len(self.file), self.piece)):
                 if count >= self.brings:
                     if self.hangs:
-                        stopped.wait(0.05)
+                        stopped.wait(self.seconds)
                     raise ValueError if self.odd else NoAnswer("broke off")
                 yield self.file[at : at + self.piece]
 
@@ -387,6 +388,7 @@ def test_a_worker_whose_source_is_slow_goes_on_with_the_long_part_of_one_whose_w
         in_tiny_parts(patch, 0)
         patch.setattr(parts, "_PART_SECONDS", 10**9)
         store, row, file, come = Store(), Row(), bytes(range(200)), []
+        slow = Web(file, '"1"', 15, 1, hangs=True, seconds=60)
         way = Way(store, 2, both=True, unheard=False)
         with pytest.raises(Dead):
             copied(way, row, Web(file, '"1"', 7, inf, hangs=False), slow=False)
@@ -394,8 +396,8 @@ def test_a_worker_whose_source_is_slow_goes_on_with_the_long_part_of_one_whose_w
         while row.at is not None and not row.at.whole:
             come.append((row.at.come, row.at.intended))
             with suppress(SliceOver):
-                copied(Way(store, 99, both=False, unheard=False), row, Web(file, '"1"', 15, 1, hangs=True), slow=True)
-        copied(Way(store, 99, both=False, unheard=False), row, Web(file, '"1"', 15, 1, hangs=True), slow=True)
+                copied(Way(store, 99, both=False, unheard=False), row, slow, slow=True)
+        copied(Way(store, 99, both=False, unheard=False), row, slow, slow=True)
         arrived(store, [(0, part) for part in way.late], 0)
 
         assert [(8, (40, 40)), (23, (40, 40)), (38, (40, 40)), (48, (40,)), (63, (40,)), (78, (40,))] == come[:6]
