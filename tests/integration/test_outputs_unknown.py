@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import pytest
 from PIL import Image
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event, select
 
 from infra.http import NoAnswer
 from infra.settings import Settings
@@ -24,6 +24,8 @@ from worker.kling.errors import ResourceMissing
 from worker.kling.wire import Output, read_task
 from worker.store import attention
 from worker.store.repository import NewJob
+from worker.store.tables import jobs
+from worker.tasks.book import LEASE
 from worker.tasks.complaints import Complaints
 
 FILM = film()
@@ -287,3 +289,22 @@ def test_who_writes_the_manifest_too_late_writes_the_same(place: tuple[Yard, Ori
     assert Judge(made.bucket).of_manifest(job).why is None
     assert [True] == ["404" in str(one["reason"]) for one in missing(made)]
     assert ["job.left_out"] == [one["type"] for one in made.store.timeline(made.job_id) if "left" in one["type"]]
+
+
+def test_what_a_job_does_without_is_settled_in_one_go(place: tuple[Yard, Origin], engine: Engine) -> None:
+    """From the look at the lease until it is written nobody else gets the job, nor a number in its timeline."""
+    made, _ = place
+    job = made.store.lease(made.job_id, "w", made.clock(), LEASE)
+    assert job is not None
+    free: list[bool] = []
+
+    def look(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "FROM events" in statement:
+            with engine.connect() as other:
+                free.append(other.execute(select(jobs.c.id).with_for_update(skip_locked=True)).first() is not None)
+
+    event.listen(engine, "before_cursor_execute", look)
+    settled = made.store.manifests.leave_out(made.job_id, "w", {("other", PLACE, 0): "gone"}, made.clock())
+    event.remove(engine, "before_cursor_execute", look)
+
+    assert ({("other", PLACE, 0): "gone"}, {False}) == (settled, set(free))

@@ -30,6 +30,7 @@ class Manifests:
     """What rows say of manifests, through one engine."""
 
     def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._single = single(engine)
 
     def missing(self, since: datetime) -> list[Job]:
@@ -54,7 +55,7 @@ class Manifests:
         """Settle that a job does without `faults`; what it does without now, as what was settled before stands. None
         when the lease was lost: nothing is written.
         """
-        with self._single.begin() as connection:
+        with self._engine.begin() as connection:
             held = select(jobs.c.id).where(jobs.c.id == job_id, jobs.c.lease_owner == owner).with_for_update()
             if connection.execute(held).one_or_none() is None:
                 return None
