@@ -127,6 +127,24 @@ def test_a_job_that_reaches_nobody_is_told_once(engine: Engine, store: Repositor
     assert f"it was put off {DEFERRALS_UNTIL_TOLD} times, at last because of: {why}" == entry["data"]["message"]
 
 
+@pytest.mark.parametrize(("wait", "heard"), [(3600, 1), (700, 1), (60, 0)])
+def test_a_job_that_kling_puts_off_for_long_is_told_at_once(
+    engine: Engine, store: Repository, wait: int, heard: int
+) -> None:
+    """Else a person would hear of it after fifteen such waits, as many hours. What is soon tried again calls nobody."""
+    desk = Desk(engine)
+    desk.wire.says = lambda _: replace(said(1302, 429, message="busy"), headers={"Retry-After": str(wait)})
+    desk.work()
+    look(engine, desk.clock)
+    desk.clock.advance(wait * 1.3)
+    desk.work()
+    look(engine, desk.clock)
+
+    assert [("job", "not_submitted")] * heard == told(engine)
+    messages = [entry["data"]["message"] for entry in store.timeline("job") if entry["type"] == "job.attention"]
+    assert ["it was put off once, at last because of: busy (HTTP 429, code 1302)"] * heard == messages
+
+
 def test_one_job_speaks_for_all_that_reach_nobody(engine: Engine, store: Repository) -> None:
     """An outage is one thing to hear of, however many jobs wait: of each caller the oldest; the next when that left."""
     Subscriptions(engine, b"secret").create("other", "https://other/hook", ["job.*"], Signing.V1, MORNING)

@@ -57,7 +57,7 @@ REASONS = MappingProxyType(
         "field_unknown": "its result links to what this version does not know, and that could not be archived",
         "bucket_away": "the bucket can't be reached, or takes no files; it is tried on",
         "result_at_risk": "its result is not safe yet and Kling deletes it soon",
-        "not_submitted": "Kling was asked for it again and again, and took it not once; it is still tried",
+        "not_submitted": "Kling was asked for it, and took it not once; it is still tried",
         "task_found": "it ended without its task, which is there after all; the message says which job has it now",
         "account_stopped": "the account it waits for is stopped",
         "account_missing": "the account it waits for is not in the settings any more",

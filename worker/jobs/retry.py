@@ -10,6 +10,8 @@ from email.utils import parsedate_to_datetime
 SUBMIT_AGAIN = (2, 5, 10, 20, 40, 60)
 #: So often may a job have reached nobody before a person is told: with `SUBMIT_AGAIN` after some ten minutes.
 DEFERRALS_UNTIL_TOLD = 15
+#: Seconds for which it is put off at once, as Kling asks for it, if a person is to be told without more of them.
+PUT_OFF_TOLD = 600
 #: Weights of the waits between look-ups of a create whose answer was lost; the last repeats. Together they fill the
 #: time after which it may count as absent. No weight is more than a third of the sum, as a clock that jumps forward
 #: skips one wait.

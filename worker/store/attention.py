@@ -37,9 +37,13 @@ _UNSUBMITTED = text(
     """
     with putoff as (
         select id, caller, account, deferrals, created_at from jobs j
-        where state in ('accepted', 'submitting') and (deferrals >= :most or submissions >= :absences and exists (
-            select 1 from events e where e.job_id = j.id and cast(e.data ->> 'absent' as integer) >= :absences
-        )) and not exists (
+        where state in ('accepted', 'submitting') and (
+            deferrals >= :most
+            or state = 'accepted' and deferrals > 0 and not queued and due_at > :late
+            or submissions >= :absences and exists (
+                select 1 from events e where e.job_id = j.id and cast(e.data ->> 'absent' as integer) >= :absences
+            )
+        ) and not exists (
             select 1 from accounts a
             where a.name = j.account || ':' || split_part(j.family, '/', 1) and a.stopped_at is not null
         )
@@ -47,7 +51,8 @@ _UNSUBMITTED = text(
         select distinct p.caller, p.account from putoff p join events e on e.job_id = p.id
         where e.type = 'job.attention' and e.data ->> 'reason' = 'not_submitted'
     )
-    select distinct on (caller, account) id, 'it was put off ' || deferrals || ' times' || coalesce((
+    select distinct on (caller, account) id, 'it was put off '
+        || case deferrals when 1 then 'once' else deferrals || ' times' end || coalesce((
         select ', at last because of: ' || (e.data ->> 'reason') from events e
         where e.job_id = putoff.id and e.data ->> 'event' = 'submit_deferred' and e.data ->> 'reason' is not null
         order by e.sequence desc limit 1
@@ -56,7 +61,7 @@ _UNSUBMITTED = text(
     where (caller, account) not in (select caller, account from told)
     order by caller, account, created_at
     """
-)
+).bindparams(bindparam("late", type_=_MOMENT))
 # Of each caller and account that nobody configured the job that has waited longest, with whether one was told of that
 # waits still. One that may go elsewhere is not held up.
 _NO_ACCOUNT = text(
@@ -189,10 +194,10 @@ class Attention:
         with self._engine.begin() as connection:
             return [NoAccount(*row) for row in connection.execute(_NO_ACCOUNT, {"names": list(names)})]
 
-    def unsubmitted(self, most: int, absences: int) -> list[tuple[str, str]]:
-        """One job of each caller and account that was put off at least `most` times, or of which `absences` creates
-        made no task; with the last reason.
+    def unsubmitted(self, late: datetime, most: int, absences: int) -> list[tuple[str, str]]:
+        """One job of each caller and account that was put off at least `most` times, or beyond `late`, or of which
+        `absences` creates made no task; with the last reason.
         """
         with self._engine.begin() as connection:
-            rows = connection.execute(_UNSUBMITTED, {"most": most, "absences": absences})
+            rows = connection.execute(_UNSUBMITTED, {"late": late, "most": most, "absences": absences})
             return [(row.id, row.message) for row in rows]

@@ -49,7 +49,12 @@ def _looks(
         "bucket_away": partial(attention.away, told_from),
         "account_stopped": attention.stopped,
         "account_missing": partial(_missing, attention, accounts),
-        "not_submitted": partial(attention.unsubmitted, retry.DEFERRALS_UNTIL_TOLD, retry.ABSENCES_UNTIL_TOLD),
+        "not_submitted": partial(
+            attention.unsubmitted,
+            now + timedelta(seconds=retry.PUT_OFF_TOLD),
+            retry.DEFERRALS_UNTIL_TOLD,
+            retry.ABSENCES_UNTIL_TOLD,
+        ),
     }
 
 
