@@ -145,6 +145,20 @@ def test_a_job_that_kling_puts_off_for_long_is_told_at_once(
     assert ["it was put off once, at last because of: busy (HTTP 429, code 1302)"] * heard == messages
 
 
+def test_one_job_speaks_for_others_until_kling_takes_it(engine: Engine, store: Repository) -> None:
+    """Those that are put off for longer than it are no more to hear of, also once it is tried again soon."""
+    clock = FakeClock(MORNING)
+    for late, (name, wait) in enumerate((("a", 700), ("b", 3000))):
+        since = MORNING + timedelta(microseconds=late)
+        made = job(store, name, Event.SUBMIT_BEGUN, Event.SUBMIT_DEFERRED, at=since, deferrals=1)
+        store.postpone(made, MORNING + timedelta(seconds=wait))
+    for _ in range(3):
+        look(engine, clock)
+        clock.advance(300)
+
+    assert [("a", "not_submitted")] == told(engine)
+
+
 def test_one_job_speaks_for_all_that_reach_nobody(engine: Engine, store: Repository) -> None:
     """An outage is one thing to hear of, however many jobs wait: of each caller the oldest; the next when that left."""
     Subscriptions(engine, b"secret").create("other", "https://other/hook", ["job.*"], Signing.V1, MORNING)

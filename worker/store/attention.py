@@ -48,8 +48,9 @@ _UNSUBMITTED = text(
             where a.name = j.account || ':' || split_part(j.family, '/', 1) and a.stopped_at is not null
         )
     ), told as (
-        select distinct p.caller, p.account from putoff p join events e on e.job_id = p.id
-        where e.type = 'job.attention' and e.data ->> 'reason' = 'not_submitted'
+        select distinct j.caller, j.account from jobs j join events e on e.job_id = j.id
+        where j.state in ('accepted', 'submitting') and j.deferrals > 0
+            and e.type = 'job.attention' and e.data ->> 'reason' = 'not_submitted'
     )
     select distinct on (caller, account) id, 'it was put off '
         || case deferrals when 1 then 'once' else deferrals || ' times' end || coalesce((
