@@ -39,7 +39,7 @@ _OF_ONE = frozenset({
 })  # fmt: skip
 #: How it, or what stands before it, says that it takes no request of this length; that not all of one came, or nothing.
 _TOO_LARGE = frozenset({"413", "EntityTooLarge"})
-_BROKEN_OFF = frozenset({"", "IncompleteBody", "RequestTimeout"})
+_BROKEN_OFF = frozenset({"", "504", "IncompleteBody", "RequestTimeout"})
 #: What is asked beside the file, a removal just once: that it fails for now says nothing of what the bucket takes.
 _ASIDE = frozenset({"copy", "delete"})
 #: Why no TLS came about, in OpenSSL's word. What else the library says holds addresses.
@@ -75,7 +75,7 @@ class StoreError(Exception):
 
     @property
     def broke_off(self) -> bool:
-        """Whether the connection broke, or brought less than was said."""
+        """Whether the connection broke, or brought less than was said, or a gateway waited for the answer in vain."""
         return self.code in _BROKEN_OFF
 
     @property

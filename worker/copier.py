@@ -277,6 +277,7 @@ class Copier:
                 if at.come:
                     order.ledger.restarted(at)
                 at = self._anew(begun, self.transfer(job, output, kind))
+                at = replace(at, intended=None if begun and begun.intended is None else ())
             at = replace(at, length=source.length, validator=source.validator or at.validator)
             if not source.resumed:
                 order.ledger.save(at)

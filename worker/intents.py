@@ -38,6 +38,10 @@ class Intents:
         self.ledger.save(at)
         return at
 
+    def are_of_others(self, at: Transfer) -> bool:
+        """Whether others may have sent the next part."""
+        return len(at.etags) < self.bound
+
     def withdrawn(self, at: Transfer) -> Transfer:
         """After the last part that left was cut: of less than its length no store makes a part. What others may have
         sent stays. Raises `LeaseLost`.

@@ -112,6 +112,11 @@ class Parts:
                 at = self._noted(at, _awaited(sending, source), mark, ledger)
         return at
 
+    def of_short(self, at: Transfer) -> Transfer:
+        """`at`, of which nothing was sent, with all its parts as short as they may be: longer ones were in vain."""
+        least, _ = lengths(at, at.length, equal=self.bucket.equal_parts)
+        return replace(at, intended=(least,) * -(-(at.length or 0) // least))
+
     def _put_laid(self, source: Source, at: Transfer, number: int, start: int, end: int) -> str:
         assert at.upload_id is not None
         body = Reported(source.tape.body(start, end), source.report)
@@ -231,7 +236,9 @@ def _not_taken(fault: StoreError, at: Transfer, intents: Intents, cut: int | Non
     too_long = fault.is_of_length or (fault.broke_off and cut is not None and cut > PART_BYTES)
     if too_long or cut is not None:
         at = intents.withdrawn(at)
-    if too_long and at.intended and at.intended[0] > PART_BYTES:
+    # One that others have left behind left for the second time, and nobody heard of it: it would again and again.
+    again = fault.broke_off and cut is None and intents.are_of_others(at)
+    if (too_long or again) and at.intended and at.intended[0] > PART_BYTES:
         intents.given_up(at)
 
 

@@ -71,7 +71,7 @@ class Sender:
         if at.upload_id:
             return at
         upload_id = self.bucket.begin(at.key, **label(None))
-        at = replace(at, upload_id=upload_id)
+        at = replace(at if at.intended is not None else self.parts.of_short(at), upload_id=upload_id)
         try:
             ledger.save(at)
         except LeaseLost:  # whoever has the job now may have done all of it, and would not look for more uploads

@@ -82,6 +82,7 @@ class Way:
     keeps: bool = False  #: whether it fails to end uploads
     most: float = inf  #: bytes of the longest part that the store takes
     breaks: bool = False  #: whether a connection breaks with more, instead of being told so
+    is_mute: bool = False  #: whether it takes more, and never says so
     bucket: str = "films"
     relabel_bytes: int = 0
     equal_parts: bool = False
@@ -113,6 +114,9 @@ class Way:
             self.second.set()
             raise
         assert length == len(sent)
+        if length > self.most and self.is_mute:
+            self.store.take(Late(upload, number, sent))
+            raise StoreError("no answer")
         if length > self.most:
             self.put_stream()
         self.sent += 1
@@ -404,24 +408,25 @@ def test_a_worker_whose_source_is_slow_goes_on_with_the_long_part_of_one_whose_w
         assert file == store.body(row_key(store))
 
 
-@pytest.mark.parametrize("breaks", [False, True])
+@pytest.mark.parametrize("fault", ["refuses", "breaks", "is_mute"])
 @pytest.mark.parametrize("dies", [2, 99])
-def test_a_store_that_takes_no_long_parts_any_more_gets_short_ones(dies: int, *, breaks: bool) -> None:
-    """P1: a long part may be on its way, or not, when what stands before the store begins to refuse it, or breaks off:
-    each slice has brought a short part all the same, or the file gets an upload of its own, once.
+def test_a_store_that_takes_no_long_parts_any_more_gets_short_ones(dies: int, fault: str) -> None:
+    """P1: a long part may be on its way, or not, when what stands before the store begins to refuse it, or breaks off,
+    or says nothing: each slice has brought a short part all the same, or the file gets an upload of its own, once.
     """
     with pytest.MonkeyPatch.context() as patch:
         in_tiny_parts(patch, 0)
         patch.setattr(parts, "_PART_SECONDS", 10**9)
         store, row, web = Store(), Row(), Web(bytes(range(200)), '"1"', 3, inf, hangs=False)
-        first = Way(store, dies, both=False, unheard=False)
+        first, breaks, is_mute = Way(store, dies, both=False, unheard=False), fault == "breaks", fault == "is_mute"
         if dies < 99:
             with pytest.raises(Dead):
                 copied(first, row, web, slow=False)
         for _ in range(200 // LEAST + 1):
             with suppress(StoreError):
-                copied(Way(store, 99, both=False, unheard=False, most=20, breaks=breaks), row, web, slow=False)
+                way = Way(store, 99, both=False, unheard=False, most=20, breaks=breaks, is_mute=is_mute)
+                copied(way, row, web, slow=False)
         arrived(store, [(0, part) for part in first.late], 0)
 
-        assert (dies < 99) + 1 == len(store.uploads)
+        assert 1 + (dies < 99 or fault == "is_mute") == len(store.uploads)
         assert web.file == store.body(row_key(store))

@@ -37,7 +37,7 @@ class Transfer:
     whole: bool = False  #: every byte is in the bucket; it may be that only the commit is missing
     rest: Rest | None = None  #: what lies beside those parts
     #: Bytes of the parts after those, in order, of which any may be on its way, however late: each ends there, or with
-    #: the file. None where that is not known of the upload.
+    #: the file. None where that is not known of the upload; without one, where it is to have short parts.
     intended: tuple[int, ...] | None = ()
 
     @property
