@@ -78,10 +78,7 @@ class Task:
         """The flat payload of a callback: no envelope, no watermark."""
         data = self._as(status)
         if status == SUCCEED and isinstance(self.outcome, Made):
-            data["task_result"] = {
-                kind: [{key: row[key] for key in row if key != "watermark_url"} for row in rows]
-                for kind, rows in self.outcome.result.items()
-            }
+            data["task_result"] = {kind: _unmarked(value) for kind, value in self.outcome.result.items()}
         return data
 
     def created_data(self) -> dict[str, Any]:
@@ -107,6 +104,13 @@ class Task:
         external = self.ask.external_task_id
         info: dict[str, Any] = {"external_task_id": external} if external else {}
         return {**info, "parent_video": self.parent} if self.parent else info
+
+
+def _unmarked(value: Any) -> Any:
+    """A result's list without its watermarked versions; what stands beside the lists as it is."""
+    if not isinstance(value, list):
+        return value
+    return [{key: row[key] for key in row if key != "watermark_url"} for row in value]
 
 
 def life_of(ask: Ask, fates: Fates, speed: float) -> float:

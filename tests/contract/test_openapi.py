@@ -28,11 +28,8 @@ from infra.settings import load
 from infra.stack.servers import Servers
 from tests.conftest import emptied
 from tests.house import OMNI, House, house
-from tests.receiver import receiver
 from webhook.app import create_app
 from webhook.openapi.document import document
-from webhook.openapi.told import Callback, Event, Trial
-from worker.jobs.events import TYPES
 from worker.jobs.model import State
 from worker.kling.catalog import FAMILIES
 from worker.kling.evaluate import evaluate
@@ -147,42 +144,6 @@ def test_no_schema_is_unused() -> None:
     text = str(DOCUMENT)
     unused = [name for name in DOCUMENT["components"]["schemas"] if f"schemas/{name}'" not in text]
     assert unused == []
-
-
-def test_what_receivers_are_sent_fits_the_document(home: House) -> None:
-    """Each event of a life that ends well and of one that does not, and their callbacks: every field, every header."""
-    with receiver() as hook, receiver() as flat:
-        order = {"url": hook.url, "types": ["*"]}
-        requests.post(f"{home.url}/api/subscriptions", json=order, headers=home.headers, timeout=10).raise_for_status()
-        ends = home.until_end(
-            home.submit(callback_url=flat.url), home.submit(prompt="a cat [fate: fail]", callback_url=flat.url)
-        )
-        home.drain()
-
-    assert [State.ARCHIVED, State.FAILED] == ends
-    heard = [Event.model_validate_json(raw) for raw in hook.raw]
-    assert {"video.submitted", "video.archived", "video.failed"} <= {one.type for one in heard} <= set(TYPES)
-    assert {"archived", "failed"} == {Callback.model_validate_json(raw).reelhook.state for raw in flat.raw}
-    (film,) = next(one.data.files for one in heard if one.type == "video.archived")
-    assert film.poster_url
-    assert film.sheet_url
-    names = {part["name"] for part in DOCUMENT["webhooks"]["event"]["post"]["parameters"]}
-    assert all(names <= {name.lower() for name in one} for one in [*hook.headers, *flat.headers])
-
-
-def test_a_test_event_fits_the_document(home: House) -> None:
-    """A receiver that takes nothing but what is written there takes it."""
-    with receiver() as hook:
-        order = {"url": hook.url, "types": ["*"]}
-        made = requests.post(f"{home.url}/api/subscriptions", json=order, headers=home.headers, timeout=10).json()
-        requests.post(f"{home.url}/api/subscriptions/{made['id']}/test", headers=home.headers, timeout=10)
-        home.drain()
-
-    (raw,) = hook.raw
-    assert made["id"] == Trial.model_validate_json(raw).data.subscription
-    described = DOCUMENT["webhooks"]["test"]["post"]
-    assert described["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/Trial")
-    assert {part["name"] for part in described["parameters"]} <= {name.lower() for name in hook.headers[0]}
 
 
 def test_a_route_that_says_nothing_of_itself_is_found() -> None:

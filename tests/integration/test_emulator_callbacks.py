@@ -28,6 +28,16 @@ def test_callbacks_tell_of_every_change(client: Client, neighbour: Neighbour) ->
     assert not {"code", "message", "request_id", "data"} & set(last)
 
 
+def test_a_callback_tells_of_images_that_are_no_series(client: Client, neighbour: Neighbour) -> None:
+    """What says beside a result's lists which of them counts is told as it is."""
+    task = client.finish("/v1/images/omni-image", prompt="a fox", callback_url=neighbour.url)
+    until(lambda: "succeed" in neighbour.statuses())
+    last = next(body for _, _, body in neighbour.received if body["task_status"] == "succeed")
+
+    assert "single" == task["task_result"]["result_type"]
+    assert task["task_result"] == last["task_result"]
+
+
 def test_a_callback_is_tried_three_times(client: Client, neighbour: Neighbour) -> None:
     """What is not answered 2xx is sent again, three times at most, and every try is in the report."""
     neighbour.answers += [500, 302, 404] * 2
