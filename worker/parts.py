@@ -3,9 +3,10 @@
 They overlap: while the bucket thinks about one, the next is on its way. They are written down in their order. What
 lies here already goes first; what is still coming is sent as it comes.
 
-No slice waits for a slow source. Each begins with a short part, and those after it are as long as comes in a moment.
-What there is of a short one when the slice is over is put beside the file. So a slice that is cut has always brought
-something, and what was read in vain was read by that slice.
+No slice waits for a slow source. Each begins with a short part, or with those that others may have sent already, and
+those after it are as long as comes in a moment. What there is of the first one, or of a short one, when the slice is
+over is put beside the file. So a slice that is cut has always brought something, and what was read in vain was read by
+that slice.
 """
 
 from __future__ import annotations
