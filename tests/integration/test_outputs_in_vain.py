@@ -126,3 +126,22 @@ def test_what_nobody_knows_and_the_store_refuses_costs_no_film(
         assert State.ARCHIVED is worker.work()
     assert [True] == [code in str(one["reason"]) for one in missing(made)]
     assert (ALL, 0, 0) == made.left()
+
+
+def test_what_the_store_refuses_costs_time_too(
+    place: tuple[Yard, Origin], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P1: a store that takes a minute to refuse each of twenty such files keeps a film waiting for one of them."""
+    made, served = place
+    monkeypatch.setattr(unknown, "OF_A_HOST", 1e-9)
+    served.files["blob"] = File.of(b"\0\1\2" * 99)
+    made.provider.outputs += [other(served.link("blob"), f"meshes[{n}].glb_url") for n in range(2)]
+    with Gate(str(settings.s3_endpoint_url)) as gate:
+        gate.refuse(
+            "put", 400, "InvalidArgument", when=lambda headers: headers["Content-Type"] == "application/octet-stream"
+        )
+        assert State.ARCHIVED is behind(made, settings, gate.url).work()
+    reasons = [str(one["reason"]) for one in missing(made)]
+    assert ["InvalidArgument", "was not asked"] == [
+        next(word for word in ("InvalidArgument", "was not asked") if word in reason) for reason in reasons
+    ]

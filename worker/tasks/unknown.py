@@ -57,12 +57,19 @@ class Patience:
         keep it from its end, is said as `Unproven`: that it has to be begun anew each time, or that the store refuses
         this one object.
         """
-        began, restarts = monotonic(), self._book.restarts
+        began = monotonic()
         try:
-            yield
+            with self._spared(output):
+                yield
         except Unproven:
             self._spent[_host(output)] += monotonic() - began
             raise
+
+    @contextmanager
+    def _spared(self, output: Output) -> Iterator[None]:
+        restarts = self._book.restarts
+        try:
+            yield
         except StoreError as fault:
             if not self.spares(output) or fault.is_of_bucket:
                 raise
