@@ -11,6 +11,7 @@ from infra.http import Answer
 from tests.integration.submit_kit import Desk, task
 from worker.jobs.model import State
 from worker.jobs.retry import JITTER, LONGEST_RETRY_AFTER
+from worker.store.accounts import Accounts
 
 WAIT = 2000
 
@@ -85,3 +86,16 @@ def test_a_job_that_has_waited_goes_on(engine: Engine) -> None:
 
     assert State.RUNNING is desk.until(State.RUNNING)
     assert 2 == len(desk.wire.creates)
+
+
+def test_an_account_that_goes_on_waits_for_no_hour_to_be_over(engine: Engine) -> None:
+    """P1: it had no money and Kling asked to be left alone for long. Whoever has paid says so, and it is tried."""
+    desk = Desk(engine)
+    desk.wire.says = lambda _: busy(1101, 429, "3600")
+    desk.work()
+    desk.wire.says = lambda _: task()
+    assert waits(desk) >= LONGEST_RETRY_AFTER
+    Accounts(engine).resume("default", desk.clock())
+
+    assert 0 == waits(desk)
+    assert State.RUNNING is desk.work()

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    DateTime,
     Engine,
     Text,
     bindparam,
     func,
     select,
+    text,
     update,
 )
 
 from infra.db import single
 from infra.statement import Statement
-from worker.jobs import slots
+from worker.jobs import retry, slots
 from worker.jobs.model import Job
 from worker.store import turns
+from worker.store.beginnings import STEP
 from worker.store.tables import accounts, expectations
 
 #: How much a new observation counts at least in the average of how long tasks take.
 _WEIGHT = 0.2
+#: No job is put off for longer that the provider has refused.
+_LONGEST_WAIT = timedelta(seconds=retry.LONGEST_RETRY_AFTER * (1 + retry.JITTER))
 
 
 @dataclass(frozen=True)
@@ -86,9 +91,14 @@ class Accounts:
             connection.execute(update(accounts).where(accounts.c.name == name).values(**values))
 
     def resume(self, prefix: str, now: datetime) -> list[str]:
-        """Let a stopped account go on, and wake what waits for it; the packs that were stopped. `prefix`: a name."""
+        """Let a stopped account go on, and wake what waits for it, or was put off as it was refused; the packs that
+        were stopped. `prefix`: a name.
+        """
         going_on = {"stopped_at": None, "stopped_reason": None, "probe_at": None}
-        return self._open(_packs(prefix) & accounts.c.stopped_at.is_not(None), going_on, now)
+        names = self._open(_packs(prefix) & accounts.c.stopped_at.is_not(None), going_on, now)
+        for name in names:
+            _PUT_OFF.alone(self._engine, **turns.of(name), now=now, soon=now + STEP, longest=now + _LONGEST_WAIT)
+        return names
 
     def forget_limits(self, prefix: str, now: datetime) -> list[str]:
         """Take the configured slots again, whatever refusals taught; the packs that had learned. `prefix`: a name."""
@@ -134,6 +144,20 @@ _OUTLOOK = Statement(
         _EXPECTED.scalar_subquery().label("seconds"),
         select(accounts.c.name).where(accounts.c.stopped_at.is_not(None)).exists().label("stopped"),
     )
+)
+
+# What was begun is due sooner, and on its way.
+_PUT_OFF = Statement(
+    text(
+        """
+    update jobs set due_at = :now where id in (
+        select id from jobs
+        where due_at > :soon and due_at <= :longest and state = 'accepted' and deferrals > 0 and begun = 0
+            and not queued and account = :account and split_part(family, '/', 1) = :kind
+        for no key update skip locked
+    )
+    """
+    ).bindparams(*(bindparam(name, type_=DateTime(timezone=True)) for name in ("now", "soon", "longest")))
 )
 
 #: Part of a statement that learns how long the task of the job of its part `moved` took.

@@ -48,8 +48,8 @@ def begun(now: Any, soon: Any) -> dict[str, Any]:
 def unless_called(read: Any, due_at: Any) -> ColumnElement[datetime]:
     """`due_at`, unless the row has become due before the time that was `read` from it: then that stays.
 
-    Only a callback or a freed slot makes a job due sooner; claims and leases only put it off. The work that ends now
-    may not know of that callback, so it must not push the job back.
+    Only a callback, a freed slot or an account that goes on makes a job due sooner; claims and leases only put it off.
+    The work that ends now may not know of that callback, so it must not push the job back.
     """
     return case((jobs.c.due_at < read, jobs.c.due_at), else_=due_at)
 
