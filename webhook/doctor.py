@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import Timer
 from types import MappingProxyType
 
 import click
@@ -26,6 +28,8 @@ from worker.store.keys import ApiKeys
 from worker.store.repository import Repository
 from worker.store.steps import BEHIND, first_line, is_ready, why
 
+#: How long an examination that was broken off may take to leave nothing behind. A store that answers takes one or two.
+_TIDY_SECONDS = 20.0
 _SIGNS = MappingProxyType({True: "ok", False: "FAULT", None: "note"})
 
 
@@ -50,14 +54,19 @@ def _places(settings: Settings) -> dict[str, list[str]]:
 @contextmanager
 def _an_end() -> Iterator[None]:
     """Inside, Ctrl-C, SIGTERM and a terminal that is closed end the process as an exception, and only the first does:
-    what is tried is taken away again, however often one is told to end.
+    what is tried is taken away again, however often one is told to end. At a store that does not answer that would take
+    many minutes: then it is said that something may be left.
     """
+    patience: list[Timer] = []
     handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     heeded = {each: handler for each, handler in handlers.items() if handler is not signal.SIG_IGN}  # as nohup has it
 
     def end(number: int, _frame: object) -> None:
         for each in heeded:
             signal.signal(each, signal.SIG_IGN)
+        patience.append(Timer(_TIDY_SECONDS, _give_up, (128 + number,)))
+        patience[0].daemon = True
+        patience[0].start()
         sys.exit(128 + number)
 
     for each in heeded:
@@ -65,8 +74,16 @@ def _an_end() -> Iterator[None]:
     try:
         yield
     finally:
+        for timer in patience:
+            timer.cancel()
         for each, handler in heeded.items():
             signal.signal(each, handler)
+
+
+def _give_up(code: int) -> None:
+    """End at once: whatever is waited for, on whichever thread."""
+    click.echo("the store does not answer: an object called reelhook-doctor-... may be left in it", err=True)
+    os._exit(code)
 
 
 def _bucket(settings: Settings, bucket: str, prefixes: Sequence[str]) -> int:

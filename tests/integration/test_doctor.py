@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +18,8 @@ from pydantic import SecretStr
 
 from infra.object_store import ObjectStore
 from infra.settings import Settings
+from infra.stack.servers import Servers
+from tests.conftest import environment_for
 from tests.integration.stores_kit import examined, other_store, over_tls
 from tests.s3_gate import Gate
 from webhook import examination
@@ -287,6 +291,33 @@ def test_a_bucket_that_is_open_to_all_is_told(moto: Settings) -> None:
     finding = examined(moto)["private"]
 
     assert (None, True) == (finding.good, finding.words.startswith("whoever guesses a key reads the file: take public"))
+
+
+@pytest.mark.usefixtures("engine")
+def test_nobody_who_wants_to_end_waits_for_a_silent_store(servers: Servers, root: Path) -> None:
+    """It would be asked for many minutes to take away what may be there. That something may be is said instead."""
+    brief = "d = import_module('webhook.doctor'); d._TIDY_SECONDS = 0.2; d.doctor([])"
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with Popen(  # noqa: S603 - our own words
+            [sys.executable, "-c", f"from importlib import import_module; {brief}"],
+            cwd=root,
+            env=environment_for(servers.addresses) | {"S3_ENDPOINT_URL": url},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as asked:
+            connection, _ = silent.accept()
+            with connection:
+                assert connection.recv(1)
+                asked.send_signal(signal.SIGINT)
+                try:
+                    said, _ = asked.communicate(timeout=30)
+                finally:
+                    asked.kill()
+
+    assert (128 + signal.SIGINT, True) == (asked.returncode, "may be left" in said)
 
 
 def test_a_key_that_is_lent_is_told(settings: Settings) -> None:
