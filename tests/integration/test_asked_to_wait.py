@@ -59,6 +59,18 @@ def test_a_look_before_another_create_is_put_off_too(engine: Engine) -> None:
     assert WAIT <= waits(desk) <= WAIT * (1 + JITTER)
 
 
+@pytest.mark.parametrize("wait", ["3600", "1000", "5"])
+def test_who_always_asks_to_wait_is_waited_for_no_longer(engine: Engine, wait: str) -> None:
+    """P1: a job of which each create was proven absent ends after 72 hours, however rarely Kling may be asked."""
+    desk = Desk(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("update jobs set submissions = 1")
+    desk.wire.says = lambda _: busy(5001, 503, wait)
+
+    assert (State.FAILED, "not_made") == (desk.until(), desk.job.error_code)
+    assert 72 * 3600 < desk.seconds < 76 * 3600
+
+
 @pytest.mark.parametrize(
     ("wait", "seconds"),
     [

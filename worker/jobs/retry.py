@@ -149,6 +149,13 @@ def is_never_made(absences: int, since: datetime, now: datetime) -> bool:
     return absences >= ABSENCES and now - since > timedelta(hours=RUNNING_HOURS)
 
 
+def questions_of(wait: float) -> int:
+    """As how many of `SILENCES` a question counts after which nothing may be asked for `wait` seconds: it takes the
+    place of those that would have been asked meanwhile.
+    """
+    return 1 + int(wait // LOOK_FIRST_AGAIN[-1])
+
+
 def is_silent(questions: int, since: datetime, now: datetime) -> bool:
     """Whether to stop asking for the task of an earlier create: so many questions in a row had no answer."""
     return questions >= SILENCES and now - since > timedelta(hours=RUNNING_HOURS)

@@ -110,14 +110,15 @@ def _not_told(job: Job, fault: Exception, *, store: Repository, now: datetime) -
     Giving up says that nothing was made or paid for: every earlier create of an `accepted` job was proven absent.
     """
     log.warning("submit.unanswered", job=job.id, reason=str(fault))
-    lookups = job.lookups + 1
+    wait = asked_to_wait(fault)
+    lookups = job.lookups + retry.questions_of(wait)
     if retry.is_silent(lookups, job.updated_at, now):
         words = f"the last request made no task, and for {retry.RUNNING_HOURS} hours nobody answered: {fault}"
         changes = {"error_code": "not_made", "error_message": words}
         return store.move(job, Event.SUBMIT_REFUSED, now, changes=changes) or Moved(job, None)
     again = {"deferrals": job.deferrals + 1, "lookups": lookups}
     due = retry.after(retry.LOOK_FIRST_AGAIN, lookups, now, endless=True) or now
-    store.postpone(job, retry.not_before(due, now, asked_to_wait(fault)), **again)
+    store.postpone(job, retry.not_before(due, now, wait), **again)
     return Moved(job, None)
 
 
