@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import Engine
@@ -111,14 +112,16 @@ def test_a_file_that_is_refused_as_it_is_is_told_and_waited_for(settings: Settin
         worker, attention = behind(made, settings, gate), Attention(engine)
         gate.refuse("put", 400, "MetadataTooLarge")
         assert State.COPYING is worker.work()
-        assert [(made.job_id, "the store refuses its files: S3 put: MetadataTooLarge no")] == attention.not_copied(9)
+        late = made.clock() + timedelta(days=9)
+        said = "the store refuses its files: S3 put: MetadataTooLarge no"
+        assert [(made.job_id, said)] == attention.not_copied(late, 9)
         assert [] == made.store.buckets.away()
         gate.refusals.clear()
         made.clock.advance(100_000)
         assert State.ARCHIVED is worker.work()
         job = made.store.get(made.job_id)
         assert job is not None
-        assert (None, None, []) == (job.error_code, job.error_message, attention.not_copied(9))
+        assert (None, None, []) == (job.error_code, job.error_message, attention.not_copied(late, 9))
 
         gate.refuse("put", 400, "KeyTooLongError")
         made.job_id = worker.job_id = "01never"

@@ -8,10 +8,13 @@ import pytest
 from sqlalchemy import Engine
 
 from infra.http import Answer
+from tests.fakes import FakeQueue
 from tests.integration.submit_kit import Desk, task
 from worker.jobs.model import State
 from worker.jobs.retry import JITTER, LONGEST_RETRY_AFTER
 from worker.store.accounts import Accounts
+from worker.store.attention import Attention
+from worker.tasks.attend import attend
 
 WAIT = 2000
 
@@ -89,6 +92,21 @@ def test_what_it_asks_for_is_understood_and_bounded(engine: Engine, wait: str, s
     desk.work()
 
     assert max(seconds, 1) <= waits(desk) <= max(seconds * (1 + JITTER), 3)
+
+
+@pytest.mark.parametrize(("wait", "heard"), [("3600", 1), ("600", 0)])
+def test_files_that_wait_for_long_are_told_of_at_once(engine: Engine, wait: str, heard: int) -> None:
+    """Else a person would hear of it after seven such waits, as many hours."""
+    desk = Desk(engine)
+    desk.copying()
+    desk.wire.says = lambda _: busy(5001, 503, wait)
+    desk.work()
+    attend(attention=Attention(engine), queue=FakeQueue(), clock=desk.clock, accounts=["default"])
+
+    said = [one["data"] for one in desk.store.timeline("job") if one["type"] == "job.attention"]
+    assert [("not_copied", "its files could not be copied 2 times")] * heard == [
+        (one["reason"], one["message"]) for one in said
+    ]
 
 
 def test_a_job_that_has_waited_goes_on(engine: Engine) -> None:

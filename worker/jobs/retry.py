@@ -51,6 +51,9 @@ ARCHIVE_AGAIN = (2, 5, 15, 60, 300, 900, 3600, 10800, 21600, 21600, 21600, 21600
 ARCHIVE_LAST = 3
 #: After so many of these, within the hour, a person is told.
 ARCHIVE_ALARM = 7
+#: Seconds for which one is put off at once, as Kling or its server asks for it, if a person is to be told without more
+#: of them: longer than any pause before those.
+ARCHIVE_PUT_OFF_TOLD = 1200
 #: Seconds between attempts of a delivery. Source: the Standard Webhooks specification's own schedule, about 75 hours.
 DELIVER_AGAIN = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
 #: The same for messages to other apps (`on_done`) while the broker is away: about each minute for an hour, then each

@@ -112,15 +112,17 @@ UNSTORABLE = "unstorable"
 _NOT_COPIED = text(
     f"""
     select id, case when error_code = '{UNSTORABLE}' then 'the store refuses its files: ' || error_message
-        else 'its files could not be copied ' || archive_attempts || ' times' end as message from jobs
-    where due_at is not null and state = 'copying' and (archive_attempts >= :most or error_code = '{UNSTORABLE}')
+        else 'its files could not be copied '
+            || case archive_attempts when 1 then 'once' else archive_attempts || ' times' end end as message from jobs
+    where due_at is not null and state = 'copying'
+        and (archive_attempts >= :most or archive_attempts > 0 and due_at > :late or error_code = '{UNSTORABLE}')
         and not exists (
         select 1 from events e
         where e.job_id = jobs.id and e.type = 'job.attention' and e.data ->> 'reason' = 'not_copied'
     )
     order by created_at limit 100
     """  # noqa: S608 - a word of ours
-)
+).bindparams(bindparam("late", type_=_MOMENT))
 
 
 class NoAccount(NamedTuple):
@@ -175,10 +177,13 @@ class Attention:
             rows = connection.execute(_SLOW, {"since": now - grace, "now": now})
             return [(row.id, row.message) for row in rows]
 
-    def not_copied(self, most: int) -> list[tuple[str, str]]:
-        """Jobs whose files could not be copied so often or oftener, and that were not told of; with a sentence."""
+    def not_copied(self, late: datetime, most: int) -> list[tuple[str, str]]:
+        """Jobs whose files could not be copied at least `most` times, or that were then put off beyond `late`, and that
+        were not told of; with a sentence.
+        """
         with self._engine.begin() as connection:
-            return [(row.id, row.message) for row in connection.execute(_NOT_COPIED, {"most": most})]
+            rows = connection.execute(_NOT_COPIED, {"late": late, "most": most})
+            return [(row.id, row.message) for row in rows]
 
     def away(self, since: datetime) -> list[tuple[str, str]]:
         """One job of each caller and bucket that has taken no files since then, or will take none; with the reason."""

@@ -45,7 +45,9 @@ def _looks(
     told_from = now - timedelta(seconds=retry.BUCKET_TOLD)
     return {
         "slow": partial(attention.slow, now, _GRACE),
-        "not_copied": partial(attention.not_copied, retry.ARCHIVE_ALARM),
+        "not_copied": partial(
+            attention.not_copied, now + timedelta(seconds=retry.ARCHIVE_PUT_OFF_TOLD), retry.ARCHIVE_ALARM
+        ),
         "bucket_away": partial(attention.away, told_from),
         "account_stopped": attention.stopped,
         "account_missing": partial(_missing, attention, accounts),
