@@ -168,8 +168,8 @@ class JobError(Shape):
     message: str | None
 
 
-class File(Shape):
-    """One proven file in the bucket."""
+class StoredFile(Shape):
+    """What everybody hears of a proven file in the bucket."""
 
     kind: Annotated[
         Literal["video", "image", "audio", "other"],
@@ -179,31 +179,36 @@ class File(Shape):
         str, Field(description="original, watermarked, or a sound's format; of `other` its place in Kling's result")
     ]
     ordinal: Annotated[int, Field(description="place in Kling's list, from 0")]
-    provider_id: str | None
-    key: str
     bucket: str
+    key: str
     size: Annotated[int, Field(description="bytes")]
     sha256: str
     content_type: str
-    container: str | None
     duration: Annotated[float | None, Field(description="seconds")]
     width: int | None
     height: int | None
     fps: float | None
     video_codec: str | None
     audio_codec: str | None
-    poster_key: str | None
-    sheet_key: Annotated[str | None, Field(description="the contact sheet")]
-    listed: Annotated[
-        str | None,
-        Field(description="the list of Kling's result that it stood in, where not that of its kind"),
-    ]
     damaged_frames: Annotated[
         int | None,
         Field(
             description="frames of a film that did not decode whole; null where it was not decoded from end to end: "
             "it has more than 750 frames, or contact sheets are turned off"
         ),
+    ]
+
+
+class File(StoredFile):
+    """One proven file in the bucket."""
+
+    provider_id: str | None
+    container: str | None
+    poster_key: str | None
+    sheet_key: Annotated[str | None, Field(description="the contact sheet")]
+    listed: Annotated[
+        str | None,
+        Field(description="the list of Kling's result that it stood in, where not that of its kind"),
     ]
     url: Annotated[str, Field(description="opens for a while")]
     poster_url: str | None

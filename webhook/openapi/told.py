@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from webhook.shapes import JobError, Shape, Task
+from webhook.shapes import JobError, Shape, StoredFile, Task
 from worker.jobs import events
 from worker.jobs.model import State
 
@@ -28,24 +28,9 @@ _HEADERS = {
 }
 
 
-class ToldFile(Shape):
+class ToldFile(StoredFile):
     """A proven file in the bucket, as events tell of it."""
 
-    kind: Literal["video", "image", "audio", "other"]
-    variant: Annotated[str, Field(description="original, watermarked, or a sound's format")]
-    ordinal: Annotated[int, Field(description="place in Kling's list, from 0")]
-    bucket: str
-    key: str
-    size: Annotated[int, Field(description="bytes")]
-    sha256: str
-    content_type: str
-    duration: Annotated[float | None, Field(description="seconds")]
-    width: int | None
-    height: int | None
-    fps: float | None
-    video_codec: str | None
-    audio_codec: str | None
-    damaged_frames: Annotated[int | None, Field(description="frames of a film that did not decode whole")]
     url: Annotated[str, Field(description="opens for a while; made anew for each attempt")]
     poster_url: str | None = None
     poster_key: str | None = None
