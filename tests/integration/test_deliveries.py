@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NoReturn
@@ -16,38 +15,14 @@ from click.testing import CliRunner
 from sqlalchemy import Engine, select, text
 
 from infra.emulator import Emulator
-from infra.hands import Hands
 from infra.stack.servers import Servers
 from tests.house import House, house
+from tests.integration.deliveries_kit import ask, ended, told, work
 from tests.receiver import Receiver, Reply, receiver
 from webhook.cli import main
-from worker.jobs.circuit import OPENS_AFTER
-from worker.jobs.machine import Event
 from worker.jobs.model import State
 from worker.jobs.signing import Signing
-from worker.store.repository import NewJob
-from worker.store.tables import attempts, deliveries
-
-
-def ended(home: House, name: str, url: str, theirs: str | None = None) -> str:
-    """A job that has just failed and is to be told to `url`; its delivery's id. `theirs`: its external_task_id."""
-    new = NewJob(name, "default", "default", "videos/omni-video", theirs, url, b"f", b"{}")
-    job = home.services.store.accept(new, home.clock())[0]
-    moved = home.services.store.move(job, Event.SUBMIT_REFUSED, home.clock())
-    assert moved is not None
-    return moved.deliveries[0]
-
-
-def work(home: House, ahead: float = 0) -> None:
-    """Let time pass, sweep, and do what is to be done."""
-    home.clock.ahead += timedelta(seconds=ahead)
-    home.sweep()
-    home.drain()
-
-
-def ask(home: House, method: str, path: str, body: Any = None) -> requests.Response:
-    """Ask the door."""
-    return requests.request(method, f"{home.url}/api{path}", json=body, headers=home.headers, timeout=30)
+from worker.store.tables import deliveries
 
 
 def test_every_attempt_is_kept(home: House, app: Receiver) -> None:
@@ -110,7 +85,7 @@ def test_what_never_left_is_no_attempt(home: House, app: Receiver, *, subscribed
     work(home, 20)
     work(home, 7)
 
-    assert ("delivered", [500, 200]) == _where(home, delivery)
+    assert ("delivered", [500, 200]) == told(home, delivery)
     assert [] == home.services.aside.newest(10)
 
 
@@ -140,7 +115,7 @@ def test_an_attempt_that_fails_here_is_kept_and_backed_off(home: House, app: Rec
 
     assert "pending" == shown["state"]
     assert ["RuntimeError here, see the log"] * 2 == [one["error"] for one in shown["tried"]]
-    assert ("delivered", [None, None, 200]) == _where(home, delivery)
+    assert ("delivered", [None, None, 200]) == told(home, delivery)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -151,7 +126,7 @@ def test_no_redirect_is_followed(home: House, app: Receiver, status: int) -> Non
         delivery = ended(home, "a", app.url)
         work(home)
 
-        assert ("pending", [status]) == _where(home, delivery)
+        assert ("pending", [status]) == told(home, delivery)
         assert [] == inside.raw
 
 
@@ -161,7 +136,7 @@ def test_an_endless_answer_is_cut(home: House, app: Receiver) -> None:
     delivery = ended(home, "a", app.url)
     work(home)
 
-    assert ("delivered", [200]) == _where(home, delivery)
+    assert ("delivered", [200]) == told(home, delivery)
 
 
 def test_a_receiver_inside_is_never_reached(
@@ -174,7 +149,7 @@ def test_a_receiver_inside_is_never_reached(
             work(strict, hours * 3600)
         tried = ask(strict, "GET", f"/deliveries/{delivery}").json()["tried"]
 
-        assert ("given_up", [None] * 3) == _where(strict, delivery)
+        assert ("given_up", [None] * 3) == told(strict, delivery)
         assert {"127.0.0.1 was not called: the address is not a public one"} == {one["error"] for one in tried}
     assert [] == app.raw
 
@@ -197,11 +172,11 @@ def test_a_name_that_leads_inside_for_a_moment_loses_nothing(
         home.services.subscriptions.create("default", url, ["video.failed"], Signing.V1, home.clock())
     delivery = ended(home, "a", "" if subscribed else url)
     work(home)
-    first = _where(home, delivery)
+    first = told(home, delivery)
     work(home, 10)
 
     assert ("pending", [None]) == first
-    assert ("delivered", [None, 200]) == _where(home, delivery)
+    assert ("delivered", [None, 200]) == told(home, delivery)
     shown = ask(home, "GET", f"/deliveries/{delivery}").json()
     assert "app.example was not called: the address is not a public one" == shown["tried"][0]["error"]
 
@@ -211,12 +186,7 @@ def test_a_url_that_leads_nowhere_is_given_up_at_once(home: House) -> None:
     delivery = ended(home, "a", "https://u:p@app.example/")
     work(home)
 
-    assert ("given_up", [None]) == _where(home, delivery)
-
-
-def _where(home: House, delivery: str) -> tuple[str, list[int | None]]:
-    shown = ask(home, "GET", f"/deliveries/{delivery}").json()
-    return shown["state"], [one["status"] for one in shown["tried"]]
+    assert ("given_up", [None]) == told(home, delivery)
 
 
 def test_one_a_job_and_a_time_can_be_sent_again(home: House, app: Receiver) -> None:
@@ -230,10 +200,10 @@ def test_one_a_job_and_a_time_can_be_sent_again(home: House, app: Receiver) -> N
         ask(home, "POST", "/deliveries/replay", {"until": "2020-01-01T00:00:00Z"}),
     ]
     work(home)
-    told = [headers["webhook-id"] for headers in app.headers]
+    came = [headers["webhook-id"] for headers in app.headers]
 
     assert [(202, 1), (202, 1), (202, 2), (202, 0)] == [(one.status_code, one.json()["replayed"]) for one in asked]
-    assert {first: 2, second: 2} == {name: told.count(name) for name in (first, second)}
+    assert {first: 2, second: 2} == {name: came.count(name) for name in (first, second)}
     other = home.services.keys.create("other", home.clock())
     headers = {"Authorization": f"Bearer {other}"}
     answer = requests.post(f"{home.url}/api/deliveries/{first}/replay", headers=headers, timeout=10)
@@ -271,34 +241,6 @@ def test_pages_lead_on(home: House, app: Receiver) -> None:
         before = page["next"] and "&before=" + page["next"].replace("+", "%2B")
 
     assert list(reversed(made)) == seen
-
-
-def test_a_failing_receiver_rests_and_is_probed(home: House, app: Receiver) -> None:
-    """After five failures in a row it is left alone for a while, whatever waits for it; then one attempt tells."""
-    app.answers = [503] * OPENS_AFTER
-    for number in range(20):
-        ended(home, f"job{number}", app.url)
-    for _ in range(OPENS_AFTER + 3):
-        work(home)
-    assert OPENS_AFTER == len(app.raw)
-    work(home, 40)
-
-    # The probe was taken, so the receiver is proven and gets all that waits.
-    work(home)
-    with home.services.engine.connect() as connection:
-        states = connection.execute(select(deliveries.c.state, deliveries.c.due_at)).all()
-    assert 20 - OPENS_AFTER <= [row.state for row in states].count("delivered")
-
-
-def test_what_a_dead_receiver_never_took_is_given_up(home: House, app: Receiver) -> None:
-    """Rows for one that rests do not wait for ever: they end with the schedule that they would have had."""
-    app.answers = [503] * 99
-    made = [ended(home, f"job{number}", app.url) for number in range(30)]
-    for _ in range(OPENS_AFTER):
-        work(home)
-    work(home, 100 * 3600)
-
-    assert {"given_up"} == {_where(home, delivery)[0] for delivery in made}
 
 
 def test_the_terminal_shows_and_sends_again(home: House, app: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,43 +294,6 @@ def test_the_terminal_shows_and_sends_again(home: House, app: Receiver, monkeypa
     assert "no API key" in run("subscriptions", "create", app.url, "--key", "nobody", code=1)
     assert "say which" in run("deliveries", "replay", code=2)
     assert "no delivery" in run("deliveries", "show", "msg_1", code=1)
-
-
-@contextmanager
-def silent() -> Iterator[socket.socket]:
-    """A receiver that takes connections and says nothing."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        yield listening
-
-
-def test_fifty_dead_receivers_keep_nothing_from_a_healthy_one(home: House, app: Receiver) -> None:
-    """P3: while an attempt hangs at each of fifty, everything for the healthy one is delivered."""
-    hands, told = Hands(64), 60
-    with ExitStack() as stack:
-        dead = [stack.enter_context(silent()) for _ in range(50)]
-        announcer = home.announcer(hands, seconds=100)
-        for number, one in enumerate(dead):
-            for again in range(3):
-                ended(home, f"dead{number}-{again}", f"http://127.0.0.1:{one.getsockname()[1]}/hook")
-        for number in range(told):
-            ended(home, f"well{number}", app.url)
-        home.queue.sent.clear()
-        end = time.monotonic() + 60
-        while len(app.raw) < told or hands.free > 14:
-            assert time.monotonic() < end, (len(app.raw), hands.free)
-            home.sweep()
-            for _, _, (delivery,) in home.queue.sent:
-                announcer.announce(delivery)
-            home.queue.sent.clear()
-            time.sleep(0.02)  # the threads' turn
-
-        with home.services.engine.connect() as connection:
-            done = connection.execute(select(attempts.c.status)).scalars().all()
-        assert [200] * told == done  # nobody else's attempt has ended
-        assert 50 == 64 - hands.free  # one at each of the dead, however much waits for it
-    while hands.free < 64:
-        assert time.monotonic() < end + 30
-        time.sleep(0.02)
 
 
 def test_a_job_that_fails_is_told_once_to_each(home: House, app: Receiver) -> None:
