@@ -25,6 +25,10 @@ _DEVICE = "disk"
 #: Bytes that are read, passed on, hashed and written at a time. Swift's own 64 KiB cost many turns; a slow client has a
 #: minute for each, so a MiB would be too much.
 _CHUNK = 256 * 1024
+#: Seconds that the servers wait for each other. What is stored or deleted is answered once the bucket's list shows it:
+#: Swift's own single second lets a busy machine's list be behind, and what misses it for good would wait for a daemon
+#: that does not run here.
+_PATIENCE = 30
 _SWIFT = """\
 [swift-hash]
 swift_hash_path_suffix = reelhook
@@ -46,8 +50,9 @@ use = egg:swift#{name}
 log_requests = false
 network_chunk_size = {chunk}
 disk_chunk_size = {chunk}
-node_timeout = 30
-conn_timeout = 5
+node_timeout = {patience}
+conn_timeout = {patience}
+container_update_timeout = {patience}
 """
 _PROXY = """\
 [DEFAULT]
@@ -61,9 +66,9 @@ client_chunk_size = {chunk}
 object_chunk_size = {chunk}
 account_autocreate = true
 allow_account_management = true
-node_timeout = 30
-recoverable_node_timeout = 30
-conn_timeout = 5
+node_timeout = {patience}
+recoverable_node_timeout = {patience}
+conn_timeout = {patience}
 [filter:catch_errors]
 use = egg:swift#catch_errors
 [filter:listing_formats]
@@ -103,13 +108,14 @@ def main(options: dict[str, Any]) -> None:
 def _configure(home: Path, options: dict[str, Any]) -> None:
     (home / "devices" / _DEVICE).mkdir(parents=True, exist_ok=True)
     (home / "swift.conf").write_text(_SWIFT)
+    common = {"home": home, "chunk": _CHUNK, "patience": _PATIENCE}
     for name in _BACKENDS:
-        (home / f"{name}-server.conf").write_text(_BACKEND.format(home=home, name=name, chunk=_CHUNK))
+        (home / f"{name}-server.conf").write_text(_BACKEND.format(name=name, **common))
     account, _, user = options["access_key"].partition(":")
     proxy = home / "proxy-server.conf"
     proxy.touch(mode=0o600)
     secret = options["secret_key"]
-    proxy.write_text(_PROXY.format(home=home, account=account, user=user, secret_key=secret, chunk=_CHUNK))
+    proxy.write_text(_PROXY.format(account=account, user=user, secret_key=secret, **common))
 
 
 def _load_swift(home: Path, *, fast: bool) -> None:
