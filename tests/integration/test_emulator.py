@@ -1,6 +1,7 @@
 """The emulator as its users meet it: over HTTP, on a loopback port."""
 
 import base64
+import threading
 import time
 import uuid
 from typing import Any
@@ -33,10 +34,23 @@ def signed(emulator: Emulator, **claims: Any) -> str:
     return jwt.encode(body, emulator.config.secret_key, algorithm="HS256")
 
 
+def held(emulator: Emulator) -> threading.Event:
+    """Set, it lets what the emulator has to make be made. Until then no task comes to its end, however long that is."""
+    studio, let = emulator._stage.studio, threading.Event()
+    make = studio.make
+
+    def waits(*what: Any) -> Any:
+        assert let.wait(200)
+        return make(*what)
+
+    studio.__dict__["make"] = waits
+    return let
+
+
 def test_a_task_goes_from_submitted_over_processing_to_a_real_video(emulator: Emulator) -> None:
     """A create is answered `submitted`; queries say `processing`, then `succeed` with an MP4 as it was asked for."""
     with Emulator(Config(speed=500, log=False)) as slower:
-        client = Client(slower)
+        client, made_now = Client(slower), held(slower)
         body = {"model_name": "kling-v3-omni", "prompt": "a fox", "aspect_ratio": "9:16", "mode": "pro", "sound": "on"}
         answer = client.post(OMNI, **body, duration="3", external_task_id="mine").json()
         seen: list[str] = [answer["data"]["task_status"]]
@@ -44,6 +58,8 @@ def test_a_task_goes_from_submitted_over_processing_to_a_real_video(emulator: Em
         while "succeed" not in seen:
             task = client.task(OMNI, task_id)
             seen += [task["task_status"]] if task["task_status"] != seen[-1] else []
+            if "processing" in seen:
+                made_now.set()
         video = video_of(task)
         made = facts(fetch(video["url"]).content)
         client.session.close()
@@ -127,13 +143,14 @@ def test_lists_are_paged_newest_first() -> None:
 
 def test_slots_are_counted_per_pack() -> None:
     """A task holds its slots until it ends, images hold n, and kinds do not share."""
-    with Emulator(Config(speed=50, log=False, concurrency=3)) as narrow:
-        client = Client(narrow)
+    with Emulator(Config(speed=SPEED, log=False, concurrency=3)) as narrow:
+        client, made_now = Client(narrow), held(narrow)
         for _ in range(3):
-            client.create(TEXT, prompt="a fox [fate: slow=9]")
+            client.create(TEXT, prompt="a fox")
         over = client.post(TEXT, prompt="a fox")
-        image = client.create("/v1/images/generations", prompt="a fox [fate: fast]", n=2)
+        image = client.create("/v1/images/generations", prompt="a fox", n=2)
         full = client.post("/v1/images/generations", prompt="a fox", n=2)
+        made_now.set()
         until(lambda: ended(client.task("/v1/images/generations", image)))
         freed = client.post("/v1/images/generations", prompt="a fox", n=3)
         client.session.close()
