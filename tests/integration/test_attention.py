@@ -85,7 +85,7 @@ def test_a_stopped_account_is_told_to_each_caller_who_waits(engine: Engine, stor
     Subscriptions(engine, b"secret").create("other", "https://other/hook", ["*"], Signing.V1, MORNING)
     accounts, clock = Accounts(engine), FakeClock(MORNING + timedelta(minutes=1))
     first = job(store, "a")
-    job(store, "b")
+    job(store, "b", at=MORNING + timedelta(microseconds=1))
     job(store, "c", caller="third")
     with engine.begin() as connection:
         accounts.admit(connection, first, "default", 1, MORNING)
