@@ -256,6 +256,7 @@ def test_how_many_links_were_left_out_is_told(place: tuple[Yard, Origin], monkey
     assert "beyond the first 20 links (3 more were left out)" in message
 
 
+@pytest.mark.usefixtures("no_pauses")  # nobody renews the lease of who stands still
 @pytest.mark.parametrize("then", [403, 200])
 def test_who_writes_the_manifest_too_late_writes_the_same(place: tuple[Yard, Origin], then: int) -> None:
     """P2: a worker stands still with the manifest on its way, and another one ends the job. What the first one did
