@@ -164,13 +164,14 @@ def yard(
     settings: Settings, engine: Engine, outputs: Sequence[Output], *, job_id: str = "01job", **changes: Any
 ) -> Iterator[Yard]:
     """A job in an empty database and an emptied bucket, which is emptied again at the end: a test may stop in the
-    middle of a copy, and all tests of a process share the bucket. `changes` are to the copier.
+    middle of a copy, and all tests of a process share the bucket. `changes` are to the copier, whose slices are long
+    unless said: a machine that is busy ends none of them.
     """
     services = Services(settings, cast("Any", None))
     store = Repository(engine)
     bucket = services.bucket
     empty(bucket)
-    copier = replace(services.copier, **changes)
+    copier = replace(services.copier, **{"slice_seconds": 600.0, **changes})
     rows = Aside(engine), Runs(engine), Attention(engine)
     made = Yard(store, bucket, copier, FakeProvider(list(outputs)), *rows, job_id=job_id)
     copying_job(made)
