@@ -36,6 +36,7 @@ def test_a_message_whose_end_the_broker_did_not_hear_takes_no_place(
         try:
             with app.connection_for_read() as connection:
                 channel: Any = connection.channel()
+                channel.queue_purge("celery")
                 channel.basic_qos(0, 1, False)
                 with Consumer(channel, [app.amqp.queues["celery"]], on_message=taken.append):
                     app.send_task("nothing", queue="celery")
@@ -117,6 +118,7 @@ def test_a_channel_that_was_closed_drops_no_message(app: Celery, capsys: pytest.
     """Who still listens on it hears that its connection has failed; nothing is logged as bytes that are no message."""
     with app.connection_for_read() as connection:
         channel: Any = connection.channel()
+        channel.queue_purge("celery")
         with Consumer(channel, [app.amqp.queues["celery"]], on_message=lambda _: None):
             with pytest.raises(TimeoutError):
                 connection.drain_events(timeout=0.1)  # now it waits for messages
