@@ -22,9 +22,9 @@ from infra.stack.servers import Addresses, Servers
 from worker.store.migrate import migrate
 from worker.store.tables import metadata
 
-hypothesis_settings.register_profile(
-    "suite", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+#: How long data takes to make is the machine's affair, as is how long a test takes.
+SUPPRESSED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+hypothesis_settings.register_profile("suite", deadline=None, max_examples=100, suppress_health_check=SUPPRESSED)
 hypothesis_settings.load_profile("suite")
 
 _connect = socket.socket.connect
