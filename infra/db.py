@@ -26,10 +26,12 @@ ANSWER_SECONDS = STATEMENT_SECONDS + 2
 _SINGLE = "reelhook_single"
 
 #: What the server says of itself, by the beginning of its five characters: no connection, no room left, going down or
-#: coming up, for reading only as the old one is after a fail-over.
+#: coming up, for reading only as the old one is after a fail-over, or that it ended a transaction which stood still or
+#: took too long, and the connection with it.
 #: Source: https://www.postgresql.org/docs/current/errcodes-appendix.html.
 _READ_ONLY = "25006"
-_AWAY = ("08", "53", "57P", _READ_ONLY)
+_ENDED = ("25P03", "25P04")
+_AWAY = ("08", "53", "57P", _READ_ONLY, *_ENDED)
 #: There is no such table or column, no schema to look for it in, or no index that makes a row the only one: steps of
 #: the database are missing.
 _BEHIND = frozenset({"42P01", "42703", "3F000", "42P10"})

@@ -1,19 +1,21 @@
-"""A database that takes what we say and answers nothing."""
+"""A database that takes what we say and answers nothing, and one that no longer waits for what we say."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, Engine, literal, select, text
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import base as pooling
 
 from infra import db
 from infra.settings import Settings
 from infra.stack.servers import Servers
+from infra.statement import Statement
+from tests.integration.emulator_kit import until
 from tests.proxy import FaultProxy
 
 
@@ -85,3 +87,26 @@ def test_a_long_statement_has_its_time_where_it_is_given(settings: Settings, mon
 
         assert "" == connection.execute(text("select pg_sleep(0.5)::text")).scalar_one()
     engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [Statement(select(literal(1))), lambda connection: connection.execute(select(literal(1)))],
+    ids=["statement", "text"],
+)
+def test_a_transaction_that_stood_still_is_not_held_against_its_work(
+    engine: Engine, ask: Callable[[Connection], object]
+) -> None:
+    """Who was stopped for longer than the server waits finds that it was away, and a new connection the next time."""
+    there = text("select count(*) from pg_stat_activity where pid = :pid")
+    with engine.connect() as connection:
+        pid = connection.execute(text("select pg_backend_pid()")).scalar_one()
+        connection.execute(text("set local idle_in_transaction_session_timeout = '1ms'"))
+        with db.single(engine).connect() as other:
+            until(lambda: 0 == other.execute(there, {"pid": pid}).scalar_one())
+        with pytest.raises(DBAPIError) as fault:
+            ask(connection)
+
+    assert ("25P03", True) == (db.sqlstate(fault.value), db.is_away(fault.value))
+    with engine.connect() as again:
+        assert 1 == again.execute(select(literal(1))).scalar_one()
