@@ -17,6 +17,8 @@ from PIL import Image
 from infra.emulator import Config, Emulator
 
 SPEED = 2000.0
+#: Seconds that nothing here takes unless it hangs: a film is rendered in two, or in twenty where others render, too.
+PATIENCE = 100
 OMNI = "/v1/videos/omni-video"
 TEXT = "/v1/videos/text2video"
 IMAGE = "/v1/videos/image2video"
@@ -93,11 +95,11 @@ class Client:
 
     def post(self, path: str, **body: Any) -> requests.Response:
         """Send a body."""
-        return self.session.post(self.emulator.url + path, json=body, timeout=10)
+        return self.session.post(self.emulator.url + path, json=body, timeout=PATIENCE)
 
     def get(self, path: str, **query: Any) -> requests.Response:
         """Ask."""
-        return self.session.get(self.emulator.url + path, params=query, timeout=10)
+        return self.session.get(self.emulator.url + path, params=query, timeout=PATIENCE)
 
     def create(self, path: str, **body: Any) -> str:
         """Create a task that must be accepted; its id."""
@@ -117,11 +119,11 @@ class Client:
 
     def faults(self, *orders: Json) -> None:
         """Queue faults."""
-        requests.post(f"{self.emulator.url}/_emulator/faults", json=list(orders), timeout=10).raise_for_status()
+        requests.post(f"{self.emulator.url}/_emulator/faults", json=list(orders), timeout=PATIENCE).raise_for_status()
 
     def state(self) -> Json:
         """What the emulator reports."""
-        state: Json = requests.get(f"{self.emulator.url}/_emulator/state", timeout=10).json()
+        state: Json = requests.get(f"{self.emulator.url}/_emulator/state", timeout=PATIENCE).json()
         return state
 
 
@@ -131,7 +133,7 @@ def client_of(emulator: Emulator) -> Iterator[Client]:
     one = Client(emulator)
     with one.session:
         yield one
-    requests.delete(f"{emulator.url}/_emulator/faults", timeout=10).raise_for_status()
+    requests.delete(f"{emulator.url}/_emulator/faults", timeout=PATIENCE).raise_for_status()
 
 
 def ended(task: Json) -> Json | None:
@@ -139,7 +141,7 @@ def ended(task: Json) -> Json | None:
     return task if task["task_status"] in {"succeed", "failed"} else None
 
 
-def until(condition: Callable[[], Found | None], seconds: float = 15.0) -> Found:
+def until(condition: Callable[[], Found | None], seconds: float = PATIENCE) -> Found:
     """What `condition` gives as soon as that is true."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
@@ -181,7 +183,7 @@ def facts(content: bytes) -> Facts:
 
 def fetch(url: str, **headers: str) -> requests.Response:
     """A file as anybody gets it: without a key."""
-    return requests.get(url, headers=headers, timeout=10)
+    return requests.get(url, headers=headers, timeout=PATIENCE)
 
 
 def picture(width: int, height: int, kind: str = "PNG") -> bytes:
