@@ -24,7 +24,8 @@ from worker.tasks import book
 from worker.tasks.book import CLEARING, LEASE
 
 FILM = film_of(film(), 12 * 2**20)
-_LONGEST_WAIT = 10
+#: Seconds that only what never comes is waited for.
+_LONGEST_WAIT = 60
 
 
 def _lease_until(engine: Engine) -> Any:
