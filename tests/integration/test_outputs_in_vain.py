@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from itertools import count
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import Engine
 
-from infra import dial
 from infra.settings import Settings
 from tests.integration.archive_kit import ALL, Yard, behind, film, video, yard
 from tests.integration.test_outputs_unknown import missing, other, told
@@ -18,18 +19,54 @@ from tests.proxy import FaultProxy
 from tests.s3_gate import Gate
 from worker import parts
 from worker.jobs.model import State
+from worker.ports import Http, Stream
 from worker.tasks import unknown
 
 FILM = film()
 
 
+@dataclass
+class Hasty:
+    """HTTP that soon has enough of those who are known to be silent. Who speaks has the time that he always has: he may
+    need it on a machine that is busy.
+    """
+
+    http: Http
+    silent: set[int] = field(default_factory=set)  #: the ports
+    asked: list[str] = field(default_factory=list)  #: the links, one by one
+
+    @contextmanager
+    def stream(self, url: str, headers: Mapping[str, str], *, seconds: float, slowest: float = 0) -> Iterator[Stream]:
+        """As `Http` does."""
+        self.asked.append(url)
+        seconds = 0.3 if self.is_silent(url) else seconds
+        with self.http.stream(url, headers, seconds=seconds, slowest=slowest) as stream:
+            yield stream
+
+    def is_silent(self, url: str) -> bool:
+        """Whether nobody will answer there."""
+        return any(f":{port}/" in url for port in self.silent)
+
+    def of(self, *proxies: FaultProxy) -> list[int]:
+        """How often each of them was asked for anything."""
+        return [sum(f":{proxy.port}/" in url for url in self.asked) for proxy in proxies]
+
+
 @pytest.fixture
 def place(settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Yard, Origin]]:
-    """A job of one film, and patience that ends soon."""
-    monkeypatch.setattr(dial, "_SILENCE_SECONDS", 0.3)
+    """A job of one film, and patience with strangers that ends soon."""
     monkeypatch.setattr(unknown, "OF_A_HOST", 0.2)
     with origin(film=File.of(FILM)) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as made:
         yield made, served
+
+
+def hasty(made: Yard, *silent: FaultProxy) -> Hasty:
+    """Have these say nothing, and nobody wait for them."""
+    for proxy in silent:
+        proxy.stall()
+    http = Hasty(made.copier.http, {proxy.port for proxy in silent})
+    made.copier = made.restarted(http=cast("Any", http)).copier
+    return http
 
 
 def test_a_silent_host_is_asked_for_one_thing_only(place: tuple[Yard, Origin]) -> None:
@@ -39,12 +76,12 @@ def test_a_silent_host_is_asked_for_one_thing_only(place: tuple[Yard, Origin]) -
     made, served = place
     served.files["blob"] = File.of(b"\0\1\2" * 99)
     with FaultProxy("127.0.0.1", served.port) as proxy:
-        proxy.stall()
+        http = hasty(made, proxy)
         made.provider.outputs += [other(served.link("blob", proxy.port), f"meshes[{n}].glb_url") for n in range(19)]
         made.provider.outputs.append(other(served.link("blob"), "mesh.glb_url"))
         assert State.ARCHIVED is made.until_end(4)
 
-        assert 2 == proxy.accepted
+        assert [2] == http.of(proxy)
     assert ["video", "other"] == [file.kind for file in made.files]
     assert 19 == len(missing(made))
     assert [True] + [False] * 18 == ["was not asked" not in str(one["reason"]) for one in missing(made)]
@@ -56,10 +93,11 @@ def test_a_host_that_speaks_again_is_asked_for_all(place: tuple[Yard, Origin]) -
     made, served = place
     served.files["blob"] = File.of(b"\0\1\2" * 99)
     with FaultProxy("127.0.0.1", served.port) as proxy:
-        proxy.stall()
+        http = hasty(made, proxy)
         made.provider.outputs += [other(served.link("blob", proxy.port), f"meshes[{n}].glb_url") for n in range(4)]
         assert State.COPYING is made.work()
         proxy.heal()
+        http.silent.clear()
         made.clock.advance(100)
 
         assert State.ARCHIVED is made.work()
@@ -75,12 +113,12 @@ def test_many_silent_hosts_are_not_waited_for_one_by_one(
     monkeypatch.setattr(unknown, "monotonic", count(step=0.3).__next__)  # so long each takes on a machine that is idle
     with ExitStack() as stack:
         proxies = [stack.enter_context(FaultProxy("127.0.0.1", served.port)) for _ in range(6)]
+        http = hasty(made, *proxies)
         for number, proxy in enumerate(proxies):
-            proxy.stall()
             made.provider.outputs.append(other(served.link("blob", proxy.port), f"meshes[{number}].glb_url"))
         assert State.ARCHIVED is made.until_end(4)
 
-        assert [2, 2, 0, 0, 0, 0] == [proxy.accepted for proxy in proxies]
+        assert [2, 2, 0, 0, 0, 0] == http.of(*proxies)
     assert 6 == len(missing(made))
 
 
