@@ -51,16 +51,21 @@ TEXT = {"model_name": "kling-video-o1", "prompt": "a cat", "mode": "std", "aspec
 
 
 class TestClock:
-    """Real time, and as much more as a test says."""
+    """Real time, and as much more as a test says; or one moment and as much more, once it is stopped."""
 
     __test__ = False
 
     def __init__(self) -> None:
         self.ahead = timedelta(0)
+        self._stopped: datetime | None = None
 
     def __call__(self) -> datetime:
         """The time."""
-        return datetime.now(UTC) + self.ahead
+        return (self._stopped or datetime.now(UTC)) + self.ahead
+
+    def stop(self) -> None:
+        """From now on no time passes but what a test says."""
+        self._stopped = datetime.now(UTC)
 
 
 class RealTimeProvider(Provider):
