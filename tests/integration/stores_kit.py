@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from infra.settings import Settings
+from infra.stack.kept import free_port
 from infra.stack.process import Child, wait_until
 from infra.stack.s3 import client
 from infra.stack.server import plain_environment
@@ -18,11 +19,6 @@ from tests.tls import make_certificate, tls_front
 from webhook.examination import Finding, examine
 
 KEY, SECRET, BUCKET = "another-store", "another-secret", "films"
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _answers(port: int) -> bool:
@@ -42,7 +38,7 @@ def _command(kind: str, port: int, folder: Path) -> list[str]:
 @contextmanager
 def other_store(kind: str, settings: Settings, folder: Path, **environment: str) -> Iterator[Settings]:
     """Settings on a server of this kind that has an empty bucket, with `environment` beside its own."""
-    port = _free_port()
+    port = free_port()
     env = {**plain_environment(), **environment}
     child = Child(kind, _command(kind, port, folder), state=folder, log=folder / f"{kind}.log", env=env)
     try:
