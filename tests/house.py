@@ -242,6 +242,7 @@ def house(addresses: Addresses, engine: Engine, emulator: Emulator, **variables:
     server = _PromptServer(serve.server(settings, entrance).config)
     services = Services(settings, Celery("unused", set_as_current=False))
     services.__dict__["provider"] = RealTimeProvider(**vars(services.provider))
+    door.__dict__["bucket"] = services.bucket  # its client costs much CPU: no request has to wait for that
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     key = values["REELHOOK_API_KEY"]
