@@ -93,6 +93,7 @@ class House:
     application: Flask
     variables: Mapping[str, str]  #: its environment
     clock: TestClock = field(default_factory=TestClock)
+    patience: float = 5  #: seconds that a receiver is waited for
 
     # --- as a caller --------------------------------------------------------------------------------------------
     def post(self, body: Any, path: str = OMNI, **options: Any) -> requests.Response:
@@ -146,10 +147,10 @@ class House:
         rest: Any = {"aside": s.aside, "queue": self.queue, "clock": self.clock}
         request(came, acceptor=s.acceptor, keys=s.keys, rates=s.rates, **rest)
 
-    def announcer(self, hands: Hands | None = None, seconds: float = 5) -> Announcer:
+    def announcer(self, hands: Hands | None = None, seconds: float | None = None) -> Announcer:
         """What tells receivers; in the test's own thread unless there are other hands."""
         s, secret = self.services, self.settings.secret
-        ways = Ways(s.guarded, self.queue, hands or OwnHands(), s.link, secret, seconds)
+        ways = Ways(s.guarded, self.queue, hands or OwnHands(), s.link, secret, seconds or self.patience)
         return Announcer(s.store, s.outbox, s.subscriptions, s.attention, s.aside, ways, self.clock)
 
     def drain(self) -> None:
