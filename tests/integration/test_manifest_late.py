@@ -15,6 +15,8 @@ from webhook.verdicts import Judge
 from worker.jobs.model import State
 
 FILM = film()
+#: Who stands still renews no lease meanwhile.
+pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
 class Late:
