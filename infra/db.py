@@ -124,6 +124,8 @@ class Bounded(psycopg.Connection[Any]):
 
     #: Seconds for a statement that is known to be long, see `take_time`.
     patience: float | None = None
+    #: Whether anybody has had it yet.
+    used = False
 
     @cached_property
     def cursors(self) -> dict[object, Any]:
@@ -155,8 +157,15 @@ def _may_have_moved(context: ExceptionContext) -> None:
         context.is_disconnect = True
 
 
-def _still_there(connection: psycopg.Connection[Any], _record: Any, _proxy: Any) -> None:
-    """Nothing comes on an idle connection but the server's farewell. To look costs nothing, to ask it a round trip."""
+def _still_there(connection: Bounded, _record: Any, _proxy: Any) -> None:
+    """Nothing comes on an idle connection but the server's farewell. To look costs nothing, to ask it a round trip.
+
+    A new one is not looked at: were it gone as well, SQLAlchemy would give up with an error that names no server, where
+    the first statement says that it is away.
+    """
+    if not connection.used:
+        connection.used = True
+        return
     idle = select.poll()
     idle.register(connection.fileno(), select.POLLIN)
     if idle.poll(0):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, Engine, literal, select, text
+from sqlalchemy import Connection, Engine, event, literal, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import base as pooling
 
@@ -18,6 +18,8 @@ from infra.stack.servers import Servers
 from infra.statement import Statement
 from tests.integration.emulator_kit import until
 from tests.proxy import FaultProxy
+
+ONE = Statement(select(literal(1)))
 
 
 @pytest.fixture
@@ -63,20 +65,45 @@ def test_a_connection_that_stands_is_not_given_up(settings: Settings, monkeypatc
     assert pids[0] == pids[1]
 
 
-def test_a_connection_that_the_server_ended_is_not_used_again(settings: Settings) -> None:
-    """P5: a restarted server costs no request: its farewell is seen before the next statement leaves."""
-    engine, other = (db.make_engine(settings, application="tests", connections=1) for _ in range(2))
-    with engine.connect() as connection:
-        pid = connection.execute(text("select pg_backend_pid()")).scalar_one()
+def end(pid: int, other: Engine) -> None:
+    """Have the server end a connection. It says farewell, and goes."""
     with db.single(other).connect() as connection:
         connection.execute(text("select pg_terminate_backend(:pid)"), {"pid": pid})
-        while connection.execute(text("select 1 from pg_stat_activity where pid = :pid"), {"pid": pid}).first():
-            time.sleep(0.01)  # it says farewell, and goes
+        until(
+            lambda: (
+                not connection.execute(text("select 1 from pg_stat_activity where pid = :pid"), {"pid": pid}).first()
+            )
+        )
 
-    with engine.connect() as connection:
+
+@pytest.fixture
+def alone(settings: Settings) -> Iterator[Engine]:
+    """An engine of one connection."""
+    made = db.make_engine(settings, application="tests", connections=1)
+    yield made
+    made.dispose()
+
+
+def test_a_connection_that_the_server_ended_is_not_used_again(alone: Engine, engine: Engine) -> None:
+    """P5: a restarted server costs no request: its farewell is seen before the next statement leaves."""
+    with alone.connect() as connection:
+        pid = connection.execute(text("select pg_backend_pid()")).scalar_one()
+    end(pid, engine)
+
+    with alone.connect() as connection:
         assert pid != connection.execute(text("select pg_backend_pid()")).scalar_one()
-    for one in (engine, other):
-        one.dispose()
+
+
+def test_a_server_that_ends_each_connection_is_away(alone: Engine, engine: Engine) -> None:
+    """P5: one that is dead before its first use, in place of one that died, is no fault of ours: 503, and no 500."""
+    with alone.connect() as connection:
+        pid = connection.execute(text("select pg_backend_pid()")).scalar_one()
+    end(pid, engine)
+    event.listen(alone, "connect", lambda new, _: end(new.info.backend_pid, engine))
+    for ask in (ONE.alone, lambda other: other.connect().execute(select(1))):
+        with pytest.raises(OperationalError) as fault:
+            ask(alone)
+        assert db.is_away(fault.value)
 
 
 def test_a_long_statement_has_its_time_where_it_is_given(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +119,7 @@ def test_a_long_statement_has_its_time_where_it_is_given(settings: Settings, mon
 
 @pytest.mark.parametrize(
     "ask",
-    [Statement(select(literal(1))), lambda connection: connection.execute(select(literal(1)))],
+    [ONE, lambda connection: connection.execute(select(literal(1)))],
     ids=["statement", "text"],
 )
 def test_a_transaction_that_stood_still_is_not_held_against_its_work(
