@@ -17,6 +17,16 @@ _PIECE = 2**20
 
 
 @dataclass
+class Tap:
+    """Lets `most` bytes of each answer through, and no more of it before it is `opened`: a source that is as slow as a
+    test wants it, however fast the machine is.
+    """
+
+    most: int
+    opened: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass
 class File:
     """One file and how it is served."""
 
@@ -29,6 +39,7 @@ class File:
     says_length: bool = True
     claims: int = 0  #: bytes that its length is wrong by
     chunked: bool = False  #: whether it comes in chunks, where it does not say its length
+    tap: Tap | None = None  #: what may let no more of it through
     status: int = 200
     headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "video/mp4"})
     path: Path | None = None  #: where it lies on disk; sent from there by the kernel
@@ -133,6 +144,11 @@ class _Handler(BaseHTTPRequestHandler):
             return
         in_chunks = file.chunked and not file.says_length
         end = _end(file, start)
+        if file.tap and not file.tap.opened.is_set():
+            most = min(start + file.tap.most, end)
+            self.wfile.write(file.read(start, most))
+            file.tap.opened.wait()
+            start = most
         for at in range(start, end, _PIECE):
             piece = file.read(at, min(at + _PIECE, end))
             self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if in_chunks else piece)

@@ -5,7 +5,9 @@
 An order is a line of JSON: `settings` (variables), `job`, `url` (of its one video), `part_bytes`, maybe the seconds of
 a `slice` and what it may `linger`, the bytes of the largest file that is laid down on the disk (`spooled`), and when to
 die by SIGKILL: `call`, before the so-many-eth call to rows or bucket, or `byte`, once so many bytes have come of the
-source. With `delivery` in place of `job` that is attempted, and its process ends as it leaves. `now` is the time.
+source. Where it says a `rate`, no clock tells when a slice is over but what has come of the source, which brings so
+many bytes a second, however fast the machine is. With `delivery` in place of `job` that is attempted, and its process
+ends as it leaves. `now` is the time.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from itertools import count
+from threading import Event, Timer, current_thread, main_thread
 from typing import Any, cast
 
 from infra.db import make_engine
@@ -27,13 +30,14 @@ from infra.http import Http, Stream
 from infra.settings import load
 from tests.fakes import FakeClock, FakeQueue, OwnHands
 from tests.integration.archive_kit import FakeProvider, Yard, video
-from worker import parts, source
+from worker import laid, parts, sender, source
 from worker.services import Services
 from worker.store.aside import Aside
 from worker.store.attention import Attention
 from worker.store.outbox import Outbox
 from worker.store.repository import Repository
 from worker.store.runs import Runs
+from worker.tasks import archive
 from worker.tasks.announce import Announcer, Ways
 
 
@@ -62,12 +66,41 @@ class _Dying:
         return call
 
 
+class _Clock:
+    """Seconds in which a source has brought what came, `rate` bytes in each. Whoever reads it beside the copy goes on
+    once that has looked at it.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self.step = max(rate // 20, 1)  #: bytes
+        self._rate = rate
+        self._come = 0
+        self._looked = Event()
+        for module in (archive, laid, parts, sender):
+            vars(module)["monotonic"] = self
+        vars(parts)["_LOOK"] = 0.01
+        vars(laid)["Timer"] = lambda _seconds, act: Timer(3600, act)  # it is never silent
+
+    def __call__(self) -> float:
+        """How late it is."""
+        self._looked.set()
+        return self._come / self._rate
+
+    def hear(self, count: int) -> None:
+        """So many bytes more have come."""
+        self._come += count
+        if current_thread() is not main_thread():
+            self._looked.clear()
+            self._looked.wait(1)  # it may be at an end, too
+
+
 @dataclass(frozen=True)
 class _Cut:
     """The way to the source; the process ends once `at` bytes have come."""
 
     http: Http
     at: int
+    clock: _Clock | None
 
     @contextmanager
     def stream(self, *args: Any, **kwargs: Any) -> Iterator[Stream]:
@@ -77,10 +110,14 @@ class _Cut:
     def _counted(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         come = 0
         for chunk in chunks:
-            come += len(chunk)
-            if come > self.at:
-                _die()
-            yield chunk
+            step = self.clock.step if self.clock else len(chunk)
+            for piece in (chunk[at : at + step] for at in range(0, len(chunk), step)):
+                come += len(piece)
+                if self.clock:
+                    self.clock.hear(len(piece))
+                if come > self.at:
+                    _die()
+                yield piece
 
 
 @lru_cache
@@ -106,7 +143,7 @@ def _work(order: dict[str, Any], services: Services) -> None:
     store = cast("Any", _Dying(Repository(engine), calls, at))
     changes: dict[str, Any] = {"bucket": _Dying(services.bucket, calls, at), "slice_seconds": order.get("slice", 60.0)}
     if "byte" in order:
-        changes["http"] = _Cut(services.guarded, order["byte"])
+        changes["http"] = _Cut(services.guarded, order["byte"], _Clock(order["rate"]) if "rate" in order else None)
     copier = replace(services.copier, **changes)
     provider = FakeProvider([video(order["url"])])
     rows = Aside(engine), Runs(engine), Attention(engine)

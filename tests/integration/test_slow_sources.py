@@ -14,14 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from infra import dial
 from infra.http import Http
 from infra.object_store import ObjectStore
 from infra.settings import Settings
 from infra.stack.servers import Servers
 from tests.conftest import environment_for
-from tests.integration.archive_kit import PART, Yard, film, proven, video, yard
-from tests.origin import File, film_of, origin
+from tests.integration.archive_kit import PART, Yard, film, placed, proven, video, yard
+from tests.origin import File, Tap, film_of, origin
 from tests.proxy import FaultProxy
 from worker import parts, source
 from worker.jobs.model import State
@@ -53,22 +52,15 @@ def test_a_part_that_takes_longer_than_any_worker_lives_is_sent_all_the_same(
     who comes after a death begins no earlier than the dead one did.
     """
     file = film_of(FILM, size)
-    variables = environment_for(servers.addresses)
-    with (
-        origin(film=file) as served,
-        yard(settings, engine, []) as made,
-        FaultProxy("127.0.0.1", served.port) as proxy,
-    ):
-        proxy.slow(rate)
-        link = served.link("film.mp4", proxy.port)
-        common = {
-            "settings": variables,
-            "job": made.job_id,
-            "url": link,
-            "part_bytes": PART,
-            "spooled": spooled,
-            **SLICE,
-        }
+    common = {
+        "settings": environment_for(servers.addresses),
+        "part_bytes": PART,
+        "spooled": spooled,
+        "rate": rate,
+        **SLICE,
+    }
+    with placed(settings, engine, file) as (made, served):
+        common |= {"job": made.job_id, "url": served.link("film.mp4")}
         in_time, tasks = 0, 0
         while made.state is State.COPYING and tasks < _MOST_TASKS:
             middle, patience = int(rate * 0.3), int(rate * 1.4)
@@ -92,7 +84,6 @@ def test_no_slice_waits_for_a_source_that_says_nothing_more(
     """
     monkeypatch.setattr(parts, "LINGER", 0.2)
     monkeypatch.setattr(source, "SPOOLED_BYTES", spooled)
-    monkeypatch.setattr(dial, "_SILENCE_SECONDS", 5.0)
     file = film_of(FILM, 12 * 2**20)
     with (
         origin(film=file) as served,
@@ -127,38 +118,35 @@ def test_no_slice_waits_for_a_source_that_says_nothing_more(
 
 
 @pytest.fixture
-def slow(
-    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[Yard, File, FaultProxy]]:
+def slow(settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Yard, File, Tap]]:
     """A yard with a job of one film, its file, and what makes it slow: a slice puts some of it aside."""
     monkeypatch.setattr(parts, "LINGER", 0.2)
-    file = film_of(FILM, 600_000)
-    with (
-        origin(film=file) as served,
-        yard(settings, engine, [], slice_seconds=0.0) as made,
-        FaultProxy("127.0.0.1", served.port) as proxy,
-    ):
-        proxy.slow(250_000)
-        made.provider.outputs = [video(served.link("film.mp4", proxy.port))]
-        yield made, file, proxy
+    file, tap = film_of(FILM, 600_000), Tap(100_000)
+    file.tap = tap
+    with placed(settings, engine, file, slice_seconds=0.0) as (made, _):
+        try:
+            yield made, file, tap
+        finally:
+            tap.opened.set()
 
 
 @pytest.fixture
-def cut(slow: tuple[Yard, File, FaultProxy]) -> tuple[Yard, File]:
-    """The yard and its file, of which a slice has put something aside. The rest comes as fast as it can."""
-    made, file, proxy = slow
+def cut(slow: tuple[Yard, File, Tap], monkeypatch: pytest.MonkeyPatch) -> tuple[Yard, File]:
+    """The yard and its file, of which a slice has put something aside. The rest comes in one slice."""
+    made, file, tap = slow
     assert State.COPYING is made.work()
-    proxy.heal()
+    tap.opened.set()
+    monkeypatch.setattr(parts, "LINGER", 60)  # a machine that is busy is no slow source
     return made, file
 
 
 @pytest.mark.parametrize("ended", [True, False])
-def test_who_puts_aside_too_late_takes_it_away_again(slow: tuple[Yard, File, FaultProxy], *, ended: bool) -> None:
+def test_who_puts_aside_too_late_takes_it_away_again(slow: tuple[Yard, File, Tap], *, ended: bool) -> None:
     """P7: a worker stands still while it puts something aside, until another one has archived the file, or has put more
     aside. Of that first worker nothing is left, and of the other one everything.
     """
-    made, file, proxy = slow
-    other = made.restarted(slice_seconds=60.0 if ended else 0.5)
+    made, file, tap = slow
+    other = made.restarted(slice_seconds=60.0 if ended else 0.0)
 
     class HeldUp:
         """The bucket, which one worker comes to too late; what it sends is stored all the same, as it was sent."""
@@ -171,7 +159,7 @@ def test_who_puts_aside_too_late_takes_it_away_again(slow: tuple[Yard, File, Fau
             sent = b"".join(iter(lambda: bytes(body.read(2**16)), b""))
             made.clock.advance(1000)
             if ended:
-                proxy.heal()
+                tap.opened.set()
                 assert State.ARCHIVED is other.until_end()
             etag = made.bucket.put(key, sent, *rest, **said)
             if not ended:
@@ -179,13 +167,13 @@ def test_who_puts_aside_too_late_takes_it_away_again(slow: tuple[Yard, File, Fau
             return etag
 
     made.restarted(bucket=HeldUp()).work()
-    proxy.heal()
+    tap.opened.set()
     if not ended:
         (begun,) = made.store.transfers.of(made.job_id)
         assert begun.rest is not None
         assert begun.rest.size == len(b"".join(made.bucket.chunks(f"{begun.key}.rest")))
         made.clock.advance(1000)
-        made.until_end()
+        made.restarted(slice_seconds=60.0).until_end()
     proven(made, file)
 
 
@@ -290,9 +278,9 @@ def test_equal_parts_where_the_store_wants_them(
     monkeypatch.setattr(ObjectStore, "put_part", counted)
     monkeypatch.setattr(parts, "PART_BYTES", PART)
     monkeypatch.setattr(source, "SPOOLED_BYTES", 0)  # so that it goes in parts
-    monkeypatch.setattr(parts, "_PART_SECONDS", 60)  # so that a busy machine is fast enough
+    monkeypatch.setattr(parts, "_PART_SECONDS", 3600)  # so that a busy machine is fast enough
     file = film_of(FILM, 24 * 2**20)
-    with origin(film=file) as served, yard(settings, engine, [video(served.link("film.mp4"))]) as made:
+    with placed(settings, engine, file, slice_seconds=3600.0) as (made, _):
         made.bucket.equal_parts = equal
         made.until_end()
 
