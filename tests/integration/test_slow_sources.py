@@ -26,6 +26,7 @@ from worker import parts, source
 from worker.jobs.model import State
 from worker.jobs.transfer import Transfer
 from worker.spool import SPOOLED_BYTES
+from worker.tasks import book
 from worker.tasks.book import LEASE
 
 FILM = film()
@@ -121,6 +122,7 @@ def test_no_slice_waits_for_a_source_that_says_nothing_more(
 def slow(settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Yard, File, Tap]]:
     """A yard with a job of one film, its file, and what makes it slow: a slice puts some of it aside."""
     monkeypatch.setattr(parts, "LINGER", 0.2)
+    monkeypatch.setattr(book, "_WAITING_SECONDS", 3600)  # a worker that stands still does so with all its threads
     file, tap = film_of(FILM, 600_000), Tap(100_000)
     file.tap = tap
     with placed(settings, engine, file, slice_seconds=0.0) as (made, _):
