@@ -1,4 +1,4 @@
-"""A listener on loopback that says whatever it is told to."""
+"""A listener on loopback that says whatever it is told to, and a clock for who calls it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import count
+
+import pytest
+
+from infra import http
+from infra.dial import Pace
 
 
 @contextmanager
@@ -31,6 +38,19 @@ def server(behave: Callable[[socket.socket], None], host: str = "127.0.0.1") -> 
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join(10)
+
+
+def by_clock(patch: pytest.MonkeyPatch, clock: Callable[[], float]) -> None:
+    """Have a call's time pass by this clock."""
+    patch.setattr(http, "Pace", partial(Pace, clock=clock))
+
+
+def by_looks(patch: pytest.MonkeyPatch) -> None:
+    """Have a call's time pass by a second with each look at the clock, and with nothing else: who drips runs into a
+    deadline, and a machine that is busy does not.
+    """
+    looks = count()
+    by_clock(patch, lambda: float(next(looks)))
 
 
 def reply(text: str) -> Callable[[socket.socket], None]:

@@ -11,7 +11,7 @@ from infra import dial
 from infra.elapsed import elapsed
 from infra.guard import Guard
 from infra.http import Blocked, Http, NoAnswer, NoPlace, NotSent
-from tests.listener import reply, server
+from tests.listener import by_looks, reply, server
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 
@@ -31,7 +31,7 @@ def test_credentials_stay_with_the_host_they_are_for() -> None:
         with (
             server(reply(moved)) as port,
             Http(Guard(LOOPBACK)).stream(
-                f"http://127.0.0.1:{port}/", {"Authorization": "Bearer s3cr3t"}, seconds=5
+                f"http://127.0.0.1:{port}/", {"Authorization": "Bearer s3cr3t"}, seconds=100
             ) as stream,
         ):
             assert 200 == stream.status
@@ -53,7 +53,7 @@ def test_nothing_of_the_environment_changes_a_call(monkeypatch: pytest.MonkeyPat
     with server(listen) as port, server(reply("HTTP/1.1 502 Proxy\r\n\r\n")) as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy}")
-        answer = Http(Guard(LOOPBACK)).send("GET", f"http://127.0.0.1:{port}/a", {}, None, seconds=5)
+        answer = Http(Guard(LOOPBACK)).send("GET", f"http://127.0.0.1:{port}/a", {}, None, seconds=100)
 
     assert (200, True) == (answer.status, heard[0].startswith(b"GET /a HTTP/1.1\r\n"))
     assert b"authorization" not in heard[0].lower()
@@ -61,13 +61,13 @@ def test_nothing_of_the_environment_changes_a_call(monkeypatch: pytest.MonkeyPat
 
 def test_a_source_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer bytes a second than asked for, over the time that is looked at, end the fetch long before its limit."""
-    monkeypatch.setattr(dial, "_SILENCE_SECONDS", 0.3)
+    by_looks(monkeypatch)
     stop = threading.Event()
 
     def drip(connection: socket.socket) -> None:
         connection.recv(65536)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-        while not stop.wait(0.02):
+        while not stop.wait(0.01):
             try:
                 connection.sendall(b"x")
             except OSError:
@@ -77,7 +77,7 @@ def test_a_source_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
         try:
             with (
                 pytest.raises(NoAnswer, match="too slowly"),
-                Http().stream(f"http://127.0.0.1:{port}/", {}, seconds=60, slowest=1000) as stream,
+                Http().stream(f"http://127.0.0.1:{port}/", {}, seconds=3600, slowest=1000) as stream,
             ):
                 list(stream.chunks)
         finally:
@@ -94,8 +94,8 @@ def test_a_guarded_call_to_loopback_connects_to_nothing() -> None:
 
     with server(listen) as port:
         with pytest.raises(Blocked):
-            Http(Guard()).send("GET", f"http://127.0.0.1:{port}/", {}, None, seconds=5)
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as ours:
+            Http(Guard()).send("GET", f"http://127.0.0.1:{port}/", {}, None, seconds=100)
+        with socket.create_connection(("127.0.0.1", port), timeout=100) as ours:
             ours.sendall(b"ours")
             assert ours.recv(10)
 
@@ -109,7 +109,7 @@ def test_a_redirect_to_an_inside_address_is_blocked() -> None:
         with (
             server(reply(moved)) as port,
             pytest.raises(Blocked),
-            Http(Guard(LOOPBACK)).stream(f"http://127.0.0.1:{port}/", {}, seconds=5),
+            Http(Guard(LOOPBACK)).stream(f"http://127.0.0.1:{port}/", {}, seconds=100),
         ):
             pass
 
@@ -119,7 +119,7 @@ def test_a_refused_connection_was_not_sent() -> None:
     with server(reply("")) as port:
         pass
     with pytest.raises(NotSent):
-        Http().send("POST", f"http://127.0.0.1:{port}/", {}, b"x", seconds=5)
+        Http().send("POST", f"http://127.0.0.1:{port}/", {}, b"x", seconds=100)
 
 
 @pytest.mark.parametrize(
@@ -134,17 +134,18 @@ def test_a_refused_connection_was_not_sent() -> None:
 def test_a_broken_answer_leaves_the_outcome_unknown(text: str) -> None:
     """Once a request left, silence and half an answer alike say nothing of what it did."""
     with server(reply(text)) as port, pytest.raises(NoAnswer):
-        Http().send("POST", f"http://127.0.0.1:{port}/", {}, b"x", seconds=5)
+        Http().send("POST", f"http://127.0.0.1:{port}/", {}, b"x", seconds=100)
 
 
-def test_a_slow_answer_ends_at_the_deadline() -> None:
+def test_a_slow_answer_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit bounds the whole call, not each read: a byte now and then does not keep it alive."""
+    by_looks(monkeypatch)
     stop = threading.Event()
 
     def drip(connection: socket.socket) -> None:
         connection.recv(65536)
         connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        while not stop.wait(0.05):
+        while not stop.wait(0.01):
             try:
                 connection.sendall(b"1\r\nx\r\n")
             except OSError:
@@ -153,7 +154,7 @@ def test_a_slow_answer_ends_at_the_deadline() -> None:
     with server(drip) as port:
         try:
             with pytest.raises(NoAnswer):
-                Http().send("GET", f"http://127.0.0.1:{port}/", {}, None, seconds=0.5)
+                Http().send("GET", f"http://127.0.0.1:{port}/", {}, None, seconds=30)
         finally:
             stop.set()
 
@@ -164,20 +165,20 @@ def test_an_endless_answer_ends_at_the_limit() -> None:
         server(reply("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + "x" * 5000)) as port,
         pytest.raises(NoAnswer, match="longer than 100 bytes"),
     ):
-        Http().send("GET", f"http://127.0.0.1:{port}/", {}, None, seconds=5, limit=100)
+        Http().send("GET", f"http://127.0.0.1:{port}/", {}, None, seconds=100, limit=100)
 
 
 @pytest.mark.parametrize("url", ["", "ftp://h/x", "http://", "http://[", "http://h:x/", "/path", "https://u:p@h/"])
 def test_what_is_no_plain_url_leads_nowhere(url: str) -> None:
     """A guarded call takes absolute http(s) URLs without credentials, nothing else; nothing mends another one."""
     with pytest.raises(NoPlace):
-        Http(Guard(LOOPBACK)).send("GET", url, {}, None, seconds=5)
+        Http(Guard(LOOPBACK)).send("GET", url, {}, None, seconds=100)
 
 
 def test_no_error_repeats_a_query_string() -> None:
     """A signed link's query is a secret; errors name the host only."""
     with server(reply("")) as port, pytest.raises(NoAnswer) as caught:
-        Http().send("GET", f"http://127.0.0.1:{port}/x?X-Amz-Signature=s3cr3t", {}, None, seconds=5)
+        Http().send("GET", f"http://127.0.0.1:{port}/x?X-Amz-Signature=s3cr3t", {}, None, seconds=100)
 
     assert "s3cr3t" not in str(caught.value)
 
@@ -189,21 +190,22 @@ def drip(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
         while True:
             connection.sendall(b"x")
-            time.sleep(0.05)
+            time.sleep(0.01)
     except OSError:
         return
 
 
 @pytest.mark.parametrize("guard", [None, Guard(LOOPBACK)], ids=["trusted", "guarded"])
-def test_headers_that_drip_are_hung_up_on(guard: Guard | None) -> None:
+def test_headers_that_drip_are_hung_up_on(monkeypatch: pytest.MonkeyPatch, guard: Guard | None) -> None:
     """A peer that sends a byte of its headers now and then, for ever, holds nobody beyond the deadline."""
+    by_looks(monkeypatch)
     with server(drip) as port, pytest.raises(NoAnswer):
-        Http(guard).send("POST", f"http://127.0.0.1:{port}/", {}, b"x", seconds=0.5)
+        Http(guard).send("POST", f"http://127.0.0.1:{port}/", {}, b"x", seconds=30)
 
 
 def test_a_fetch_waits_no_longer_for_headers_than_for_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file may take an hour to come; headers that drip are given up after the time that a body may be silent."""
-    monkeypatch.setattr(dial, "_SILENCE_SECONDS", 0.3)
+    by_looks(monkeypatch)
     with (
         server(drip) as port,
         pytest.raises(NoAnswer),
@@ -214,7 +216,7 @@ def test_a_fetch_waits_no_longer_for_headers_than_for_silence(monkeypatch: pytes
 
 def test_what_drips_between_pieces_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a chunk says of itself is no byte of the body: to drip that for ever is to send nothing."""
-    monkeypatch.setattr(dial, "_SILENCE_SECONDS", 0.2)
+    by_looks(monkeypatch)
 
     def answer(connection: socket.socket) -> None:
         connection.recv(65536)
@@ -222,7 +224,7 @@ def test_what_drips_between_pieces_is_hung_up_on(monkeypatch: pytest.MonkeyPatch
             connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n5;")
             while True:
                 connection.sendall(b"x")
-                time.sleep(0.02)
+                time.sleep(0.01)
 
     with (
         server(answer) as port,
@@ -282,7 +284,7 @@ def test_what_may_not_leave_any_more_does_not() -> None:
 def test_nobody_is_asked_whether_it_may_leave_who_can_not_be_reached() -> None:
     """First the connection, TLS and all: what was asked before would be old by then."""
     with server(lambda _: None) as port, pytest.raises(NotSent):
-        Http().send("POST", f"https://127.0.0.1:{port}/", {}, b"{}", seconds=5, may=lambda: 1 / 0 > 0)
+        Http().send("POST", f"https://127.0.0.1:{port}/", {}, b"{}", seconds=100, may=lambda: 1 / 0 > 0)
 
 
 def test_time_goes_on_while_the_machine_sleeps() -> None:

@@ -16,7 +16,7 @@ import pytest
 from infra import dial
 from infra.guard import Guard
 from infra.http import Blocked, Http, NoAnswer, NotSent
-from tests.listener import reply, server
+from tests.listener import by_clock, by_looks, reply, server
 from tests.tls import make_certificate
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
@@ -27,6 +27,12 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for loopback that signs itself, with its key."""
     return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever shakes hands with us runs in this process, and may be kept from it for longer than another machine."""
+    monkeypatch.setattr(dial, "_CONNECT_SECONDS", 100)
 
 
 @pytest.fixture
@@ -60,7 +66,7 @@ def test_a_call_goes_over_tls(trusted: Path) -> None:
     """To a server whose certificate an authority signed a call is sent, again and again with one reading of those."""
     with server(over_tls(trusted, reply(OK.decode()))) as port:
         for _ in range(2):
-            answer = Http(Guard(LOOPBACK)).send("GET", f"https://127.0.0.1:{port}/", {}, None, seconds=5)
+            answer = Http(Guard(LOOPBACK)).send("GET", f"https://127.0.0.1:{port}/", {}, None, seconds=100)
             assert b"ok" == answer.body
 
     assert 1 == dial._tls.cache_info().misses
@@ -73,7 +79,7 @@ def test_nobody_unproven_is_talked_to(certificate: Path) -> None:
         server(over_tls(certificate, lambda secure: heard.append(secure.recv(10)))) as port,
         pytest.raises(NotSent, match=r"SSLCertVerificationError: self.signed certificate"),
     ):
-        Http().send("POST", f"https://127.0.0.1:{port}/", {}, b"x", seconds=5)
+        Http().send("POST", f"https://127.0.0.1:{port}/", {}, b"x", seconds=100)
 
     assert [] == heard
 
@@ -81,7 +87,9 @@ def test_nobody_unproven_is_talked_to(certificate: Path) -> None:
 def test_a_private_authority_is_believed_where_it_is_named(certificate: Path) -> None:
     """By the file that was given, in place of the usual ones."""
     with server(over_tls(certificate, reply(OK.decode()))) as port:
-        answer = Http(Guard(LOOPBACK), str(certificate)).send("GET", f"https://127.0.0.1:{port}/", {}, None, seconds=5)
+        answer = Http(Guard(LOOPBACK), str(certificate)).send(
+            "GET", f"https://127.0.0.1:{port}/", {}, None, seconds=100
+        )
 
     assert b"ok" == answer.body
 
@@ -90,23 +98,24 @@ def test_a_guarded_handshake_is_not_begun(trusted: Path) -> None:
     """The guard judges before TLS: a peer that is refused does not even hear whom it was taken for."""
     heard: list[bytes] = []
     with server(lambda connection: heard.append(connection.recv(10))) as port, pytest.raises(Blocked):
-        Http(Guard((ip_network("10.0.0.0/8"),))).send("GET", f"https://127.0.0.1:{port}/", {}, None, seconds=5)
+        Http(Guard((ip_network("10.0.0.0/8"),))).send("GET", f"https://127.0.0.1:{port}/", {}, None, seconds=100)
 
     assert b"" == b"".join(heard)
 
 
-def test_headers_that_drip_over_tls_are_hung_up_on(trusted: Path) -> None:
+def test_headers_that_drip_over_tls_are_hung_up_on(trusted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The deadline holds behind a handshake, too."""
+    by_looks(monkeypatch)
 
     def drip(secure: socket.socket) -> None:
         secure.recv(65536)
         secure.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
         while True:
             secure.sendall(b"x")
-            time.sleep(0.02)
+            time.sleep(0.01)
 
     with server(over_tls(trusted, drip)) as port, pytest.raises(NoAnswer):
-        Http(Guard(LOOPBACK)).send("POST", f"https://127.0.0.1:{port}/", {}, b"x", seconds=0.3)
+        Http(Guard(LOOPBACK)).send("POST", f"https://127.0.0.1:{port}/", {}, b"x", seconds=60)
 
 
 def alert(raw: socket.socket) -> None:
@@ -146,7 +155,7 @@ def test_once_the_handshake_is_done_the_outcome_is_unknown(
         over_tls(trusted, read, version)(connection)
 
     with server(behave) as port, pytest.raises(NoAnswer):
-        Http().send("POST", f"https://127.0.0.1:{port}/v1/videos", {}, b"x" * size, seconds=5)
+        Http().send("POST", f"https://127.0.0.1:{port}/v1/videos", {}, b"x" * size, seconds=100)
 
     assert [True] == [b"POST /v1/videos" in text for text in heard]
 
@@ -160,7 +169,7 @@ def test_until_the_handshake_is_done_nothing_was_sent(fault: Callable[[socket.so
         fault(connection)
 
     with server(behave) as port, pytest.raises(NotSent):
-        Http().send("POST", f"https://127.0.0.1:{port}/", {}, b"x", seconds=5)
+        Http().send("POST", f"https://127.0.0.1:{port}/", {}, b"x", seconds=100)
 
 
 def test_a_certificate_for_another_is_none(trusted: Path) -> None:
@@ -169,12 +178,17 @@ def test_a_certificate_for_another_is_none(trusted: Path) -> None:
         server(over_tls(trusted, reply(OK.decode())), "127.0.0.2") as port,
         pytest.raises(NotSent, match="SSLCertVerificationError: IP address mismatch"),
     ):
-        Http().send("POST", f"https://127.0.0.2:{port}/", {}, b"x", seconds=5)
+        Http().send("POST", f"https://127.0.0.2:{port}/", {}, b"x", seconds=100)
 
 
-def test_who_takes_a_body_too_slowly_is_left(trusted: Path) -> None:
+def test_who_takes_a_body_too_slowly_is_left(trusted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The deadline holds while a body is on its way, too."""
-    done = threading.Event()
+    done, now = threading.Event(), [0.0]
+    by_clock(monkeypatch, lambda: now[0])
+
+    def may() -> bool:
+        now[0] = 99.5  # the connection stands, however long that took
+        return True
 
     def sip(secure: socket.socket) -> None:
         while not done.wait(0.02) and secure.recv(1000):
@@ -183,7 +197,7 @@ def test_who_takes_a_body_too_slowly_is_left(trusted: Path) -> None:
     with server(over_tls(trusted, sip)) as port:
         try:
             with pytest.raises(NoAnswer):
-                Http().send("POST", f"https://127.0.0.1:{port}/", {}, b"x" * 2**25, seconds=0.5)
+                Http().send("POST", f"https://127.0.0.1:{port}/", {}, b"x" * 2**25, seconds=100, may=may)
         finally:
             done.set()
 

@@ -30,14 +30,14 @@ def test_each_call_has_a_connection_of_its_own() -> None:
     heard: list[int] = []
 
     def listen(connection: socket.socket) -> None:
-        connection.settimeout(5)
+        connection.settimeout(100)
         while connection.recv(65536):
             heard.append(connection.getpeername()[1])
             connection.sendall(OK)
 
     with server(listen) as port:
         for _ in range(3):
-            assert b"ok" == Http().send("POST", f"http://127.0.0.1:{port}/", {}, b"x", seconds=5).body
+            assert b"ok" == Http().send("POST", f"http://127.0.0.1:{port}/", {}, b"x", seconds=100).body
 
     assert 3 == len(set(heard))
 
@@ -55,7 +55,7 @@ def test_a_long_body_may_take_as_long_as_the_call() -> None:
 
     with server(slow) as port, pytest.MonkeyPatch.context() as patch:
         patch.setattr(dial, "_CONNECT_SECONDS", 0.2)
-        assert 200 == Http().send("POST", f"http://127.0.0.1:{port}/", {}, body, seconds=20).status
+        assert 200 == Http().send("POST", f"http://127.0.0.1:{port}/", {}, body, seconds=100).status
 
 
 def test_who_refuses_a_body_half_way_is_heard() -> None:
@@ -69,7 +69,7 @@ def test_who_refuses_a_body_half_way_is_heard() -> None:
             pass
 
     with server(refuse) as port:
-        assert 413 == Http().send("POST", f"http://127.0.0.1:{port}/", {}, b"x" * 2**22, seconds=5).status
+        assert 413 == Http().send("POST", f"http://127.0.0.1:{port}/", {}, b"x" * 2**22, seconds=100).status
 
 
 def test_a_packed_answer_is_unpacked() -> None:
@@ -82,7 +82,7 @@ def test_a_packed_answer_is_unpacked() -> None:
         connection.sendall(head.encode() + body)
 
     with server(pack) as port:
-        assert b"hello" == Http().send("GET", f"http://127.0.0.1:{port}/", {}, None, seconds=5).body
+        assert b"hello" == Http().send("GET", f"http://127.0.0.1:{port}/", {}, None, seconds=100).body
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_redirect_leads_where_it_says(location: str, heard: str) -> None:
 
     with (
         server(answer) as port,
-        Http(Guard(LOOPBACK)).stream(f"http://127.0.0.1:{port}/a/b", {"Range": "bytes=5-"}, seconds=5) as stream,
+        Http(Guard(LOOPBACK)).stream(f"http://127.0.0.1:{port}/a/b", {"Range": "bytes=5-"}, seconds=100) as stream,
     ):
         assert b"ok" == b"".join(stream.chunks)
 
@@ -116,7 +116,7 @@ def test_a_circle_of_redirects_is_left() -> None:
     """Who is sent on and on gives up, for good."""
     moved = "HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"
     with server(reply(moved)) as port, pytest.raises(Blocked, match="more than 3 redirects"):
-        Http(Guard(LOOPBACK)).stream(f"http://127.0.0.1:{port}/", {}, seconds=5).__enter__()
+        Http(Guard(LOOPBACK)).stream(f"http://127.0.0.1:{port}/", {}, seconds=100).__enter__()
 
 
 @pytest.mark.parametrize("header", ["a\r\nX-Other: b", "\u2603"])
@@ -127,7 +127,7 @@ def test_a_header_that_can_t_be_sent_is_not(header: str) -> None:
         server(lambda connection: heard.append(connection.recv(10))) as port,
         pytest.raises(NotSent) as caught,
     ):
-        Http().send("POST", f"http://127.0.0.1:{port}/", {"X-Key": header}, b"x", seconds=5)
+        Http().send("POST", f"http://127.0.0.1:{port}/", {"X-Key": header}, b"x", seconds=100)
 
     assert header not in str(caught.value)
     assert b"" == b"".join(heard)
@@ -152,7 +152,7 @@ def test_whatever_is_answered_is_an_answer_or_none(said: tuple[list[bytes], int]
     texts, port = said
     texts.append(head.encode() + text)
     with suppress(NoAnswer):
-        assert isinstance(Http().send("GET", f"http://127.0.0.1:{port}/", {}, None, seconds=5), Answer)
+        assert isinstance(Http().send("GET", f"http://127.0.0.1:{port}/", {}, None, seconds=100), Answer)
 
 
 #: What an answer may say that its body is packed with; some of it none of us can unpack.
@@ -172,8 +172,8 @@ def test_whatever_is_packed_badly_is_an_answer_or_none(
     packed = packed[: len(packed) - cut] + tail
     texts.append(f"HTTP/1.1 {status}\r\nContent-Encoding: {packing}\r\n\r\n".encode() + packed)
     with suppress(NoAnswer):
-        assert isinstance(Http().send("GET", f"http://127.0.0.1:{port}/", {}, None, seconds=5), Answer)
-    with suppress(NoAnswer, Blocked), Http().stream(f"http://127.0.0.1:{port}/", {}, seconds=5) as stream:
+        assert isinstance(Http().send("GET", f"http://127.0.0.1:{port}/", {}, None, seconds=100), Answer)
+    with suppress(NoAnswer, Blocked), Http().stream(f"http://127.0.0.1:{port}/", {}, seconds=100) as stream:
         assert 200 == stream.status
         assert isinstance(b"".join(stream.chunks), bytes)
 
@@ -195,7 +195,7 @@ def test_wherever_a_redirect_leads_there_is_an_answer_or_none(said: tuple[list[b
     texts.append(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + location + b"\r\n\r\n")
     with (
         suppress(NoAnswer, NotSent),
-        Http(Guard(LOOPBACK)).stream(f"http://127.0.0.1:{port}/", {}, seconds=5) as stream,
+        Http(Guard(LOOPBACK)).stream(f"http://127.0.0.1:{port}/", {}, seconds=100) as stream,
     ):
         assert not location.strip()
         assert 302 == stream.status
@@ -215,9 +215,9 @@ def test_the_body_of_a_redirect_is_left_where_it_is() -> None:
                 taken.append(connection.send(bytes(2**18)))
 
     with server(answer) as port:
-        with Http(Guard(LOOPBACK)).stream(f"http://127.0.0.1:{port}/bomb", {}, seconds=20) as stream:
+        with Http(Guard(LOOPBACK)).stream(f"http://127.0.0.1:{port}/bomb", {}, seconds=100) as stream:
             assert b"ok" == b"".join(stream.chunks)
-        moved = Http().send("GET", f"http://127.0.0.1:{port}/bomb", {}, None, seconds=20, limit=9, cut=True)
+        moved = Http().send("GET", f"http://127.0.0.1:{port}/bomb", {}, None, seconds=100, limit=9, cut=True)
 
     assert 302 == moved.status
     assert sum(taken) < 2**27
@@ -236,7 +236,7 @@ def test_a_packed_bomb_is_not_unpacked() -> None:
     with server(pack) as port:
         tracemalloc.start()
         try:
-            answer = Http().send("GET", f"http://127.0.0.1:{port}/", {}, None, seconds=20, limit=1024, cut=True)
+            answer = Http().send("GET", f"http://127.0.0.1:{port}/", {}, None, seconds=100, limit=1024, cut=True)
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
