@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
 from tests.fakes import MORNING, FakeQueue
-from webhook import group_commit
+from webhook import group_commit, nudges
 from webhook.group_commit import Crowded, GroupCommit
 from webhook.nudges import Nudges
 from worker import messages
@@ -68,8 +69,9 @@ def test_a_write_has_bounds() -> None:
     assert [group_commit._AT_ONCE, 1, 2, 1] == [len(batch) for batch in rows.batches]
 
 
-def test_one_bad_row_spoils_no_other_s_lot() -> None:
+def test_one_bad_row_spoils_no_other_s_lot(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch that the database refuses because of its rows is written one by one: only the bad one fails."""
+    monkeypatch.setattr(group_commit, "_APART_SECONDS", 3600)
     rows = Rows(lambda batch: refused("40P01") if any(one.job_id == "job3" for one in batch) else None)
     told = asyncio.run(stored(rows, arrivals(6)))
 
@@ -104,8 +106,9 @@ def test_who_waits_is_bounded() -> None:
     assert (group_commit._WAITING, 3) == (told.count(True), sum(isinstance(one, Crowded) for one in told))
 
 
-def test_few_callbacks_are_named_and_many_share_a_sweep() -> None:
+def test_few_callbacks_are_named_and_many_share_a_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker hears little of a burst: some jobs by name, then one sweep for all the others."""
+    monkeypatch.setattr(nudges, "time", SimpleNamespace(monotonic=lambda: 1.0))  # a burst is one however long it takes
     queue = FakeQueue()
 
     async def burst() -> None:

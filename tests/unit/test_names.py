@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -15,39 +16,54 @@ from infra.http import Http, NoPlace, NotSent
 from infra.names import look_up
 
 
-@pytest.fixture
-def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+@dataclass
+class Silent:
     """A resolver that says nothing while the test lasts; what it was asked and has answered."""
-    said: list[str] = []
-    over, done = threading.Event(), threading.Event()
 
-    def wait(host: str, *_: object, **__: object) -> Any:
-        said.append(f"asked for {host}")
-        over.wait(30)
-        said.append("answered")
-        done.set()
+    said: list[str] = field(default_factory=list)
+    asked: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, host: str, *_: object, **__: object) -> Any:
+        """Wait until the test is over."""
+        self.said.append(f"asked for {host}")
+        self.asked.set()
+        self.over.wait()
+        self.said.append("answered")
+        self.done.set()
         raise socket.gaierror
 
-    monkeypatch.setattr(socket, "getaddrinfo", wait)
-    yield said
-    over.set()
-    assert done.wait(30)
+    def heard(self) -> list[str]:
+        """What was asked and answered so far. Whoever had to ask may do so late: the call waits for no thread."""
+        assert self.asked.wait(100)
+        return self.said
 
 
-def test_a_silent_resolver_is_waited_for_no_longer_than_the_call_may_take(silent: list[str]) -> None:
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Silent]:
+    """In place of the system's."""
+    resolver = Silent()
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    yield resolver
+    resolver.over.set()
+    assert resolver.done.wait(100)
+
+
+def test_a_silent_resolver_is_waited_for_no_longer_than_the_call_may_take(silent: Silent) -> None:
     """The system's own waits for minutes: the call ends, unsent, while it is still being waited for."""
     with pytest.raises(NotSent, match=r"no connection to a.example \(TimeoutError\)"):
         Http().send("POST", "http://a.example/", {}, b"x", seconds=0.2)
 
-    assert ["asked for a.example"] == silent
+    assert ["asked for a.example"] == silent.heard()
 
 
-def test_a_silent_resolver_holds_no_thread_of_the_door(silent: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_resolver_holds_no_thread_of_the_door(silent: Silent, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who names a host of which nobody says where it is hears so, and soon."""
     monkeypatch.setattr(guard, "_LOOK_UP_SECONDS", 0.2)
 
     assert "names a host that can't be resolved" == Guard().refusal_of("https://a.example/")
-    assert ["asked for a.example"] == silent
+    assert ["asked for a.example"] == silent.heard()
 
 
 def test_what_is_no_name_is_said_by_who_was_asked() -> None:
