@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.stack import procfile
 from infra.stack.leftovers import group_lives, identity
 from infra.stack.process import StackError, wait_until
 from infra.stack.procfile import Runner, parse, shell
@@ -18,14 +19,14 @@ SLEEPS = f'{sys.executable} -c "import time; time.sleep(60)"'
 WORDS = st.text("abcdefghijklmnop -./=$", min_size=1).map(str.strip).filter(bool)
 
 
-def runner(state: Path, commands: Mapping[str, str], grace: float = 5, **more: object) -> Runner:
+def runner(state: Path, commands: Mapping[str, str], grace: float = 100, **more: object) -> Runner:
     """A runner whose folder is the test's own."""
     return Runner(commands, ENV, state, cwd=state, grace=grace, **more)  # type: ignore[arg-type] # by name only
 
 
 def eventually(condition: Callable[[], object]) -> bool:
     """Whether it comes true soon."""
-    return wait_until(lambda: bool(condition()), 10)
+    return wait_until(lambda: bool(condition()), 100)
 
 
 def read(path: Path) -> str:
@@ -92,11 +93,12 @@ def test_a_process_that_dies_is_started_again_without_its_children(tmp_path: Pat
     running = runner(tmp_path, {"worker": command}, observe=lambda pids: seen.append(dict(pids)))
     running.start()
     try:
-        assert eventually(lambda: read(tmp_path / "children").strip())
+        assert eventually(lambda: seen and read(tmp_path / "children").strip())
         first, child = running.pids["worker"], int(read(tmp_path / "children"))
         os.kill(first, signal.SIGKILL)
 
-        assert eventually(lambda: running.pids.get("worker", first) != first)
+        assert eventually(lambda: len(seen) == 3)
+        assert first != running.pids["worker"]
         assert identity(child) is None
         assert not group_lives(first)
         assert [{"worker": first}, {}, running.pids] == seen
@@ -105,8 +107,11 @@ def test_a_process_that_dies_is_started_again_without_its_children(tmp_path: Pat
     assert {} == seen[-1]
 
 
-def test_a_process_that_keeps_dying_ends_it_with_its_last_lines(tmp_path: Path) -> None:
+def test_a_process_that_keeps_dying_ends_it_with_its_last_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After five quick deaths check() names the process, how it ended, and its last twenty lines."""
+    monkeypatch.setattr(procfile, "QUICK_DEATH_SECONDS", 3600)  # an interpreter may take its time only to begin
     numbers = f"{sys.executable} -c \"print(*range(100), sep='\\n'); raise SystemExit(7)\""
     running = runner(tmp_path, {"beat": SLEEPS, "worker": numbers})
     running.start()
@@ -146,6 +151,6 @@ def test_stop_leaves_nothing_even_of_those_who_refuse(tmp_path: Path) -> None:
         begun = time.monotonic()
         running.stop()
 
+    assert 0.5 <= time.monotonic() - begun
     assert [False, False] == [group_lives(group) for group in groups]
-    assert 0.5 <= time.monotonic() - begun < 4
     assert [] == list((tmp_path / "run").glob("*"))
