@@ -29,8 +29,8 @@ list(side_by_side(["a", "b"], 2, partial(player, Path({folder!r}), {{"a": "for e
 def player(folder: Path, meets: dict[str, str], names: Iterator[str]) -> Generator[str]:
     """Each name becomes a file, and waits for the one that it meets. The lane itself is one until it has cleaned up."""
     lane = folder / f"lane {os.getpid()}"
-    lane.touch()
     try:
+        lane.touch()
         for name in names:
             (folder / name).touch()
             assert name not in meets or wait_until((folder / meets[name]).exists, _SECONDS)
@@ -39,7 +39,7 @@ def player(folder: Path, meets: dict[str, str], names: Iterator[str]) -> Generat
                 os._exit(1)
             yield name
     finally:
-        lane.unlink()
+        lane.unlink(missing_ok=True)
 
 
 def lanes_in(folder: Path) -> list[Path]:

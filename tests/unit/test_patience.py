@@ -35,7 +35,7 @@ def _serving(listening: socket.socket) -> Iterator[uvicorn.Server]:
     thread = Thread(target=server.run, args=([listening],))
     thread.start()
     try:
-        assert wait_until(lambda: server.started, 10)
+        assert wait_until(lambda: server.started, 100)
         yield server
     finally:
         server.should_exit = server.force_exit = True
@@ -64,20 +64,20 @@ def test_no_rest_of_an_answer_waits_for_ever(
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
         request = f"GET /{length} HTTP/1.1\r\nHost: h\r\n{more}\r\n".encode()
         with _serving(listening) as server, _connected(listening, request) as sock:
-            assert wait_until(lambda: server.server_state.total_requests == 1, 10)
+            assert wait_until(lambda: server.server_state.total_requests == 1, 100)
             if half:
                 sock.shutdown(socket.SHUT_WR)
-            assert wait_until(lambda: not server.server_state.connections, 10)
+            assert wait_until(lambda: not server.server_state.connections, 100)
 
 
 def test_who_takes_what_he_is_told_gets_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow reader is none that takes nothing."""
-    monkeypatch.setattr(patience, "TAKE_SECONDS", 5.0)
+    monkeypatch.setattr(patience, "TAKE_SECONDS", 100.0)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
         request = b"GET /200000 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
         with _serving(listening) as server, _connected(listening, request) as sock:
-            assert wait_until(lambda: bool(server.server_state.connections), 10)
+            assert wait_until(lambda: bool(server.server_state.connections), 100)
             said = b""
             while chunk := sock.recv(1000):
                 said += chunk
