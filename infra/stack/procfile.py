@@ -110,7 +110,8 @@ class Runner:
     @property
     def pids(self) -> dict[str, int]:
         """The process ids of what runs now."""
-        return {process.name: process.child.pid for process in self._processes if process.child}
+        # Each child is looked at once: the thread that keeps them alive may be burying it.
+        return {process.name: child.pid for process in self._processes if (child := process.child)}
 
     def log(self, name: str) -> Path:
         """Where the output of a process goes."""
