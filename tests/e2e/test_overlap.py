@@ -142,6 +142,6 @@ def _submit(deployment: Deployment, url: str) -> str:
 
 def _ready(url: str) -> bool:
     try:
-        return requests.get(f"{url}/readyz", timeout=5).ok
+        return requests.get(f"{url}/readyz", timeout=60).ok
     except requests.RequestException:
         return False
