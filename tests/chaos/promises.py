@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -190,6 +190,10 @@ def asked_for_once(world: World, facts: Facts, _ends: frozenset[State]) -> list[
     return broken
 
 
+#: What the door says in its log of an error that nobody thought of.
+_UNFORESEEN = re.compile(r'^.*"door\.unforeseen".*$', re.MULTILINE)
+
+
 def callbacks_are_kept(world: World, facts: Facts, _ends: frozenset[State]) -> list[str]:
     """P5: what was answered 2xx is in the inbox; 5xx is said only as 503 with Retry-After, and to callbacks only while
     the database is hurt.
@@ -205,7 +209,7 @@ def callbacks_are_kept(world: World, facts: Facts, _ends: frozenset[State]) -> l
             broken.append(f"{job}: a callback {sent['status']} was answered {status} and is not in the inbox")
         if status >= 500 and not (status == 503 and world.run.calls_again):
             broken.append(f"{job}: a callback was answered {status}")
-    return broken
+    return broken + [f"{name} {line}" for name, text in _logged(world) for line in _UNFORESEEN.findall(text)]
 
 
 def nothing_is_left(world: World, facts: Facts, _ends: frozenset[State]) -> list[str]:
@@ -236,15 +240,20 @@ def no_secret_in_logs(world: World, _facts: Facts, _ends: frozenset[State]) -> l
     secrets |= {urlsplit(environment[name]).password or "" for name in ("DATABASE_URL", "REDIS_URL", "KLING_URL")}
     secrets.add(world.deployment.servers.kept.get("SECRET_KEY") or "")
     broken = []
+    for name, text in _logged(world):
+        broken += [f"{name} holds a secret ({secret[:4]}...)" for secret in secrets - {""} if secret in text]
+        if re.search(r"/callbacks/kling/[^/\s]+/[0-9a-f]{32}", text):
+            broken.append(f"{name} holds a callback token")
+    return broken
+
+
+def _logged(world: World) -> Iterator[tuple[str, str]]:
+    """What each of our processes has logged in this scenario."""
     for path in world.deployment.state.glob("logs/*.log"):
         if path.stem.partition("-")[0] in {"web", "worker", "beat", "release"}:
             with path.open("rb") as log:
                 log.seek(world.run.log_begins.get(path.stem, 0))
-                text = log.read().decode(errors="replace")
-            broken += [f"{path.name} holds a secret ({secret[:4]}...)" for secret in secrets - {""} if secret in text]
-            if re.search(r"/callbacks/kling/[^/\s]+/[0-9a-f]{32}", text):
-                broken.append(f"{path.name} holds a callback token")
-    return broken
+                yield path.name, log.read().decode(errors="replace")
 
 
 def _story(facts: Facts, job: str) -> str:
