@@ -16,10 +16,11 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from infra.mark import KEY
-from infra.queue import Queue, make_celery
+from infra.queue import Queue
 from infra.settings import Settings
 from infra.stack.servers import Servers
 from tests.fakes import MORNING
+from tests.integration.broker_kit import PATIENCE, patient_celery
 from tests.proxy import FaultProxy
 
 
@@ -32,7 +33,7 @@ def test_a_message_whose_end_the_broker_did_not_hear_takes_no_place(
     with FaultProxy("127.0.0.1", servers.redis.port) as proxy:
         parts = urlsplit(servers.addresses.redis_url)
         url = urlunsplit(parts._replace(netloc=f"{parts.netloc.rpartition(':')[0]}:{proxy.port}"))
-        app = make_celery(settings.model_copy(update={"broker_url": url}))
+        app = patient_celery(settings.model_copy(update={"broker_url": url}))
         try:
             with app.connection_for_read() as connection:
                 channel: Any = connection.channel()
@@ -40,7 +41,7 @@ def test_a_message_whose_end_the_broker_did_not_hear_takes_no_place(
                 channel.basic_qos(0, 1, False)
                 with Consumer(channel, [app.amqp.queues["celery"]], on_message=taken.append):
                     app.send_task("nothing", queue="celery")
-                    connection.drain_events(timeout=5)
+                    connection.drain_events(timeout=PATIENCE)
                     assert not channel.qos.can_consume()
                     proxy.refuse()
                     with pytest.raises((RedisError, OSError)):
@@ -60,7 +61,7 @@ def _listen(connection: Any, taken: list[Message], number: int) -> None:
     """Until so many messages are taken, as a worker does: a connection that failed is made anew, silence is the end."""
     while len(taken) < number:
         try:
-            connection.drain_events(timeout=5)
+            connection.drain_events(timeout=PATIENCE)
         except TimeoutError:
             raise
         except connection.connection_errors:
@@ -70,7 +71,7 @@ def _listen(connection: Any, taken: list[Message], number: int) -> None:
 @pytest.fixture(scope="module")
 def app(settings: Settings) -> Iterator[Celery]:
     """Celery as a worker has it, on a broker that answers."""
-    one = make_celery(settings)
+    one = patient_celery(settings)
     yield one
     one.close()
 
@@ -108,7 +109,7 @@ def test_bytes_that_are_no_message_end_nobody(app: Celery, junk: bytes) -> None:
         sent = app.send_task("nothing", queue="celery")
         with Consumer(channel, [app.amqp.queues["celery"]], on_message=taken.append):
             while not taken:
-                connection.drain_events(timeout=5)
+                connection.drain_events(timeout=PATIENCE)
         taken[0].ack()
 
         assert [sent.id] == [message.headers["id"] for message in taken]
@@ -143,13 +144,13 @@ def test_an_answer_that_the_client_cannot_read_ends_its_connection(app: Celery) 
             channel.client.connection.read_response = lambda *_, **__: len(cast("Any", None))
             sent = app.send_task("nothing", queue="celery")
             with pytest.raises(connection.connection_errors):
-                connection.drain_events(timeout=5)
+                connection.drain_events(timeout=PATIENCE)
             assert not channel.client.connection.is_connected
             del channel.client.connection.read_response
             # What Redis had handed to that connection is lost: jobs are rows, and a sweep sends another message.
             again = app.send_task("nothing", queue="celery")
             while not taken:
-                connection.drain_events(timeout=5)
+                connection.drain_events(timeout=PATIENCE)
         taken[0].ack()
 
     assert taken[0].headers["id"] in {sent.id, again.id}
@@ -182,8 +183,8 @@ def test_whatever_redis_refuses_raises_nothing(servers: Servers, settings: Setti
     the same process: it is full, a replica for reading only, wants another password, has no connection free, ...
     """
     begin, end = _TROUBLE[trouble]
-    celery = make_celery(settings)
-    with Redis.from_url(servers.addresses.redis_url) as direct:
+    celery = patient_celery(settings)
+    with Redis.from_url(servers.addresses.redis_url, socket_timeout=PATIENCE) as direct:
         direct.delete("trouble", KEY)
         password = direct.config_get("requirepass")["requirepass"]
         queue = Queue(celery)

@@ -17,10 +17,11 @@ from redis import Redis
 from sqlalchemy import text
 
 from infra.mark import KEY, Look
-from infra.queue import Queue, make_celery
+from infra.queue import Queue
 from infra.stack.servers import Servers
 from tests.fakes import FakeQueue
 from tests.house import House
+from tests.integration.broker_kit import PATIENCE, patient_celery
 from worker.jobs.machine import Event
 from worker.store.repository import NewJob
 from worker.tasks.watch import QUIET, watch
@@ -140,8 +141,8 @@ class Hurt:
 @contextmanager
 def opened(home: House, servers: Servers) -> Iterator[Shop]:
     """A shop on the broker of the suite, which is empty, as is its memory."""
-    celery = make_celery(home.settings)
-    with Redis.from_url(servers.addresses.redis_url) as redis:
+    celery = patient_celery(home.settings)
+    with Redis.from_url(servers.addresses.redis_url, socket_timeout=PATIENCE) as redis:
         redis.flushall()
         home.queue = Both(real=Queue(celery))
         yield Shop(home, home.queue.real, redis)
