@@ -93,7 +93,7 @@ class House:
     application: Flask
     variables: Mapping[str, str]  #: its environment
     clock: TestClock = field(default_factory=TestClock)
-    patience: float = 5  #: seconds that a receiver is waited for
+    patience: float = 60  #: seconds that a receiver is waited for: all of them answer, if not soon
 
     # --- as a caller --------------------------------------------------------------------------------------------
     def post(self, body: Any, path: str = OMNI, **options: Any) -> requests.Response:
@@ -197,14 +197,14 @@ class House:
 
     def creates(self) -> dict[str, int]:
         """How often Kling was asked to create, by external id."""
-        state = requests.get(f"{self.emulator.url}/_emulator/state", timeout=10).json()
+        state = requests.get(f"{self.emulator.url}/_emulator/state", timeout=30).json()
         creates: dict[str, int] = state["creates"]
         return creates
 
     def fault(self, on: str, name: str, times: int = 1) -> None:
         """Let the emulator fail next time."""
         orders = [{"on": on, "fault": name, "times": times}]
-        requests.post(f"{self.emulator.url}/_emulator/faults", json=orders, timeout=10).raise_for_status()
+        requests.post(f"{self.emulator.url}/_emulator/faults", json=orders, timeout=30).raise_for_status()
 
     def objects(self) -> set[str]:
         """The keys in the bucket."""
@@ -230,7 +230,7 @@ class _PromptServer(serve.GracefulServer):
 @contextmanager
 def house(addresses: Addresses, engine: Engine, emulator: Emulator, **variables: str) -> Iterator[House]:
     """A house with an open door. `variables` change its settings."""
-    requests.delete(f"{emulator.url}/_emulator/faults", timeout=10).raise_for_status()
+    requests.delete(f"{emulator.url}/_emulator/faults", timeout=30).raise_for_status()
     config = emulator.config
     kling_url = emulator.url.replace("://", f"://{config.access_key}:{config.secret_key}@")
     values = {**environment_for(addresses, kling_url=kling_url, public_url="http://127.0.0.1:1"), **variables}

@@ -23,7 +23,7 @@ def test_what_receivers_are_sent_fits_the_document(home: House) -> None:
     """Each event of a life that ends well and of one that does not, and their callbacks: every field, every header."""
     with receiver() as hook, receiver() as flat:
         order = {"url": hook.url, "types": ["*"]}
-        requests.post(f"{home.url}/api/subscriptions", json=order, headers=home.headers, timeout=10).raise_for_status()
+        requests.post(f"{home.url}/api/subscriptions", json=order, headers=home.headers, timeout=30).raise_for_status()
         ends = home.until_end(
             home.submit(callback_url=flat.url), home.submit(prompt="a cat [fate: fail]", callback_url=flat.url)
         )
@@ -44,8 +44,8 @@ def test_a_test_event_fits_the_document(home: House) -> None:
     """A receiver that takes nothing but what is written there takes it."""
     with receiver() as hook:
         order = {"url": hook.url, "types": ["*"]}
-        made = requests.post(f"{home.url}/api/subscriptions", json=order, headers=home.headers, timeout=10).json()
-        requests.post(f"{home.url}/api/subscriptions/{made['id']}/test", headers=home.headers, timeout=10)
+        made = requests.post(f"{home.url}/api/subscriptions", json=order, headers=home.headers, timeout=30).json()
+        requests.post(f"{home.url}/api/subscriptions/{made['id']}/test", headers=home.headers, timeout=30)
         home.drain()
 
     (raw,) = hook.raw
