@@ -53,11 +53,15 @@ class FaultProxy:
         self._traps: list[_Trap] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
+        self._place = socket.socket()  #: keeps the port while nobody listens there
         self.port = 0  #: where it listens, the same from start to end
         self.accepted = 0  #: connections taken since the start
         self.carried = 0  #: bytes passed on since the start, both directions together
 
     def __enter__(self) -> Self:
+        self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._place.bind(("127.0.0.1", 0))
+        self.port = self._place.getsockname()[1]
         self._thread.start()
         self._call(self._listen())
         return self
@@ -67,6 +71,7 @@ class FaultProxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
+        self._place.close()
 
     @property
     def url(self) -> str:
@@ -145,8 +150,7 @@ class FaultProxy:
             await self._listen()
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, backlog=512)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, backlog=512, reuse_port=True)
 
     async def _stop_listening(self) -> None:
         if self._server:
