@@ -92,7 +92,7 @@ def test_who_may_ask(client: Client) -> None:
         f"Bearer {emulator.config.api_key}": 0,
     }
     answers = {
-        header: requests.get(emulator.url + TEXT, headers={"Authorization": header} if header else {}, timeout=10)
+        header: requests.get(emulator.url + TEXT, headers={"Authorization": header} if header else {}, timeout=60)
         for header in tries
     }
 
@@ -116,7 +116,7 @@ def test_both_ids_and_both_prefixes_find_a_task(client: Client) -> None:
 def test_unknown_paths_and_methods(client: Client) -> None:
     """Unknown paths are 1203, wrong methods on known ones 1202, both 404."""
     unknown = client.get("/v1/videos/nothing")
-    wrong = client.session.put(client.emulator.url + TEXT, json={}, timeout=10)
+    wrong = client.session.put(client.emulator.url + TEXT, json={}, timeout=60)
     posted = client.post(f"{TEXT}/123")
 
     assert (404, 1203) == (unknown.status_code, unknown.json()["code"])
@@ -209,7 +209,7 @@ def test_recorded_complaints(client: Client) -> None:
 def test_bodies_that_are_no_object(client: Client) -> None:
     """What is not a JSON object is refused, whatever its type says, and the connection stays usable."""
     bodies = [b"", b"[]", b"{", b"\xff", b"[" * 100_000]
-    answers = [client.session.post(client.emulator.url + TEXT, data=body, timeout=10) for body in bodies]
+    answers = [client.session.post(client.emulator.url + TEXT, data=body, timeout=60) for body in bodies]
 
     assert [(400, 1201)] * 5 == [(answer.status_code, answer.json()["code"]) for answer in answers]
     assert "data" not in answers[0].json()
