@@ -93,7 +93,7 @@ class House:
     application: Flask
     variables: Mapping[str, str]  #: its environment
     clock: TestClock = field(default_factory=TestClock)
-    patience: float = 60  #: seconds that a receiver is waited for: all of them answer, if not soon
+    patience: float = 60  #: seconds that a receiver is waited for: one that a busy machine holds up is told once
 
     # --- as a caller --------------------------------------------------------------------------------------------
     def post(self, body: Any, path: str = OMNI, **options: Any) -> requests.Response:

@@ -31,7 +31,6 @@ def home(servers: Servers, engine: Engine, emulator: Emulator) -> Iterator[House
     config = emulator.config
     other = emulator.url.replace("://", f"://{config.access_key}:{config.secret_key}@")
     with house(servers.addresses, engine, emulator, KLING_PACE="0.001", KLING_URL_OTHER=other) as opened:
-        opened.patience = 60  # a receiver that a busy machine holds up is not told twice
         yield opened
 
 
