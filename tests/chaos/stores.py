@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from itertools import cycle
 from typing import Any
 
 import psycopg
@@ -25,14 +26,16 @@ def postgres_restarted(world: World, jobs: int, rounds: int) -> None:
 
 
 def connections_killed(world: World, jobs: int, seconds: int) -> None:
-    """pg_terminate_backend on one of our sessions several times a second."""
+    """pg_terminate_backend on one of our sessions several times a second, and each second on all of them."""
     with world.load(jobs, every=0.3):
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        for count in cycle((1, 1, 1, 100)):
+            if time.monotonic() > end:
+                break
             ended = world.rows(
                 "select pg_terminate_backend(pid) from pg_stat_activity "
                 "where application_name like 'reelhook-%%' order by random() limit %s",
-                1,
+                count,
             )
             world.run.kills += len(ended)
             time.sleep(0.25)
