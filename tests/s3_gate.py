@@ -50,6 +50,7 @@ class Gate:
     target: str
     heard: list[str] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
+    _counting: threading.Lock = field(default_factory=threading.Lock)
 
     def refuse(self, operation: str, status: int, code: str, **how: Any) -> None:
         """Answer the next requests of this kind with an error. See `Refusal`."""
@@ -76,8 +77,10 @@ class Gate:
         """What a request of this kind meets."""
         for one in self.refusals:
             if one.operation == operation and one.times > 0 and path.endswith(one.ends) and one.when(headers):
-                one.times -= 1
-                return one
+                with self._counting:  # parts come two at a time, and one refusal is one of theirs
+                    if one.times > 0:
+                        one.times -= 1
+                        return one
         return None
 
 
