@@ -8,12 +8,12 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, QueuePool, text
 
 from infra.db import make_engine
 from infra.object_store import ObjectStore
@@ -104,10 +104,18 @@ def settings(servers: Servers) -> Settings:
 @pytest.fixture(scope="session")
 def migrated(settings: Settings) -> Iterator[Engine]:
     """An engine on a database at the newest step."""
-    engine = make_engine(settings, application="tests")
+    engine = patient(make_engine(settings, application="tests"))
     migrate(engine)
     yield engine
     engine.dispose()
+
+
+def patient(engine: Engine) -> Engine:
+    """The same, for threads that race: who waits for one of its few connections does so until it is his turn, however
+    busy the machine is.
+    """
+    cast("QueuePool", engine.pool)._timeout = 300
+    return engine
 
 
 def emptied(engine: Engine) -> Engine:

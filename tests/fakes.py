@@ -142,8 +142,8 @@ def race(*actions: Callable[[], T]) -> list[T]:
     start = Barrier(len(actions))
 
     def run(action: Callable[[], T]) -> T:
-        start.wait(10)
+        start.wait()
         return action()
 
     with ThreadPoolExecutor(len(actions)) as pool:
-        return [future.result(30) for future in [pool.submit(run, action) for action in actions]]
+        return [future.result() for future in [pool.submit(run, action) for action in actions]]

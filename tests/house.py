@@ -24,7 +24,7 @@ from sqlalchemy import Engine, select
 from infra.emulator import Emulator
 from infra.settings import Settings, load
 from infra.stack.servers import Addresses
-from tests.conftest import environment_for
+from tests.conftest import environment_for, patient
 from tests.fakes import FakeQueue, OwnHands
 from webhook import serve
 from webhook.app import create_app
@@ -242,6 +242,7 @@ def house(addresses: Addresses, engine: Engine, emulator: Emulator, **variables:
     entrance = Entrance(application, settings)
     server = _PromptServer(serve.server(settings, entrance).config)
     services = Services(settings, Celery("unused", set_as_current=False))
+    patient(services.engine)
     services.__dict__["provider"] = RealTimeProvider(**vars(services.provider))
     door.__dict__["bucket"] = services.bucket  # its client costs much CPU: no request has to wait for that
     thread = threading.Thread(target=server.run, args=([listening],))
