@@ -15,6 +15,8 @@ import requests
 from tests.integration.emulator_kit import TEXT, until
 
 KEY = "a-key-that-no-log-shows"
+#: That are rendered at once.
+FILMS = 12
 
 
 @contextmanager
@@ -39,14 +41,15 @@ def test_a_signal_ends_it_promptly_with_work_in_flight(number: signal.Signals, t
     """It ends by itself and in order while it renders, while a connection is kept open: it waits for neither."""
     with process("--data", str(tmp_path), EMULATOR_API_KEY=KEY) as (running, url), requests.Session() as session:
         session.headers["Authorization"] = f"Bearer {KEY}"
-        for seconds in range(3, 15):
+        for seconds in range(3, 3 + FILMS):
             body = {"model_name": "kling-v3", "mode": "4k", "duration": str(seconds), "prompt": "a fox [fate: fast]"}
-            session.post(url + TEXT, json=body, timeout=5).raise_for_status()
+            session.post(url + TEXT, json=body, timeout=60).raise_for_status()
         until(lambda: list(tmp_path.glob("result-*")))
         running.send_signal(number)
-        _, errors = running.communicate(timeout=20)
+        _, errors = running.communicate()
 
     assert 0 == running.returncode
+    assert len(list(tmp_path.glob("result-*"))) < FILMS  # minutes of work were left to do
     assert "Traceback" not in errors
 
 
@@ -54,10 +57,10 @@ def test_it_logs_a_line_per_request_and_no_secret() -> None:
     """Each request is one JSON line on stderr, without query and without credentials."""
     with process(EMULATOR_API_KEY=KEY, EMULATOR_SPEED="500") as (running, url):
         headers = {"Authorization": f"Bearer {KEY}"}
-        task = requests.post(url + TEXT, json={"prompt": "a fox"}, headers=headers, timeout=5).json()["data"]
-        requests.get(f"{url}{TEXT}?pageNum=1&secret=1", headers=headers, timeout=5).raise_for_status()
+        task = requests.post(url + TEXT, json={"prompt": "a fox"}, headers=headers, timeout=60).json()["data"]
+        requests.get(f"{url}{TEXT}?pageNum=1&secret=1", headers=headers, timeout=60).raise_for_status()
         running.terminate()
-        _, errors = running.communicate(timeout=20)
+        _, errors = running.communicate()
     lines = [json.loads(line) for line in errors.splitlines()]
 
     assert [("POST", TEXT, 200, task["task_id"]), ("GET", TEXT, 200, "")] == [
@@ -73,7 +76,7 @@ def test_a_port_in_use_is_said() -> None:
         port = url.rpartition(":")[2]
         second = subprocess.run(  # noqa: S603 - our own command
             [sys.executable, "-m", "infra.emulator", "--port", port],
-            capture_output=True, text=True, timeout=20, check=False,
+            capture_output=True, text=True, check=False,
         )  # fmt: skip
 
     assert 0 != second.returncode
