@@ -16,6 +16,7 @@ from sqlalchemy import Engine, select, text
 
 from infra.emulator import Emulator
 from infra.stack.servers import Servers
+from tests.fakes import FakeClock
 from tests.house import House, house
 from tests.integration.deliveries_kit import ask, ended, told, work
 from tests.receiver import Receiver, Reply, receiver
@@ -103,13 +104,14 @@ def renamed(engine: Engine, table: str, name: str) -> Iterator[None]:
 
 def test_an_attempt_that_fails_here_is_kept_and_backed_off(home: House, app: Receiver) -> None:
     """Whatever goes wrong in an attempt, it is one: logged, tried again later, and its receiver is not blamed."""
-    whole = home.announcer()
-    broken = replace(whole, ways=replace(whole.ways, http=Broken()))
-    delivery = ended(home, "a", app.url)
+    whole, delivery = home.announcer(), ended(home, "a", app.url)
+    clock = FakeClock(home.clock())  # or the second of two would be due, if a moment takes seconds
+    broken = replace(whole, ways=replace(whole.ways, http=Broken()), clock=clock)
     for _ in range(2):
         broken.announce(delivery)
         broken.announce(delivery)
-        home.clock.ahead += timedelta(seconds=400)
+        clock.advance(400)
+    home.clock.ahead += timedelta(seconds=800)
     shown = ask(home, "GET", f"/deliveries/{delivery}").json()
     work(home)
 
