@@ -43,6 +43,7 @@ class Life:
 
     home: House
     logs: StringIO
+    before: set[str]  #: keys in the bucket
     answers: list[str] = field(default_factory=list)
     shown: list[str] = field(default_factory=list)  #: by commands
     secrets: dict[str, str] = field(default_factory=dict)  #: by what they are; nobody may read them anywhere
@@ -74,7 +75,7 @@ def life(servers: Servers, engine: Engine) -> Iterator[Life]:
         assert isinstance(handler, logging.StreamHandler)
         logs = StringIO()
         handler.setStream(logs)
-        lived = Life(home, logs)
+        lived = Life(home, logs, home.objects())
         lived.secrets.update(
             {
                 "API key": home.key,
@@ -192,7 +193,7 @@ def test_no_secret_is_anywhere(life: Life) -> None:
         "answers": "\n".join(life.answers).encode(),
         "commands": "\n".join(life.shown).encode(),
         "tables": tables(life.home),
-        "bucket": objects(life.home),
+        "bucket": objects(life),
     }
     found = [
         (what, where) for what, secret in life.secrets.items() for where, text in places.items() if holds(text, secret)
@@ -236,11 +237,11 @@ def tables(home: House) -> bytes:
     return b"\n".join(values)
 
 
-def objects(home: House) -> bytes:
-    """Every object, with its name and what it says of itself."""
-    client, bucket = home.services.bucket._client, home.settings.s3_bucket
+def objects(life: Life) -> bytes:
+    """Every object, with its name and what it says of itself; not those that tests before left in the bucket."""
+    client, bucket = life.home.services.bucket._client, life.home.settings.s3_bucket
     pieces: list[bytes] = []
-    for key in sorted(home.objects()):
+    for key in sorted(life.home.objects() - life.before):
         answer = client.get_object(Bucket=bucket, Key=key)
         pieces += [key.encode(), json.dumps(answer["Metadata"]).encode(), answer["Body"].read()]
     return b"\n".join(pieces)
