@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import time
 import uuid
 from contextlib import suppress
+from itertools import cycle
 
 from celery import Celery
 
@@ -92,6 +94,19 @@ def redis_crowded(world: World, jobs: int, seconds: int) -> None:
         world.proxies["redis"].drop()
         time.sleep(seconds)
         broker.config_set("maxclients", "10000")
+
+
+def connections_killed(world: World, jobs: int, seconds: int) -> None:
+    """CLIENT KILL on one of our connections several times a second, and each second on all of them."""
+    with world.load(jobs, every=0.3), world.redis() as broker:
+        end = time.monotonic() + seconds
+        for count in cycle((1, 1, 1, 100)):
+            if time.monotonic() > end:
+                break
+            ours = [client["id"] for client in broker.client_list(_type="normal")]
+            for client in random.sample(ours, min(count, len(ours))):
+                world.run.kills += broker.client_kill_filter(_id=client, skipme=True)
+            time.sleep(0.25)
 
 
 def messages_twice(world: World, jobs: int, rounds: int) -> None:

@@ -46,6 +46,7 @@ SCENARIOS: dict[str, Scenario] = {
     "Redis full": Scenario(broker.redis_full, 20, 10),
     "Redis evicts": Scenario(broker.redis_evicts, 20, 10),
     "Redis out of connections": Scenario(broker.redis_crowded, 20, 10),
+    "Redis connections killed": Scenario(broker.connections_killed, 40, 15),
     "PostgreSQL restarted": Scenario(stores.postgres_restarted, 40, 3, calls_again=True),
     "PostgreSQL connections killed": Scenario(stores.connections_killed, 40, 15, calls_again=True),
     "PostgreSQL slow": Scenario(stores.postgres_slow, 10, 10, calls_again=True),
