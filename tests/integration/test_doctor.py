@@ -65,10 +65,11 @@ def test_a_healthy_bucket_passes(settings: Settings, bucket: ObjectStore) -> Non
 )
 def test_the_real_store_s_refusals_are_told_in_words(settings: Settings, changes: dict[str, Any], words: str) -> None:
     """Wrong secret, bucket, region, address: what the embedded server says is told with the setting to look at."""
-    if changes.get("s3_endpoint_url"):
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            changes = {"s3_endpoint_url": f"http://127.0.0.1:{listener.getsockname()[1]}"}
-    (finding,) = examined(settings, **changes).values()
+    with socket.socket() as taken:
+        if changes.get("s3_endpoint_url"):
+            taken.bind(("127.0.0.1", 0))  # so that nobody else listens there meanwhile
+            changes = {"s3_endpoint_url": f"http://127.0.0.1:{taken.getsockname()[1]}"}
+        (finding,) = examined(settings, **changes).values()
 
     assert finding.good is False
     assert f"nothing can be stored: {words}" == finding.words[: 23 + len(words)]
