@@ -42,7 +42,8 @@ def other_store(kind: str, settings: Settings, folder: Path, **environment: str)
     env = {**plain_environment(), **environment}
     child = Child(kind, _command(kind, port, folder), state=folder, log=folder / f"{kind}.log", env=env)
     try:
-        assert wait_until(lambda: _answers(port), 60), child.log.read_text()
+        assert wait_until(lambda: child.exit_code() is not None or _answers(port), 60), child.log.read_text()
+        assert child.exit_code() is None, child.log.read_text()
         url = f"http://127.0.0.1:{port}"
         client(url, KEY, SECRET).create_bucket(Bucket=BUCKET)
         yield settings.model_copy(
