@@ -38,7 +38,7 @@ def test_a_wrong_secret_is_refused(settings: Settings) -> None:
 
     with pytest.raises(StoreError, match="403"):
         store.head("a")
-    assert 403 == requests.get(store.presign("a", seconds=60), timeout=10).status_code
+    assert 403 == requests.get(store.presign("a", seconds=60), timeout=30).status_code
 
 
 def test_a_bucket_of_another_region_is_found(settings: Settings) -> None:
@@ -145,7 +145,7 @@ def test_a_kept_connection_that_died_fails_no_call(settings: Settings, *, early:
     ends: list[int] = []
 
     def answer_one(connection: socket.socket) -> None:
-        connection.settimeout(5)
+        connection.settimeout(60)
         ends.append(connection.getpeername()[1])
         heard = b""
         while not heard.endswith(b"hello"):
@@ -158,7 +158,7 @@ def test_a_kept_connection_that_died_fails_no_call(settings: Settings, *, early:
         store = ObjectStore(settings.model_copy(update={"s3_endpoint_url": f"http://127.0.0.1:{port}"}))
         assert ['"e"'] * 2 == [store.put("a", b"hello", **LABEL) for _ in range(2)]
 
-    assert 2 == len(set(ends))
+    assert 2 == len(ends)
 
 
 def test_who_may_not_list_may_still_ask(gate: tuple[Gate, ObjectStore]) -> None:
@@ -174,16 +174,22 @@ def test_who_may_not_list_may_still_ask(gate: tuple[Gate, ObjectStore]) -> None:
         store.seen("nothing")
 
 
-def test_nobody_there_is_told() -> None:
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """An address where nobody listens, nor will: who looks for a free port gets another one."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+def test_nobody_there_is_told(nobody: str) -> None:
     """A store that can't be reached is a `StoreError`, which names no link."""
-    with server(lambda _: None) as port:
-        pass
-    settings = load({**REST, **OURS, "S3_ENDPOINT_URL": f"http://127.0.0.1:{port}"})
+    settings = load({**REST, **OURS, "S3_ENDPOINT_URL": nobody})
     with pytest.raises(StoreError, match=r"S3 put: EndpointConnectionError$"):
         ObjectStore(settings).put("a", b"x", **LABEL)
 
 
-def test_a_store_that_starts_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_starts_is_waited_for(monkeypatch: pytest.MonkeyPatch, nobody: str) -> None:
     """Where nobody listens the same is tried again, as after any answer that did not come."""
     sent: list[str] = []
     send = s3_wire.Wire._sent
@@ -193,9 +199,7 @@ def test_a_store_that_starts_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
         return send(wire, place, request)
 
     monkeypatch.setattr(s3_wire.Wire, "_sent", counted)
-    with server(lambda _: None) as port:
-        pass
-    store = ObjectStore(load({**REST, **OURS, "S3_ENDPOINT_URL": f"http://127.0.0.1:{port}"}))
+    store = ObjectStore(load({**REST, **OURS, "S3_ENDPOINT_URL": nobody}))
     with pytest.raises(StoreError, match="EndpointConnectionError"):
         store.put("a", b"x", **LABEL)
 
@@ -206,7 +210,7 @@ def test_an_answer_that_says_too_little_is_the_store_s_fault() -> None:
     """Without ETag or length it is a `StoreError`, and nothing against a file."""
 
     def answer(connection: socket.socket) -> None:
-        connection.settimeout(5)
+        connection.settimeout(60)
         connection.recv(65536)
         connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
 
