@@ -45,7 +45,7 @@ def test_a_worker_waits_and_says_for_what(bare: dict[str, str], tmp_path: Path, 
     log = tmp_path / "worker.log"
     worker = Child("worker", words, state=tmp_path, log=log, env=env, cwd=tmp_path)
     try:
-        assert wait_until(lambda: "task.no_database" in log.read_text(), 60), log.read_text()
+        assert wait_until(lambda: "task.no_database" in log.read_text(), 150), log.read_text()
         assert worker.exit_code() is None
     finally:
         worker.sweep_up()

@@ -36,7 +36,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def seen_by_web(deployment: Deployment) -> dict[str, str]:
     """The environment of the web process."""
-    seen: dict[str, str] = requests.get(f"{deployment.access.url}/", timeout=5).json()
+    seen: dict[str, str] = requests.get(f"{deployment.access.url}/", timeout=60).json()
     return seen
 
 
@@ -54,7 +54,7 @@ def test_a_deployment_is_complete_and_leaves_nothing(project: Path, monkeypatch:
         postgres = deployment.servers.postgres
         before = postgres.pid
         os.kill(before, signal.SIGKILL)
-        assert wait_until(lambda: identity(before) is None, 5)
+        assert wait_until(lambda: identity(before) is None, 60)
         deployment.check()
         pids = [*deployment.pids.values(), *(server.pid for server in deployment.servers.members)]
 
