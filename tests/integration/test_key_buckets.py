@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -17,12 +18,13 @@ from sqlalchemy import Engine
 from ulid import ULID
 
 from infra.emulator import Emulator
+from infra.object_store import ObjectStore
 from infra.settings import Settings
 from infra.stack.s3 import client
 from infra.stack.servers import Servers
 from tests.fakes import MORNING, FakeQueue
 from tests.house import OMNI, TEXT, House, house
-from tests.integration.archive_kit import film, video, yard
+from tests.integration.archive_kit import empty, film, video, yard
 from tests.origin import File, origin
 from tests.receiver import Receiver
 from webhook.cli import main
@@ -40,13 +42,15 @@ FILMS, RAW = "films.of-keys", "raw-of-keys"
 IMAGE, I2V, ELEMENTS = "/v1/images/generations", "/v1/videos/image2video", "/v1/general/advanced-custom-elements"
 
 
-@pytest.fixture(scope="module")
-def buckets(servers: Servers) -> Any:
-    """A client of the embedded store, where two buckets more are."""
+@pytest.fixture
+def buckets(servers: Servers, bucket: ObjectStore) -> Any:
+    """A client of the embedded store, where two buckets more are, and nothing is in them."""
     at = servers.addresses
     made = client(at.s3_endpoint_url, at.s3_access_key_id, at.s3_secret_access_key)
     for name in (FILMS, RAW):
-        made.create_bucket(Bucket=name)
+        with suppress(made.exceptions.BucketAlreadyOwnedByYou):
+            made.create_bucket(Bucket=name)
+        empty(bucket.of(name))
     return made
 
 
@@ -108,37 +112,37 @@ def test_every_byte_of_a_job_lies_in_its_bucket(home: House, buckets: Any, app: 
         assert {name: ALL if name == bucket else set() for name in there} == there
     told = {one["task_id"]: one for one in app.bodies}
     for job in list(wanted)[:2]:
-        shown = requests.get(f"{home.url}/api/jobs/{job}", headers=mine, timeout=10).json()
-        envelope = requests.get(f"{home.url}{OMNI}/{job}", headers=mine, timeout=10).json()["data"]
+        shown = requests.get(f"{home.url}/api/jobs/{job}", headers=mine, timeout=30).json()
+        envelope = requests.get(f"{home.url}{OMNI}/{job}", headers=mine, timeout=30).json()["data"]
         (file,) = shown["files"]
         assert wanted[job] == shown["bucket"] == file["bucket"] == told[job]["reelhook"]["files"][0]["bucket"]
         links = [shown["manifest_url"], *(file[name] for name in ("url", "poster_url", "sheet_url"))]
         links += [one["task_result"]["videos"][0]["url"] for one in (envelope, told[job])]
-        assert [200] * 6 == [requests.get(link, timeout=10).status_code for link in links]
+        assert [200] * 6 == [requests.get(link, timeout=30).status_code for link in links]
         assert all(f"/{wanted[job]}/a/kling/" in link for link in links)
-        assert wanted[job] == json.loads(requests.get(links[0], timeout=10).content)["files"][0]["bucket"]
+        assert wanted[job] == json.loads(requests.get(links[0], timeout=30).content)["files"][0]["bucket"]
     files = [(job, file) for job in wanted for file in home.services.store.files([job])[job]]
     assert [None] * 4 == [Judge(home.services.bucket).of_file(job, file, MORNING).why for job, file in files]
     assert [(FILMS, "a/kling/"), (RAW, "a/kling/"), (own, "kling/")] == home.services.places()
 
 
 @pytest.mark.parametrize(
-    ("bucket", "status", "code"),
+    ("named", "status", "code"),
     [
         (RAW, 403, 1103), ("reelhook", 403, 1103), ("somebody-s-bucket", 403, 1103),
         ("Films", 400, 1201), ("", 400, 1201), ("a/b", 400, 1201), ("192.168.0.1", 400, 1201), ("..", 400, 1201),
     ],
 )  # fmt: skip
-def test_no_request_leaves_its_key_s_buckets(home: House, bucket: str, status: int, code: int) -> None:
+def test_no_request_leaves_its_key_s_buckets(home: House, named: str, status: int, code: int) -> None:
     """Another bucket is 403 and 1103 with the way to get it, what is no name of one 400 and 1201, both with the header
     that said it; nothing is stored.
     """
-    answer = ask(home, made(home, FILMS), Reelhook_Bucket=bucket)
+    answer = ask(home, made(home, FILMS), Reelhook_Bucket=named)
 
     assert (status, code) == (answer.status_code, answer.json()["code"])
     message = answer.json()["message"]
     assert message.startswith("header Reelhook-Bucket ")
-    assert status == 400 or f"keys change app --bucket {FILMS} --bucket {bucket}" in message
+    assert status == 400 or f"keys change app --bucket {FILMS} --bucket {named}" in message
     assert [] == home.services.store.places()
 
 
