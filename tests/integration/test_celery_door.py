@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from sqlalchemy import Engine, delete, insert, text
 
+from infra.db import make_engine, single
+from infra.settings import Settings
+from infra.stack.process import wait_until
+from tests.fakes import MORNING
 from tests.house import TEXT, House
 from worker import messages
 from worker.jobs import retry
 from worker.jobs.model import State
 from worker.services import now
+from worker.store.aside import Aside, Word
 from worker.store.keys import Terms
+from worker.store.tables import set_aside
+from worker.store.tables_told import deliveries
 from worker.tasks.request import Came, TooOften, give_up
 
 DONE = {"task": "shop.video_done", "queue": "shop"}
@@ -102,6 +113,35 @@ def test_a_refusal_is_told_though_its_message_was_lost(home: House) -> None:
     assert 0 == home.untold()
 
 
+def waiting(engine: Engine) -> int:
+    """How many statements wait for what somebody else has written."""
+    with single(engine).connect() as connection:
+        query = text("select count(*) from pg_stat_activity where wait_event_type = 'Lock'")
+        return int(connection.execute(query).scalar_one())
+
+
+def test_of_two_who_set_a_message_aside_at_once_one_does(settings: Settings, engine: Engine) -> None:
+    """P3: a broker gave it to both, and neither sees yet what the other one writes: it is shown and told once."""
+    roomy = make_engine(settings, application="tests", connections=3, lock_seconds=60)
+    aside, word = Aside(roomy), Word("msg_1", "celery://shop/shop.video_done", "video.refused", "{}")
+    put = partial(aside.put, messages.REQUEST, b"{}", "no", MORNING, word)
+    assert (word.id,) == put()
+    with roomy.connect() as holder:
+        (told,) = holder.execute(delete(deliveries).returning(*deliveries.c)).all()
+        holder.execute(delete(set_aside))
+        holder.commit()
+        holder.execute(insert(deliveries).values(**told._mapping))  # a third one, which will not get to its end
+        with ThreadPoolExecutor(2) as pool:
+            both = [pool.submit(put) for _ in range(2)]
+            assert wait_until(lambda: waiting(engine) == len(both), 60)
+            holder.rollback()
+            heard = sorted(one.result() for one in both)
+
+    assert [(), (word.id,)] == heard
+    assert ["no"] == [one.reason for one in aside.newest(5)]
+    roomy.dispose()
+
+
 @pytest.mark.parametrize(
     "message", [{"family": 7}, {"request": TEXT}, {"family": "omni-video", "request": TEXT, "x": 1}]
 )
@@ -131,7 +171,7 @@ def test_a_message_that_is_given_up_is_told(home: House) -> None:
         st.none() | st.integers() | st.text(max_size=5) | st.dictionaries(st.text(max_size=5), st.text(max_size=5)),
     ),
 )
-@settings(max_examples=40)
+@hypothesis_settings(max_examples=40)
 def test_no_message_is_lost_or_raises(home: House, args: list[int], kwargs: dict[str, Any]) -> None:
     """Whatever another app sends, it is a job or a row that says why not."""
     before = len(home.services.aside.newest(1000)) + len(home.get("/v1/videos/omni-video").json()["data"])

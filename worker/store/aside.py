@@ -76,7 +76,10 @@ class Aside:
                 connection.execute(insert(set_aside).values(**values))
             return ()
         to = {"id": word.id, "url": word.url, "receiver": receiver("message", word.url)}
-        rows = _TOLD.alone(self._engine, **values, **to, type=word.type, data={BODY: word.body})
+        with self._engine.connect() as connection, connection.begin() as transaction:
+            rows = _TOLD(connection, **values, **to, type=word.type, data={BODY: word.body})
+            if not rows:  # another one may have written the same at the same moment: none of this is to stay
+                transaction.rollback()
         return tuple(row.id for row in rows)
 
     def newest(self, limit: int) -> list[SetAside]:
