@@ -253,7 +253,7 @@ def house(addresses: Addresses, engine: Engine, emulator: Emulator, **variables:
         yield House(settings.public_url, key, settings, services, emulator, queue, application, values)
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join()  # not for a while only: what it works with is closed next
         entrance.close()
         door.arrivals_engine.dispose()
         services.engine.dispose()
