@@ -53,6 +53,7 @@ class Receiver:
 def receiver() -> Iterator[Receiver]:
     """A receiver that listens on loopback."""
     into = Receiver()
+    one_by_one = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         """Keeps what it is sent."""
@@ -60,11 +61,12 @@ def receiver() -> Iterator[Receiver]:
         def do_POST(self) -> None:
             """Take one delivery."""
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            into.headers.append({name.lower(): value for name, value in self.headers.items()})
-            into.moments.append(time.time())
-            into.raw.append(body)
-            into.times.append(time.time())
-            answer = into.answers.pop(0) if into.answers else 200
+            with one_by_one:  # what came together stands in the same place of each list
+                into.headers.append({name.lower(): value for name, value in self.headers.items()})
+                into.moments.append(time.time())
+                into.raw.append(body)
+                into.times.append(time.time())
+                answer = into.answers.pop(0) if into.answers else 200
             reply = Reply(answer) if isinstance(answer, int) else answer
             self.send_response(reply.status)
             if not reply.endless:
