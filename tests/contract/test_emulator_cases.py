@@ -97,7 +97,7 @@ def _by_external_id(client: Client, _case: dict[str, Any]) -> requests.Response:
 
 
 def _unsigned(client: Client, case: dict[str, Any]) -> requests.Response:
-    return requests.post(f"{client.emulator.url}/v1/videos/omni-video", json=case["body"], timeout=10)
+    return requests.post(f"{client.emulator.url}/v1/videos/omni-video", json=case["body"], timeout=100)
 
 
 def _over_the_slots(client: Client, case: dict[str, Any]) -> requests.Response:

@@ -93,7 +93,7 @@ def home(servers: Servers, migrated: Engine) -> Iterator[House]:
 def subscription(home: House) -> str:
     """The id of a subscription."""
     order = {"url": "https://127.0.0.1/hook"}
-    made = requests.post(f"{home.url}/api/subscriptions", json=order, headers=home.headers, timeout=10)
+    made = requests.post(f"{home.url}/api/subscriptions", json=order, headers=home.headers, timeout=100)
     return str(made.json()["id"])
 
 
@@ -173,7 +173,7 @@ def test_what_a_life_answers_fits_the_document(home: House) -> None:
 def test_what_a_subscription_answers_fits_the_document(home: House) -> None:
     """From its creation to its end, each answer about a subscription has the shape that is described."""
     made = requests.post(
-        f"{home.url}/api/subscriptions", json={"url": "https://127.0.0.1/hook"}, headers=home.headers, timeout=10
+        f"{home.url}/api/subscriptions", json={"url": "https://127.0.0.1/hook"}, headers=home.headers, timeout=100
     )
     FUZZED["/api/subscriptions"]["POST"].validate_response(made)
     mine = f"/api/subscriptions/{made.json()['id']}"
@@ -186,14 +186,14 @@ def test_what_a_subscription_answers_fits_the_document(home: House) -> None:
         ("POST", "/test", 202),
         ("DELETE", "", 204),
     ):
-        answer = requests.request(verb, home.url + mine + action, headers=home.headers, timeout=10)
+        answer = requests.request(verb, home.url + mine + action, headers=home.headers, timeout=100)
         assert answer.status_code == status
         FUZZED["/api/subscriptions/{name}" + action][verb].validate_response(answer)
 
 
 def test_the_page_shows_every_operation_and_runs_nothing(home: House) -> None:
     """The page names each path, has no script, and its policy would let none run."""
-    answer = requests.get(home.url + "/docs", timeout=10)
+    answer = requests.get(home.url + "/docs", timeout=100)
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
     assert [path for path in DOCUMENT["paths"] if path not in answer.text] == []
     assert "<script" not in answer.text
@@ -202,7 +202,7 @@ def test_the_page_shows_every_operation_and_runs_nothing(home: House) -> None:
 
 def test_the_page_is_html_throughout(home: House) -> None:
     """No mark of Markdown is left in it, and what a text says in angle brackets is shown."""
-    page = requests.get(home.url + "/docs", timeout=10).text
+    page = requests.get(home.url + "/docs", timeout=100).text
     prose = re.sub(r"<style>.*?</style>|<pre>.*?</pre>", "", page, flags=re.DOTALL)
     assert re.findall(r"[^\n]*(?:`|\*\*|^\* )[^\n]*", prose, flags=re.MULTILINE) == []
     assert "<li><strong>R057</strong> A placeholder such as &lt;&lt;&lt;image_1&gt;&gt;&gt; " in page
@@ -210,7 +210,7 @@ def test_the_page_is_html_throughout(home: House) -> None:
 
 def test_each_link_of_the_page_opens_what_it_names(home: House) -> None:
     """It leads to a place within the folded part, not to the part itself: so browsers unfold it."""
-    page = requests.get(home.url + "/docs", timeout=10).text
+    page = requests.get(home.url + "/docs", timeout=100).text
     linked, named = set(re.findall(r'href="#(\w+)"', page)), re.findall(r'<div class="in" id="(\w+)">', page)
     assert linked - {"top"} == set(named)
     assert len(set(named)) == len(OPERATIONS)
@@ -218,11 +218,11 @@ def test_each_link_of_the_page_opens_what_it_names(home: House) -> None:
 
 def test_who_opens_the_door_s_address_is_led_to_the_page(home: House) -> None:
     """A browser is what a person tries first."""
-    answer = requests.get(home.url, timeout=10)
+    answer = requests.get(home.url, timeout=100)
     assert (answer.status_code, answer.url) == (200, f"{home.url}/docs")
 
 
 def test_the_document_is_served_to_everybody(home: House) -> None:
     """Generators of clients need no key for it, and get the very document that is tested here."""
-    served: dict[str, Any] = requests.get(home.url + "/openapi.json", timeout=10).json()
+    served: dict[str, Any] = requests.get(home.url + "/openapi.json", timeout=100).json()
     assert served["paths"] == DOCUMENT["paths"]

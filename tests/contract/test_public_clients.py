@@ -58,21 +58,21 @@ def test_klingai_api_creates_waits_and_lists(home: House) -> None:
     """Costs first; a task by our id and its own; the list; a refusal is 400, a wrong secret 401 at the first call."""
     with session(home) as client:
         span = {"start_time": int(time.time() * 1000) - 1000, "end_time": int(time.time() * 1000)}
-        costs = client.get(f"{home.url}/account/costs", params=span, timeout=10)
+        costs = client.get(f"{home.url}/account/costs", params=span, timeout=100)
         body: dict[str, Any] = {
             "model_name": "kling-v1", "prompt": "a cat", "mode": "std", "aspect_ratio": "16:9", "duration": "5",
             "external_task_id": "order-1",
         }  # fmt: skip
-        job = client.post(home.url + TEXT, json=body, timeout=10).json()["data"]["task_id"]
+        job = client.post(home.url + TEXT, json=body, timeout=100).json()["data"]["task_id"]
         assert [State.ARCHIVED] == home.until_end(job)
-        found = [client.get(f"{home.url}{TEXT}/{name}", timeout=10).json()["data"] for name in (job, "order-1")]
-        listed = client.get(home.url + TEXT, params={"pageNum": 1, "pageSize": 30}, timeout=10).json()["data"]
-        refused = client.post(home.url + TEXT, json={**body, "duration": "7"}, timeout=10)
-        wrong = client.get(f"{home.url}/account/costs", headers={"Authorization": "Bearer a.b.c"}, timeout=10)
+        found = [client.get(f"{home.url}{TEXT}/{name}", timeout=100).json()["data"] for name in (job, "order-1")]
+        listed = client.get(home.url + TEXT, params={"pageNum": 1, "pageSize": 30}, timeout=100).json()["data"]
+        refused = client.post(home.url + TEXT, json={**body, "duration": "7"}, timeout=100)
+        wrong = client.get(f"{home.url}/account/costs", headers={"Authorization": "Bearer a.b.c"}, timeout=100)
 
     assert [200, 400, 401] == [answer.status_code for answer in (costs, refused, wrong)]
     assert [(job, "succeed")] * 2 == [(task["task_id"], task["task_status"]) for task in found]
-    assert requests.get(found[0]["task_result"]["videos"][0]["url"], timeout=10).content[4:8] == b"ftyp"
+    assert requests.get(found[0]["task_result"]["videos"][0]["url"], timeout=100).content[4:8] == b"ftyp"
     assert [job] == [task["task_id"] for task in listed]
 
 
@@ -82,8 +82,8 @@ def test_kling_api_sends_pictures_and_reads_errors(home: House) -> None:
     Image.new("RGB", (512, 512)).save(picture, "PNG")
     body = {"model_name": "kling-v2-1", "image": base64.b64encode(picture.getvalue()).decode(), "duration": "5"}
     with session(home, iat=int(time.time())) as client:
-        made = client.post(f"{home.url}/v1/videos/image2video", json=body, timeout=10).json()
-        refused = client.post(home.url + TEXT, json={"prompt": "a cat", "model_name": "none"}, timeout=10).json()
+        made = client.post(f"{home.url}/v1/videos/image2video", json=body, timeout=100).json()
+        refused = client.post(home.url + TEXT, json={"prompt": "a cat", "model_name": "none"}, timeout=100).json()
         assert [State.ARCHIVED] == home.until_end(made["data"]["task_id"])
 
     assert (0, "submitted") == (made["code"], made["data"]["task_status"])

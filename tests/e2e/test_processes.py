@@ -91,7 +91,7 @@ class Running:
     def emulator(self, method: str, path: str, **options: Any) -> Any:
         """Ask the emulator what it saw, or tell it to fail."""
         base = f"http://{urlsplit(self.access.kling_url).netloc.rpartition('@')[2]}"
-        answer = requests.request(method, f"{base}/_emulator/{path}", timeout=10, **options)
+        answer = requests.request(method, f"{base}/_emulator/{path}", timeout=100, **options)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
@@ -191,7 +191,7 @@ def test_another_app_asks_by_a_message_and_is_called_back(up: Running, tmp_path:
     (event,) = map(json.loads, desk.read_text().splitlines())
 
     assert ("video.archived", "order-7") == (event["type"], event["data"]["task_info"]["external_task_id"])
-    assert requests.get(event["data"]["task_result"]["videos"][0]["url"], timeout=10).status_code == 200
+    assert requests.get(event["data"]["task_result"]["videos"][0]["url"], timeout=100).status_code == 200
 
 
 def test_a_message_over_its_key_s_rate_comes_again(up: Running, root: Path) -> None:
