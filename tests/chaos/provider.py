@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import requests
 
-from tests.chaos.world import World
+from tests.chaos.world import World, until
 from worker.jobs.tokens import callback_token
 
 
@@ -63,6 +63,7 @@ def callbacks_astray(world: World, jobs: int, _rounds: int) -> None:
 def callbacks_forged(world: World, jobs: int, rounds: int) -> None:
     """Somebody says `succeed` with a link of his own: without the token, with another job's, and with the right one."""
     made = world.submit(jobs, prompt="a cat [fate: no_callback, slow=10]")
+    until(lambda: set(made) <= _working(world))  # before that there is nothing that a forged one could end
     secret = (world.deployment.servers.kept.get("SECRET_KEY") or "").encode()
     for job in made:
         right = callback_token(secret, job)
@@ -77,16 +78,18 @@ def callbacks_forged(world: World, jobs: int, rounds: int) -> None:
 def _moved_by_query_only(world: World, jobs: list[str]) -> None:
     """P6: while Kling itself says `processing`, no forged `succeed` has moved a job on."""
     time.sleep(1)
-    working = {
-        task["external_task_id"]
-        for task in world.emulator("GET", "state")["tasks"]
-        if task["status"] in {"submitted", "processing"}
-    }
     rows = world.rows("select id, state from jobs where id = any(%s)", jobs)
+    working = _working(world)  # after the rows: who was moved on and works even then was moved by nobody else
     moved = [row["id"] for row in rows if row["id"] in working and row["state"] in {"copying", "archived"}]
     world.run.faults += [f"{job}: moved by a forged callback" for job in moved]
     if not working:
         world.run.faults.append("the forged callbacks came too late to prove anything")
+
+
+def _working(world: World) -> set[str]:
+    """The jobs whose tasks Kling works on."""
+    tasks = world.emulator("GET", "state")["tasks"]
+    return {task["external_task_id"] for task in tasks if task["status"] in {"submitted", "processing"}}
 
 
 def callbacks_hundredfold(world: World, jobs: int, rounds: int) -> None:
