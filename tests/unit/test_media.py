@@ -1,4 +1,5 @@
 import struct
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -297,8 +298,9 @@ def film_of(width: int, height: int) -> bytes:
         return Path(out.name).read_bytes()
 
 
-def test_a_film_of_4k_is_read_when_no_other_large_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_film_of_4k_is_read_when_no_other_large_one_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """One at a time takes memory for it, and who waits says meanwhile that it lives; a small film waits for none."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # other processes of this machine have no part in it
     monkeypatch.setattr("infra.room._WAIT_SECONDS", 0.01)
     large = film_of(3840, 2160)
     waits = threading.Event()
