@@ -58,9 +58,9 @@ class Running:
         url = f"{self.access.url}/api/jobs/{job_id}/timeline"
         return requests.get(url, headers=self._headers, timeout=30).json()
 
-    def until(self, job_id: str, holds: Callable[[Mapping[str, Any]], bool], seconds: float = 90) -> dict[str, Any]:
+    def until(self, job_id: str, holds: Callable[[Mapping[str, Any]], bool]) -> dict[str, Any]:
         """The job, once `holds` is true of it."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + 90
         while not holds(job := self.job(job_id)):
             self.deployment.check()
             assert time.monotonic() < end, json.dumps([job, self.timeline(job_id)], indent=1)
@@ -142,7 +142,7 @@ def test_the_processes_of_the_procfile_do_the_main_job(up: Running, app: Receive
 
     assert (1280, 720, "h264") == tuple(job["files"][0][name] for name in ("width", "height", "video_codec"))
     assert up.emulator("GET", "state")["creates"][job_id] == 1
-    up.until(job_id, lambda _: bool(app.bodies), seconds=20)
+    up.until(job_id, lambda _: bool(app.bodies))
     assert (job_id, "succeed") == (app.bodies[0]["task_id"], app.bodies[0]["task_status"])
 
 
@@ -185,7 +185,7 @@ def test_another_app_asks_by_a_message_and_is_called_back(up: Running, tmp_path:
     with subprocess.Popen(words, **quiet) as shop:  # noqa: S603 - our own words
         try:
             subprocess.run([sys.executable, "-c", ask], **quiet, check=True, timeout=60)  # noqa: S603 - as above
-            up.until("order-7", lambda _: bool(desk.read_text()), seconds=60)
+            up.until("order-7", lambda _: desk.read_text().endswith("\n"))
         finally:
             shop.terminate()
     (event,) = map(json.loads, desk.read_text().splitlines())
