@@ -308,10 +308,10 @@ def test_a_film_of_4k_is_read_when_no_other_large_one_is(monkeypatch: pytest.Mon
         with room() as claim:
             claim(large=True)
             seen = other.submit(probe, BytesIO(large), waits.set)
-            assert waits.wait(20)
+            assert waits.wait(100)
             assert (320, False) == (probe(BytesIO(FILM)).width, seen.done())
 
-        assert 3840 == seen.result(20).width
+        assert 3840 == seen.result(100).width
 
 
 def test_a_film_beyond_4k_is_refused_whatever_its_index_says() -> None:

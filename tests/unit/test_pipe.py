@@ -49,7 +49,7 @@ class Answer:
             self.taken += 1
             yield piece
         if self.endless:
-            assert self.stopped.wait(20)
+            assert self.stopped.wait(100)
             raise NoAnswer("stopped")
 
     def stop(self) -> None:
