@@ -3,11 +3,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 
 import pytest
 
@@ -77,6 +80,9 @@ def test_a_wait_ends_with_what_the_lease_says() -> None:
 def test_who_hangs_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that never comes back from a decoder keeps only itself from its work, and so does a thread."""
     monkeypatch.setattr("infra.room._LONGEST_SECONDS", 0.2)
+    looks = count()  # at the clock: who is kept from looking at it has not waited for longer
+    clock = SimpleNamespace(monotonic=lambda: next(looks) / 10, time=time.time, sleep=time.sleep)
+    monkeypatch.setattr("infra.room.time", clock)
     waits = Event()
     with _other():
         assert True is _claimed(waits)
