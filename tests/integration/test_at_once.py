@@ -76,7 +76,7 @@ def test_what_a_job_made_is_named_at_once(home: House) -> None:
 def test_what_is_not_ready_is_said(home: House, reference: str, says: str) -> None:
     """The field, the job and its state, in Kling's protocol; Kling is not asked, and nothing waits."""
     done, bad = film(home, external_task_id="done"), film(home, external_task_id="bad")
-    requests.post(f"{home.url}/api/jobs/{bad}/cancel", headers=home.headers, timeout=10)
+    requests.post(f"{home.url}/api/jobs/{bad}/cancel", headers=home.headers, timeout=30)
     home.until_end(done)
     film(home, external_task_id="new")
     code, message = said(home, FACE, video_url=reference)
@@ -102,7 +102,7 @@ def test_an_id_goes_to_its_maker(home: House) -> None:
     Kling has forgotten is not sent.
     """
     headers = {**home.headers, "Reelhook-Account": "other"}
-    answer = requests.post(home.url + TEXT, json={"prompt": "a cat"}, headers=headers, timeout=10)
+    answer = requests.post(home.url + TEXT, json={"prompt": "a cat"}, headers=headers, timeout=30)
     theirs, ours = str(answer.json()["data"]["task_id"]), film(home)
     home.until_end(theirs, ours)
     named = {"video_id": f"reelhook://{theirs}/video_id"}

@@ -208,7 +208,7 @@ def test_one_a_job_and_a_time_can_be_sent_again(home: House, app: Receiver) -> N
     assert {first: 2, second: 2} == {name: came.count(name) for name in (first, second)}
     other = home.services.keys.create("other", home.clock())
     headers = {"Authorization": f"Bearer {other}"}
-    answer = requests.post(f"{home.url}/api/deliveries/{first}/replay", headers=headers, timeout=10)
+    answer = requests.post(f"{home.url}/api/deliveries/{first}/replay", headers=headers, timeout=30)
     assert 404 == answer.status_code
 
 

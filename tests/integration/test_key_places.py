@@ -75,8 +75,8 @@ def test_files_go_where_the_key_and_the_request_say(home: House) -> None:
         assert all(key.startswith(place) for key in mine)
     places = ["kling/", "shared/x.y/kling/", "teams/a/b/kling/", "teams/a/kling/"]
     assert [(home.settings.s3_bucket, place) for place in places] == home.services.places()
-    link = requests.get(f"{home.url}{OMNI}/{jobs[1]}", headers=app, timeout=10).json()["data"]["task_result"]["videos"]
-    assert 200 == requests.get(link[0]["url"], timeout=10).status_code
+    link = requests.get(f"{home.url}{OMNI}/{jobs[1]}", headers=app, timeout=30).json()["data"]["task_result"]["videos"]
+    assert 200 == requests.get(link[0]["url"], timeout=30).status_code
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_every_output_is_archived(home: House, path: str, body: dict[str, Any], 
     stored = home.services.store.files([job_id])[job_id]
     assert files == {file.key.rpartition("/")[2]: file.content_type for file in stored}
     for file in stored:
-        answer = requests.get(home.services.link(file.bucket, file.key), timeout=10)
+        answer = requests.get(home.services.link(file.bucket, file.key), timeout=30)
         assert file.content_type == answer.headers["Content-Type"]
         assert file.sha256 == hashlib.sha256(answer.content).hexdigest()
         assert (file.kind == "audio") == (file.width is None)
