@@ -13,6 +13,7 @@ from sqlalchemy import Engine, text
 from infra.queue import Queue, make_celery
 from infra.settings import Settings
 from tests.fakes import MORNING, FakeClock, FakeQueue
+from tests.integration.broker_kit import patient_celery
 from tests.integration.slots_kit import new, the
 from worker import messages
 from worker.jobs.machine import Event
@@ -161,7 +162,7 @@ def test_while_the_broker_is_away_nothing_is_claimed(engine: Engine) -> None:
 
 def test_a_queue_says_how_much_lies_in_it(settings: Settings) -> None:
     """Messages that nobody took are counted; a queue without any has none; a broker that is not there says nothing."""
-    app = make_celery(settings)
+    app = patient_celery(settings)
     gone = make_celery(settings.model_copy(update={"broker_url": "redis://127.0.0.1:1"}))
     try:
         queue = Queue(app)
