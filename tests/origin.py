@@ -172,5 +172,5 @@ def origin(**files: File) -> Iterator[Origin]:
         yield Origin(server.server_port, server.files)
     finally:
         server.shutdown()
-        thread.join(10)
+        thread.join()
         server.server_close()

@@ -69,7 +69,7 @@ class FaultProxy:
     def __exit__(self, *_: object) -> None:
         self._call(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join()
         self._loop.close()
         self._place.close()
 
@@ -133,7 +133,7 @@ class FaultProxy:
 
     # --- on the loop --------------------------------------------------------------------------------------------
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _obey(self, order: _Order) -> None:
         self._call(self._take(order))

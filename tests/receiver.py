@@ -90,5 +90,5 @@ def receiver() -> Iterator[Receiver]:
         yield into
     finally:
         server.shutdown()
-        thread.join(10)
+        thread.join()
         server.server_close()
