@@ -18,13 +18,15 @@ import psycopg
 from psycopg import sql
 
 from infra.stack.places import place
-from infra.stack.process import Child, StackError, tail
+from infra.stack.process import Child, StackError, tail, wait_until
 from infra.stack.server import Server, plain_environment
 
 #: The user and the database are called so.
 NAME = "reelhook"
 _NOBODY = 65534
 _INITDB_SECONDS = 60.0
+#: Seconds that the processes of a server that died may take to end.
+_ORPHANS_SECONDS = 30.0
 _INSTALL = "pginstall18"
 #: Quick, and unsafe against power cuts only: for tests, which kill the server and expect what it committed.
 _FAST = ("fsync=off", "full_page_writes=off", "wal_level=minimal", "max_wal_senders=0")
@@ -59,13 +61,25 @@ class Postgres(Server):
         return self._base() / "data"
 
     def prepare(self) -> None:
-        """Make the cluster if there is none."""
+        """Make the cluster if there is none; else see to it that nothing of a server that died is at work on it."""
         if (self.data / "PG_VERSION").exists():
+            wait_until(lambda: not self._is_held(), _ORPHANS_SECONDS)
             return
         self._base().mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._user() is not None:
             os.chown(self._base(), _NOBODY, _NOBODY)
         self._initdb()
+
+    def _is_held(self) -> bool:
+        """Whether processes of a server that died still share its memory: they end as soon as they have heard of its
+        death, and no other one would start before. Only Linux tells.
+        """
+        try:
+            known = (self.data / "postmaster.pid").read_text().splitlines()[6].split()[1]
+            shared = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()]
+        except (OSError, IndexError):
+            return False
+        return any(fields[1] == known and int(fields[6]) > 0 for fields in shared)
 
     def spawn(self) -> Child:
         """Start it in the foreground, on TCP only."""

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -130,6 +131,23 @@ def test_postgres_and_s3_keep_their_data_over_a_crash(servers: Servers) -> None:
     assert at == servers.addresses
     assert 42 == fetch_one(at.database_url, "select n from kept")
     assert b"42" == s3_of(at).get_object(Bucket=at.s3_bucket, Key="kept")["Body"].read()
+
+
+def test_postgres_comes_back_though_one_of_its_own_takes_long_to_end(servers: Servers) -> None:
+    """Its processes outlive it until they have heard of its death, and no other server may have their memory."""
+    with psycopg.connect(servers.addresses.database_url) as connection:
+        pid = connection.info.backend_pid
+        os.kill(pid, signal.SIGSTOP)
+        late = threading.Timer(1, os.kill, (pid, signal.SIGCONT))
+        servers.postgres.kill()
+        late.start()
+        try:
+            servers.postgres.start()
+        finally:
+            late.join()
+
+    with psycopg.connect(servers.addresses.database_url) as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
 
 
 def test_a_second_process_is_told_that_the_folder_is_in_use(servers: Servers) -> None:
