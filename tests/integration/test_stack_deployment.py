@@ -10,7 +10,7 @@ import requests
 
 from infra.settings import load
 from infra.stack import deployment as the_deployment
-from infra.stack import environment
+from infra.stack import environment, procfile
 from infra.stack.deployment import Deployment
 from infra.stack.leftovers import identity
 from infra.stack.process import StackError, wait_until
@@ -77,8 +77,9 @@ def test_a_deployment_is_complete_and_leaves_nothing(project: Path, monkeypatch:
     assert not (project / "state").exists()
 
 
-def test_a_door_that_keeps_dying_ends_the_start_with_its_words(project: Path) -> None:
+def test_a_door_that_keeps_dying_ends_the_start_with_its_words(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """start() names the process and shows what it said; the servers are gone by then."""
+    monkeypatch.setattr(procfile, "QUICK_DEATH_SECONDS", 3600)  # it dies quickly, however slow the machine is
     (project / "Procfile").write_text("web: echo no such module; exit 3\n")
     deployment = Deployment(project / "state", fast=True)
     try:
