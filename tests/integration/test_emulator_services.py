@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from infra.emulator import Config, Emulator, masks
-from tests.integration.emulator_kit import OMNI, TEXT, Client, Json, client_of, fetch, picture, video_of
+from tests.integration.emulator_kit import OMNI, PATIENCE, TEXT, Client, Json, client_of, fetch, picture, video_of
 
 ELEMENTS, VOICES = "/v1/general/advanced-custom-elements", "/v1/general/custom-voices"
 SELECT = "/v1/videos/multi-elements"
@@ -206,8 +206,8 @@ def test_costs_are_what_was_spent() -> None:
 
 def test_bodies_that_are_no_object_are_refused_here_too(client: Client) -> None:
     """What is no JSON object is 1201 before anything else is looked at."""
-    bodies = (b"", b"[]", b"{", b"7")
-    answers = [client.session.post(client.emulator.url + "/v1/audio/tts", data=body, timeout=10) for body in bodies]
+    url, bodies = client.emulator.url + "/v1/audio/tts", (b"", b"[]", b"{", b"7")
+    answers = [client.session.post(url, data=body, timeout=PATIENCE) for body in bodies]
 
     assert [(400, 1201)] * 4 == [(answer.status_code, answer.json()["code"]) for answer in answers]
 
