@@ -128,6 +128,22 @@ def test_a_clock_that_is_a_little_off_is_no_fault(
     assert (None, True) == (found["clock"].good, found["clock"].words.endswith(f"{words}, by the store's: set it"))
 
 
+def test_what_passes_until_the_store_answers_is_no_clock_that_is_off(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that takes two minutes to say what time it is there has the same time as this machine."""
+    asked, behind = ObjectStore.clock, [timedelta(minutes=2)]
+
+    def late(store: ObjectStore, key: str) -> datetime | None:
+        behind[0] = timedelta(0)
+        return asked(store, key)
+
+    monkeypatch.setattr(ObjectStore, "clock", late)
+    monkeypatch.setattr(examination, "now", lambda: datetime.now(UTC) - behind[0])
+
+    assert examined(settings)["clock"].good
+
+
 BREAKS = {
     "write": "nothing can be stored",
     "read": "nothing can be proven, so no job ends as archived",
