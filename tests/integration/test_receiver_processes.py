@@ -49,7 +49,7 @@ def web(servers: Servers, folder: Path, root: Path, **changes: str) -> Iterator[
     """Such a process, with the test's secret."""
     port = free_port()
     given = environment_for(servers.addresses)
-    own = {"HOST": "127.0.0.1", "PORT": str(port), "SECRET_KEY": SECRET, "SHUTDOWN_GRACE_SECONDS": "120"}
+    own = {"HOST": "127.0.0.1", "PORT": str(port), "SECRET_KEY": SECRET, "SHUTDOWN_GRACE_SECONDS": "20"}
     env = {**clean(os.environ), **given, **own, **changes}
     command = shell(parse((root / "Procfile").read_text())["web"])
     child = Child("web", command, state=folder, log=folder / "web.log", env=env, cwd=root)
