@@ -45,12 +45,17 @@ def by_clock(patch: pytest.MonkeyPatch, clock: Callable[[], float]) -> None:
     patch.setattr(http, "Pace", partial(Pace, clock=clock))
 
 
-def by_looks(patch: pytest.MonkeyPatch) -> None:
+def by_looks(patch: pytest.MonkeyPatch) -> Callable[[], float]:
     """Have a call's time pass by a second with each look at the clock, and with nothing else: who drips runs into a
-    deadline, and a machine that is busy does not.
+    deadline, and a machine that is busy does not. The clock, which says how long it took.
     """
     looks = count()
-    by_clock(patch, lambda: float(next(looks)))
+
+    def clock() -> float:
+        return float(next(looks))
+
+    by_clock(patch, clock)
+    return clock
 
 
 def reply(text: str) -> Callable[[socket.socket], None]:

@@ -205,7 +205,7 @@ def test_headers_that_drip_are_hung_up_on(monkeypatch: pytest.MonkeyPatch, guard
 
 def test_a_fetch_waits_no_longer_for_headers_than_for_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file may take an hour to come; headers that drip are given up after the time that a body may be silent."""
-    by_looks(monkeypatch)
+    clock = by_looks(monkeypatch)
     with (
         server(drip) as port,
         pytest.raises(NoAnswer),
@@ -213,10 +213,12 @@ def test_a_fetch_waits_no_longer_for_headers_than_for_silence(monkeypatch: pytes
     ):
         pass
 
+    assert clock() < 2 * dial._SILENCE_SECONDS
+
 
 def test_what_drips_between_pieces_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a chunk says of itself is no byte of the body: to drip that for ever is to send nothing."""
-    by_looks(monkeypatch)
+    clock = by_looks(monkeypatch)
 
     def answer(connection: socket.socket) -> None:
         connection.recv(65536)
@@ -233,6 +235,8 @@ def test_what_drips_between_pieces_is_hung_up_on(monkeypatch: pytest.MonkeyPatch
         assert b"ok" == next(stream.chunks)
         with pytest.raises(NoAnswer):
             next(stream.chunks)
+
+    assert clock() < 3 * dial._SILENCE_SECONDS
 
 
 def test_a_body_has_its_time_from_when_it_begins() -> None:
