@@ -48,6 +48,8 @@ from worker.tasks.sweep import sweep
 
 OMNI = "/kling/v1/videos/omni-video"
 TEXT = {"model_name": "kling-video-o1", "prompt": "a cat", "mode": "std", "aspect_ratio": "16:9", "duration": "5"}
+#: Seconds that a receiver is waited for: one that a busy machine holds up is told once.
+_RECEIVER_SECONDS = 60
 
 
 class TestClock:
@@ -93,7 +95,6 @@ class House:
     application: Flask
     variables: Mapping[str, str]  #: its environment
     clock: TestClock = field(default_factory=TestClock)
-    patience: float = 60  #: seconds that a receiver is waited for: one that a busy machine holds up is told once
 
     # --- as a caller --------------------------------------------------------------------------------------------
     def post(self, body: Any, path: str = OMNI, **options: Any) -> requests.Response:
@@ -147,10 +148,10 @@ class House:
         rest: Any = {"aside": s.aside, "queue": self.queue, "clock": self.clock}
         request(came, acceptor=s.acceptor, keys=s.keys, rates=s.rates, **rest)
 
-    def announcer(self, hands: Hands | None = None, seconds: float | None = None) -> Announcer:
+    def announcer(self, hands: Hands | None = None) -> Announcer:
         """What tells receivers; in the test's own thread unless there are other hands."""
         s, secret = self.services, self.settings.secret
-        ways = Ways(s.guarded, self.queue, hands or OwnHands(), s.link, secret, seconds or self.patience)
+        ways = Ways(s.guarded, self.queue, hands or OwnHands(), s.link, secret, _RECEIVER_SECONDS)
         return Announcer(s.store, s.outbox, s.subscriptions, s.attention, s.aside, ways, self.clock)
 
     def drain(self) -> None:

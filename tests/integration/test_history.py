@@ -19,12 +19,6 @@ from worker.store.tables import deliveries, events
 SINCE = "2020-01-01T00:00:00Z"
 
 
-@pytest.fixture(autouse=True)
-def patient_sender(home: House) -> None:
-    """A receiver that a busy machine holds up is not told twice."""
-    home.patience = 60
-
-
 @pytest.fixture
 def late() -> Iterator[Receiver]:
     """An app that subscribes when all is over."""

@@ -22,12 +22,6 @@ from worker.services import now
 from worker.store.tables import claims, subscriptions
 
 
-@pytest.fixture(autouse=True)
-def patient_sender(home: House) -> None:
-    """A receiver that a busy machine holds up is not told twice."""
-    home.patience = 60
-
-
 def ask(home: House, method: str, path: str, body: Any = None, key: str | None = None) -> requests.Response:
     """Ask the door about subscriptions."""
     headers = {"Authorization": f"Bearer {key or home.key}"}
