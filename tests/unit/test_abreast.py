@@ -19,7 +19,7 @@ def test_answers_come_in_the_order_of_the_questions(numbers: list[int], count: i
 
     assert numbers == list(in_order(questions, count))
     for thread in set(threading.enumerate()) - before:
-        thread.join()
+        thread.join(100)
     assert set() == set(threading.enumerate()) - before
 
 
@@ -71,6 +71,6 @@ def test_who_stops_waits_for_nobody() -> None:
         list(in_order(questions(), 2))
     never.set()
     for thread in set(threading.enumerate()) - before:
-        thread.join()
+        thread.join(100)
 
     assert not asked.is_set()
