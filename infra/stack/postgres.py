@@ -39,6 +39,13 @@ def _package() -> Path:
     return Path(wheel.origin).parent
 
 
+def _segment(fields: list[str]) -> tuple[int, int]:
+    """The key and the id of shared memory. After a restart of the machine the id may be another server's; the key is
+    not, which is made of the data's own. PostgreSQL writes it down without a sign, Linux tells it with one.
+    """
+    return int(fields[0]) % 2**32, int(fields[1])
+
+
 def _reachable(path: Path) -> bool:
     """Whether every folder on the way lets everybody through."""
     return all(folder.stat().st_mode & 0o001 for folder in path.parents)
@@ -75,11 +82,11 @@ class Postgres(Server):
         death, and no other one would start before. Only Linux tells.
         """
         try:
-            known = (self.data / "postmaster.pid").read_text().splitlines()[6].split()[1]
-            shared = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()]
-        except (OSError, IndexError):
+            known = _segment((self.data / "postmaster.pid").read_text().splitlines()[6].split())
+            shared = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
+        except (OSError, IndexError, ValueError):
             return False
-        return any(fields[1] == known and int(fields[6]) > 0 for fields in shared)
+        return any(_segment(fields) == known and int(fields[6]) > 0 for fields in shared)
 
     def spawn(self) -> Child:
         """Start it in the foreground, on TCP only."""

@@ -20,8 +20,9 @@ from botocore.exceptions import ClientError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from infra.stack.kept import free_port, is_free
+from infra.stack.kept import Kept, free_port, is_free
 from infra.stack.leftovers import identity
+from infra.stack.postgres import Postgres
 from infra.stack.process import StackError, wait_until
 from infra.stack.s3 import client
 from infra.stack.servers import Addresses, Servers
@@ -148,6 +149,18 @@ def test_postgres_comes_back_though_one_of_its_own_takes_long_to_end(servers: Se
 
     with psycopg.connect(servers.addresses.database_url) as connection:
         assert connection.execute("select 1").fetchone() == (1,)
+
+
+def test_memory_that_was_handed_on_is_nobodys_who_died(servers: Servers, tmp_path: Path) -> None:
+    """After a restart of the machine another server's memory may have the id that was ours: nobody waits for that."""
+    ours = Postgres(tmp_path, Kept(tmp_path / "kept.json"), fast=True)
+    said = (servers.postgres.data / "postmaster.pid").read_text().splitlines()
+    key, number = said[6].split()
+    ours.data.mkdir(parents=True)
+    (ours.data / "postmaster.pid").write_text("\n".join([*said[:6], f"{int(key) + 1} {number}", *said[7:]]))
+
+    assert (True, False) == (servers.postgres._is_held(), ours._is_held())
+    ours.discard()
 
 
 def test_a_second_process_is_told_that_the_folder_is_in_use(servers: Servers) -> None:
