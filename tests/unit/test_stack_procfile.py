@@ -139,8 +139,15 @@ def test_stop_lets_processes_finish(tmp_path: Path) -> None:
     assert ["ready", "tidy"] == [line for line in read(running.log("web")).splitlines() if line != "Terminated"]
 
 
-def test_stop_leaves_nothing_even_of_those_who_refuse(tmp_path: Path) -> None:
+def test_stop_leaves_nothing_even_of_those_who_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that ignores SIGTERM, with a child that does too, is gone when the grace period is over."""
+    waited: list[float] = []
+
+    def wait(condition: Callable[[], bool], seconds: float) -> bool:
+        waited.append(seconds)
+        return wait_until(condition, seconds)
+
+    monkeypatch.setattr(procfile, "wait_until", wait)
     deaf = "trap '' TERM; sleep 62 & echo $!; wait; sleep 63"
     running = runner(tmp_path, {"web": deaf, "worker": SLEEPS}, grace=0.5)
     running.start()
@@ -151,6 +158,7 @@ def test_stop_leaves_nothing_even_of_those_who_refuse(tmp_path: Path) -> None:
         begun = time.monotonic()
         running.stop()
 
+    assert [0.5] == waited
     assert 0.5 <= time.monotonic() - begun
     assert [False, False] == [group_lives(group) for group in groups]
     assert [] == list((tmp_path / "run").glob("*"))
