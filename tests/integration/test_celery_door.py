@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
@@ -120,9 +121,16 @@ def waiting(engine: Engine) -> int:
         return int(connection.execute(query).scalar_one())
 
 
-def test_of_two_who_set_a_message_aside_at_once_one_does(settings: Settings, engine: Engine) -> None:
+@pytest.fixture
+def roomy(settings: Settings) -> Iterator[Engine]:
+    """An engine whose few connections wait for others for a while."""
+    made = make_engine(settings, application="tests", connections=3, lock_seconds=60)
+    yield made
+    made.dispose()
+
+
+def test_of_two_who_set_a_message_aside_at_once_one_does(roomy: Engine, engine: Engine) -> None:
     """P3: a broker gave it to both, and neither sees yet what the other one writes: it is shown and told once."""
-    roomy = make_engine(settings, application="tests", connections=3, lock_seconds=60)
     aside, word = Aside(roomy), Word("msg_1", "celery://shop/shop.video_done", "video.refused", "{}")
     put = partial(aside.put, messages.REQUEST, b"{}", "no", MORNING, word)
     assert (word.id,) == put()
@@ -139,7 +147,6 @@ def test_of_two_who_set_a_message_aside_at_once_one_does(settings: Settings, eng
 
     assert [(), (word.id,)] == heard
     assert ["no"] == [one.reason for one in aside.newest(5)]
-    roomy.dispose()
 
 
 @pytest.mark.parametrize(
