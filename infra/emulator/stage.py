@@ -18,6 +18,8 @@ _FETCHERS = 8
 _RENDERERS = 2
 #: What may wait longer (a socket) is left to die with the process: its threads are daemons.
 _END_SECONDS = 1.0
+#: A frame of a film is certain to end, and a process that ends before it crashes in FFmpeg.
+_FRAME_SECONDS = 60.0
 RISK = "Failure to pass the risk control system"
 
 
@@ -87,5 +89,6 @@ class Stage:
         for end in ends:
             end.stop()
         deadline = time.monotonic() + _END_SECONDS
-        for end in ends:
+        for end in ends[:-1]:
             end.join(deadline)
+        self._rendering.join(time.monotonic() + _FRAME_SECONDS)
