@@ -6,15 +6,12 @@ import os
 import secrets
 import signal
 import socket
-import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import structlog
-from click.testing import _NamedTextIOWrapper
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from sqlalchemy import Engine, QueuePool, text
@@ -79,18 +76,6 @@ def heeded_interrupts() -> None:
 def plain_tracebacks() -> None:
     """A traceback that is logged costs no seconds: painted, with all that was in each frame, it does."""
     structlog.get_config()["processors"][-1].exception_formatter = structlog.dev.plain_traceback
-
-
-def _beside(*_: object) -> structlog.PrintLogger:
-    """Where a line goes: what threads say beside a command that runs here is none of its output."""
-    command = isinstance(sys.stdout, _NamedTextIOWrapper) and threading.current_thread() is not threading.main_thread()
-    return structlog.PrintLogger(sys.__stdout__ if command else sys.stdout)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def lines_of_others() -> None:
-    """What a test reads as a command's output is the command's alone: a door may log an answer after it was given."""
-    structlog.configure(logger_factory=_beside)
 
 
 @pytest.fixture(scope="session")
