@@ -6,6 +6,7 @@ Only the broker is a fake: a list that the test runs through, so that it decides
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import threading
 import time
@@ -18,6 +19,7 @@ from typing import Any
 
 import requests
 from celery import Celery
+from click.testing import CliRunner, Result
 from flask import Flask
 from sqlalchemy import Engine, select
 
@@ -28,6 +30,7 @@ from tests.conftest import environment_for, patient
 from tests.fakes import FakeQueue, OwnHands
 from webhook import serve
 from webhook.app import create_app
+from webhook.cli import main
 from webhook.entrance import Entrance
 from webhook.wiring import Door
 from worker import messages
@@ -50,6 +53,10 @@ OMNI = "/kling/v1/videos/omni-video"
 TEXT = {"model_name": "kling-video-o1", "prompt": "a cat", "mode": "std", "aspect_ratio": "16:9", "duration": "5"}
 #: Seconds that a receiver is waited for: one that a busy machine holds up is told once.
 _RECEIVER_SECONDS = 60
+
+
+#: A line of the log.
+_LOGGED = re.compile(rb'^\{.*"event": .*"timestamp": .*\}\n', re.MULTILINE)
 
 
 class TestClock:
@@ -115,6 +122,16 @@ class House:
     def headers(self) -> dict[str, str]:
         """A caller's credentials."""
         return {"Authorization": f"Bearer {self.key}"}
+
+    def typed(self, *words: str, **changes: str) -> Result:
+        """What `reelhook WORDS` prints. `changes`: of its environment.
+
+        It runs in this process with stdout taken, and the door may log an answer a moment after it was given: that is
+        none of the command's output.
+        """
+        result = CliRunner().invoke(main, words, env={**self.variables, "COLUMNS": "250", **changes})
+        result.output_bytes = _LOGGED.sub(b"", result.output_bytes)
+        return result
 
     # --- as the workers -----------------------------------------------------------------------------------------
     def run(self, message: tuple[str, str, tuple[str, ...]]) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import requests
-from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, func, select, text, update
@@ -17,7 +16,6 @@ from tests.fakes import a_job, race
 from tests.house import House
 from tests.integration.submit_kit import MISSING, Desk, Said, said
 from tests.receiver import Receiver
-from webhook.cli import main
 from worker.adoption import Adoption, NotAdopted
 from worker.jobs.machine import Event
 from worker.jobs.model import Job, State
@@ -300,25 +298,20 @@ def test_rows_and_values_agree_on_what_is_astray(engine: Engine) -> None:
                 assert job.is_stray == connection.execute(agree, values).scalar_one(), job
 
 
-def typed(home: House, *words: str) -> Result:
-    """What `reelhook adopt WORDS` prints."""
-    return CliRunner().invoke(main, ["adopt", *words], env={**home.variables, "COLUMNS": "200"})
-
-
 def test_by_hand(home: House) -> None:
     """What no callback told of is fetched by the command, once; it says why where there is nothing to fetch."""
-    assert "no job nobody" in typed(home, "nobody").output
+    assert "no job nobody" in home.typed("adopt", "nobody").output
     old = home.submit(prompt="a cat [fate: no_callback]")
     home.drain()
-    assert "it is running" in typed(home, old).output
+    assert "it is running" in home.typed("adopt", old).output
     task = home.services.store.get(old)
     assert task
     with home.services.engine.begin() as connection:
         gone = {"state": "unknown", "due_at": None, "provider_task_id": None}
         connection.execute(update(jobs).where(jobs.c.id == old).values(**gone))
-    wrong = typed(home, old, "--task", "1")
+    wrong = home.typed("adopt", old, "--task", "1")
     assert (1, True) == (wrong.exit_code, "no such task" in wrong.output)
-    first, again = typed(home, old, "--task", str(task.provider_task_id)), typed(home, old)
+    first, again = home.typed("adopt", old, "--task", str(task.provider_task_id)), home.typed("adopt", old)
     assert [(0, True), (0, True)] == [
         (first.exit_code, "has it now" in first.output),
         (again.exit_code, "has it already" in again.output),

@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 
 import pytest
 import requests
-from click.testing import CliRunner
 from sqlalchemy import Engine, select, text
 
 from infra.emulator import Emulator
@@ -20,7 +19,6 @@ from tests.fakes import FakeClock
 from tests.house import House, house
 from tests.integration.deliveries_kit import ask, ended, told, work
 from tests.receiver import Receiver, Reply, receiver
-from webhook.cli import main
 from worker.jobs.model import State
 from worker.jobs.signing import Signing
 from worker.store.tables import deliveries
@@ -245,25 +243,11 @@ def test_pages_lead_on(home: House, app: Receiver) -> None:
     assert list(reversed(made)) == seen
 
 
-def test_the_terminal_shows_and_sends_again(home: House, app: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_terminal_shows_and_sends_again(home: House, app: Receiver) -> None:
     """`reelhook subscriptions` and `reelhook deliveries` do what the door does."""
-    values = {
-        "DATABASE_URL": home.settings.database_url,
-        "REDIS_URL": home.settings.broker_url,
-        "S3_ENDPOINT_URL": str(home.settings.s3_endpoint_url),
-        "S3_BUCKET": home.settings.s3_bucket,
-        "S3_ACCESS_KEY_ID": "a",
-        "S3_SECRET_ACCESS_KEY": "b",
-        "KLING_URL": home.settings.kling_url.get_secret_value(),
-        "PUBLIC_URL": home.url,
-        "SECRET_KEY": home.settings.secret_key.get_secret_value(),
-        "GUARD_ALLOW_CIDRS": "127.0.0.0/8",
-    }
-    for name, value in values.items():
-        monkeypatch.setenv(name, value)
 
     def run(*arguments: str, code: int = 0) -> str:
-        done = CliRunner().invoke(main, arguments)
+        done = home.typed(*arguments)
         assert code == done.exit_code, done.output
         return done.output
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import requests
-from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
@@ -27,7 +26,6 @@ from tests.house import OMNI, TEXT, House, house
 from tests.integration.archive_kit import empty, film, video, yard
 from tests.origin import File, origin
 from tests.receiver import Receiver
-from webhook.cli import main
 from webhook.verdicts import Judge
 from worker.jobs import access
 from worker.jobs.access import BadPlace, Caller, NotAllowed
@@ -83,11 +81,6 @@ def keys(buckets: Any, bucket: str, job: str) -> set[str]:
     """What lies in a bucket of a job, by the last part of its key."""
     listed = buckets.list_objects_v2(Bucket=bucket).get("Contents", [])
     return {one["Key"].rpartition("/")[2] for one in listed if f"/{job}/" in one["Key"]}
-
-
-def typed(home: House, *words: str, **variables: str) -> Result:
-    """What `reelhook WORDS` prints."""
-    return CliRunner().invoke(main, words, env={**home.variables, "COLUMNS": "250", **variables})
 
 
 ALL = {"video-0.mp4", "video-0.poster.jpg", "video-0.sheet.jpg", "manifest.json"}
@@ -244,18 +237,18 @@ def test_keys_are_given_buckets_by_hand(home: House) -> None:
     """Made, changed and shown; the doctor tries every bucket that a key names, or one; what is no bucket, or can't be
     one beside the deployment's own, is said, and changes nothing.
     """
-    assert 0 == typed(home, "keys", "create", "app", "--bucket", FILMS, "--bucket", "all-gone").exit_code
-    assert {FILMS, "all-gone"} <= set(typed(home, "keys", "list").output.split())
-    sick = typed(home, "doctor")
+    assert 0 == home.typed("keys", "create", "app", "--bucket", FILMS, "--bucket", "all-gone").exit_code
+    assert {FILMS, "all-gone"} <= set(home.typed("keys", "list").output.split())
+    sick = home.typed("doctor")
     assert (1, 3) == (sick.exit_code, sum(f"{one} at http" in sick.output for one in (FILMS, "all-gone", "reelhook")))
     assert "there is no bucket of this name" in sick.output
-    assert 0 == typed(home, "keys", "change", "app", "--bucket", FILMS).exit_code
-    one = typed(home, "doctor", "--bucket", FILMS)
+    assert 0 == home.typed("keys", "change", "app", "--bucket", FILMS).exit_code
+    one = home.typed("doctor", "--bucket", FILMS)
     assert (f"{FILMS} at http" in one.output, "reelhook at http" in one.output) == (True, False)
 
-    odd = typed(home, "keys", "change", "app", "--bucket", "Films")
-    cube = typed(home, "keys", "change", "app", "--bucket", RAW, S3_KEY_PREFIX="cube")
-    lone = typed(home, "keys", "change", "app", "--bucket", RAW, S3_PUBLIC_ENDPOINT_URL="https://reelhook.cdn.example")
+    odd = home.typed("keys", "change", "app", "--bucket", "Films")
+    cube = home.typed("keys", "change", "app", "--bucket", RAW, S3_KEY_PREFIX="cube")
+    lone = home.typed("keys", "change", "app", "--bucket", RAW, S3_PUBLIC_ENDPOINT_URL="https://reelhook.cdn.example")
     assert [2, 1, 1] == [answer.exit_code for answer in (odd, cube, lone)]
     assert "lower-case letters" in odd.output
     assert "may only use the folder cube/ of reelhook, as at Cloudcube" in cube.output
@@ -265,9 +258,9 @@ def test_keys_are_given_buckets_by_hand(home: House) -> None:
 
 def test_a_prefix_stays_inside_the_only_folder(home: House) -> None:
     """Where the store's key may use one folder alone, as at Cloudcube, an API key's prefix must lie in it."""
-    out = typed(home, "keys", "create", "team", "--prefix", "teams/a", S3_KEY_PREFIX="cube")
+    out = home.typed("keys", "create", "team", "--prefix", "teams/a", S3_KEY_PREFIX="cube")
     assert (1, True) == (out.exit_code, "--prefix teams/a: must begin with cube/" in out.output)
-    assert 0 == typed(home, "keys", "create", "team", "--prefix", "cube/teams/a", S3_KEY_PREFIX="cube").exit_code
+    assert 0 == home.typed("keys", "create", "team", "--prefix", "cube/teams/a", S3_KEY_PREFIX="cube").exit_code
     assert {("", ""), ("", "cube/teams/a")} == set(home.services.keys.places(now()))
 
 

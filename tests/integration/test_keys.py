@@ -10,7 +10,6 @@ from typing import Any
 import jwt
 import pytest
 import requests
-from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select, text
@@ -18,7 +17,6 @@ from sqlalchemy import Engine, select, text
 from tests.fakes import MORNING, race
 from tests.house import OMNI, TEXT, House
 from tests.receiver import Receiver
-from webhook.cli import main
 from webhook.client import verify_webhook
 from worker.jobs.access import Caller, Scope
 from worker.services import now
@@ -281,31 +279,26 @@ def test_too_many_requests_are_told_when_to_come_back(home: House) -> None:
 
 
 # --- by hand --------------------------------------------------------------------------------------------------------
-def typed(home: House, *words: str) -> Result:
-    """What `reelhook WORDS` prints."""
-    return CliRunner().invoke(main, words, env=home.variables)
-
-
 def test_a_key_s_life_by_hand(home: House) -> None:
     """Made with terms, shown without itself, changed, replaced, revoked; each key is printed once."""
-    made_so = typed(home, "keys", "create", "app", "--scopes", "read", "--prefix", "teams/a/", "--slots", "2",
+    made_so = home.typed("keys", "create", "app", "--scopes", "read", "--prefix", "teams/a/", "--slots", "2",
                     "--per-minute", "600", "--expires", "90d")  # fmt: skip
     key = made_so.output.split()[2]
     assert key.startswith("rk_")
-    assert made_so.output.split()[-1] == typed(home, "keys", "secret", "app").output.strip()
+    assert made_so.output.split()[-1] == home.typed("keys", "secret", "app").output.strip()
     assert 200 == listed(home, bearer(key)).status_code
     assert 403 == requests.post(home.url + OMNI, json=TEXT, headers=bearer(key), timeout=10).status_code
-    assert 0 == typed(home, "keys", "change", "app", "--scopes", "submit,read", "--slots", "none").exit_code
+    assert 0 == home.typed("keys", "change", "app", "--scopes", "submit,read", "--slots", "none").exit_code
     assert 200 == requests.post(home.url + OMNI, json=TEXT, headers=bearer(key), timeout=10).status_code
-    turned = typed(home, "keys", "rotate", "app", "--overlap", "2h")
+    turned = home.typed("keys", "rotate", "app", "--overlap", "2h")
     new = turned.output.split()[2]
     assert [200, 200] == [listed(home, bearer(one)).status_code for one in (key, new)]
-    shown = typed(home, "keys", "list").output
+    shown = home.typed("keys", "list").output
     assert {"submit,read", "teams/a", "600"} <= set(shown.split())
-    assert 0 == typed(home, "keys", "change", "app", "--slots", "30%").exit_code
-    assert "30%" in typed(home, "keys", "list").output.split()
+    assert 0 == home.typed("keys", "change", "app", "--slots", "30%").exit_code
+    assert "30%" in home.typed("keys", "list").output.split()
     assert not {key, new} & set(shown.split())
-    assert 0 == typed(home, "keys", "revoke", "app").exit_code
+    assert 0 == home.typed("keys", "revoke", "app").exit_code
     assert [401, 401] == [listed(home, bearer(one)).status_code for one in (key, new)]
 
 
@@ -313,7 +306,7 @@ def test_the_secret_of_a_key_that_settings_make_can_be_asked_for(home: House, ap
     """REELHOOK_API_KEY was never made by a command that shows it: its `callback_url` is verified all the same."""
     home.until_end(home.submit(prompt="a cat [fate: fail]", callback_url=app.url))
     home.drain()
-    shown = typed(home, "keys", "secret", "default")
+    shown = home.typed("keys", "secret", "default")
 
     assert 0 == shown.exit_code, shown.output
     (secret,) = shown.output.split()
@@ -334,7 +327,7 @@ def test_the_secret_of_a_key_that_settings_make_can_be_asked_for(home: House, ap
 )  # fmt: skip
 def test_what_is_typed_wrong_is_said_and_changes_nothing(home: House, words: tuple[str, ...]) -> None:
     """An exit code that is not 0, a sentence, no row."""
-    answer = typed(home, "keys", *words)
+    answer = home.typed("keys", *words)
 
     assert answer.exit_code in {1, 2}
     assert "Error: " in answer.output
