@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from celery import Celery
+from celery import Celery, Task
 
 app = Celery("shop", broker=os.environ.get("SHOP_BROKER", ""), set_as_current=False)
 app.conf.update(task_ignore_result=True, broker_connection_retry_on_startup=True)
@@ -32,8 +32,8 @@ def order(prompt: str, number: str) -> None:
     )
 
 
-@app.task(name="shop.video_done")
-def video_done(event: dict[str, Any]) -> None:
-    """The video of an order is safe in the bucket, or there will be none."""
+@app.task(name="shop.video_done", bind=True)
+def video_done(self: Task[Any, Any], event: dict[str, Any]) -> None:
+    """The video of an order is safe in the bucket, or there will be none. Heard again, it has the id that it had."""
     with Path(os.environ["SHOP_DESK"]).open("a") as desk:
-        desk.write(json.dumps(event) + "\n")
+        desk.write(json.dumps({"id": self.request.id, "event": event}) + "\n")
