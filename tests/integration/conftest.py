@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -102,6 +103,14 @@ def gate(settings: Settings) -> Iterator[Gate]:
     """The embedded store behind a proxy that refuses what it is told to."""
     with Gate(settings.s3_endpoint_url or "") as opened:
         yield opened
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """An address where nobody listens, nor will: who looks for a free port gets another one."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 @pytest.fixture(scope="module")

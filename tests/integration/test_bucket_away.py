@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -48,14 +47,6 @@ def made(settings: Settings, engine: Engine) -> Iterator[Yard]:
 def at(made: Yard, settings: Settings, url: str) -> Yard:
     """A worker that looks for the store there."""
     return made.restarted(bucket=ObjectStore(settings.model_copy(update={"s3_endpoint_url": url})))
-
-
-@contextmanager
-def nobody() -> Iterator[str]:
-    """An address at which nobody answers, as long as this lasts: whoever looks for a free port is not given it."""
-    with socket.socket() as mute:
-        mute.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{mute.getsockname()[1]}"
 
 
 @contextmanager
@@ -210,25 +201,24 @@ def test_a_file_that_is_refused_as_damaged_is_told_and_ends(
     assert State.EXPIRED is worker.work()
 
 
-def test_a_bucket_that_is_never_reached_again(settings: Settings, engine: Engine, made: Yard) -> None:
+def test_a_bucket_that_is_never_reached_again(settings: Settings, engine: Engine, made: Yard, nobody: str) -> None:
     """P1: told when waiting has not helped for ten minutes, again at 27 days, and over when Kling has deleted it."""
-    with nobody() as elsewhere:
-        worker = at(made, settings, elsewhere)
-        worker.work()
-        made.clock.advance(500)
-        look(engine, worker)
-        assert [] == reasons(made)
-        made.clock.advance(101)
-        look(engine, worker)
-        look(engine, worker)
-        assert ["bucket_away"] == reasons(made)
-        made.clock.at = MORNING + timedelta(days=27, hours=1)
-        look(engine, worker)
-        assert ["bucket_away", "result_at_risk"] == reasons(made)
-        assert State.COPYING is worker.work()
-        made.clock.at = MORNING + timedelta(days=30)
+    worker = at(made, settings, nobody)
+    worker.work()
+    made.clock.advance(500)
+    look(engine, worker)
+    assert [] == reasons(made)
+    made.clock.advance(101)
+    look(engine, worker)
+    look(engine, worker)
+    assert ["bucket_away"] == reasons(made)
+    made.clock.at = MORNING + timedelta(days=27, hours=1)
+    look(engine, worker)
+    assert ["bucket_away", "result_at_risk"] == reasons(made)
+    assert State.COPYING is worker.work()
+    made.clock.at = MORNING + timedelta(days=30)
 
-        assert State.EXPIRED is worker.work()
+    assert State.EXPIRED is worker.work()
     job = made.store.get(made.job_id)
     assert job is not None
     assert ("bucket_away", True) == (job.error_code, (job.error_message or "").startswith("S3 "))

@@ -174,14 +174,6 @@ def test_who_may_not_list_may_still_ask(gate: tuple[Gate, ObjectStore]) -> None:
         store.seen("nothing")
 
 
-@pytest.fixture
-def nobody() -> Iterator[str]:
-    """An address where nobody listens, nor will: who looks for a free port gets another one."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
-
-
 def test_nobody_there_is_told(nobody: str) -> None:
     """A store that can't be reached is a `StoreError`, which names no link."""
     settings = load({**REST, **OURS, "S3_ENDPOINT_URL": nobody})
